@@ -16,6 +16,7 @@
 #include "lib/flow_hash.h"
 #include "lib/forward.h"
 #include "lib/fragment.h"
+#include "lib/handshake.h"
 #include "lib/journey.h"
 #include "lib/limits.h"
 #include "lib/parse.h"
@@ -112,8 +113,10 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	journey->verdict = forward_out(ctx, choice->backend);
 	if (journey->verdict == XDP_ABORTED)
 		return rarely(packet, DROP_INTERNAL);
-	if (choose_has_sequel(packet, choice))
+	if (choose_has_sequel(packet, choice)) {
 		choose_record(packet, &journey->vip, choice);
+		handshake_note(packet, journey->vip_id, journey->hash, choice);
+	}
 	if (packet->fragment == FRAGMENT_FIRST)
 		fragment_record(packet, choice->id, choice->backend->epoch, journey->vip_id);
 	count_sent(packet, journey->vip_id, choice);

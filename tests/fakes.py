@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
-from xdplb.control.health.health_source import CheckTarget, CheckTargets, OnFlip, OnSilence, SourceOf
+from xdplb.control.health.health_source import CheckTarget, CheckTargets, OnDoubt, OnFlip, OnSilence, SourceOf
 from xdplb.control.health.prober import OnBroken
 from xdplb.control.health.probes.aim import Aim, Step, Steps
 from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
@@ -212,12 +212,16 @@ class TaskProber:
 class FakeHealth:
     """A health source in which a test decides what the checks find."""
 
+    runs_commands = True
+
     def __init__(self) -> None:
         self.targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._tallies: dict[int, tuple[CheckTally, ...]] = {}
         self.rechecked: list[str] = []
+        self.hurried: list[str] = []
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
+        self._on_doubt: OnDoubt | None = None
         self.source_of: SourceOf | None = None
         self.stands = NO_CHECKS
         """How the checks stand, for a test to set."""
@@ -228,8 +232,10 @@ class FakeHealth:
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_doubt: OnDoubt | None = None,
     ) -> None:
         self._on_flip, self._on_silence, self.source_of = on_flip, on_silence, source_of
+        self._on_doubt = on_doubt
 
     async def stop(self) -> None:
         self._on_flip = None
@@ -248,6 +254,11 @@ class FakeHealth:
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         self.rechecked += [
+            str(self.targets[backend_id][0].address) for backend_id in backend_ids if backend_id in self.targets
+        ]
+
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        self.hurried += [
             str(self.targets[backend_id][0].address) for backend_id in backend_ids if backend_id in self.targets
         ]
 
@@ -279,7 +290,10 @@ class FakeHealth:
         for backend_id, target in self.targets.items():
             if str(target[0].address) == address:
                 result = ProbeResult(passed, reason, 0.001)
-                self._tallies[backend_id] = (CheckTally(datetime.now(UTC), result),) * len(target)
+                tally = CheckTally(datetime.now(UTC), result, streak=-1 if passed is False else int(passed or 0))
+                self._tallies[backend_id] = (tally,) * len(target)
+                if self._on_doubt is not None:
+                    self._on_doubt([backend_id])
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""

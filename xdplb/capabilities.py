@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-__all__ = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "Capabilities", "keep_only", "name_of", "of_threads"]
+__all__ = [
+    "KILL",
+    "NET_ADMIN",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SYS_ADMIN",
+    "Capabilities",
+    "keep_only",
+    "name_of",
+    "of_threads",
+]
 
-NET_ADMIN, NET_RAW, SYS_ADMIN = 12, 13, 21
+KILL, SETGID, SETUID, NET_ADMIN, NET_RAW, SYS_ADMIN = 5, 6, 7, 12, 13, 21
 _NAMES = (
     *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
     *("LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER"),

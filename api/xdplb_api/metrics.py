@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetrics
 from xdplb.control.answers.views import BackendStatsView, TruthView, VipStatsView
+from xdplb.control.health.passive.latency import BOUNDS
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.model.health import labels_of
 
-from .exposition import Family, Labels
+from .exposition import Family, Histogram, Labels, Observed
 from .rights.figures import Figures
 
 __all__ = ["collect"]
@@ -51,6 +53,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _gauges_of_backends(vips)
     yield from _of_checks(vips)
     yield from _of_checks_standing(view)
+    yield from _of_handshakes(vips)
     yield from _of_paths(vips, view)
     yield from _of_events(view)
     yield from _of_rights(figures)
@@ -154,6 +157,16 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         "Healthy backends that take new connections.",
         ((vip.labels, vip.metrics.view.backends_serving) for vip in vips),
     )
+    yield _gauge(
+        "xdplb_vip_backends_needed",
+        "Backends that must be healthy and take new connections, by min_serving.",
+        ((vip.labels, vip.metrics.view.backends_needed) for vip in vips),
+    )
+    yield _gauge(
+        "xdplb_vip_status",
+        "The status of the VIP; always 1. There are no samples for its other states.",
+        ((_and(vip.labels, status=vip.metrics.view.operating_status.value), 1) for vip in vips),
+    )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 
 
@@ -171,6 +184,13 @@ def _counters_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", lambda stats: stats.packets)
     yield counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", lambda stats: stats.bytes)
     yield counter("xdplb_backend_new_flows_total", "New connections.", lambda stats: stats.new_flows)
+    yield _counter("xdplb_backend_second_choices_total", "New connections that went to another one.", _second(vips))
+
+
+def _second(vips: Sequence[_Vip]) -> _Samples:
+    for labels, stats, _ in _backends(vips):
+        yield _and(labels, cause="failover"), stats.failovers
+        yield _and(labels, cause="max_new_flows"), stats.over
 
 
 def _gauges_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
@@ -209,6 +229,34 @@ def _of_checks_standing(view: MetricsView) -> Iterator[Family]:
         "xdplb_loop_pause_seconds",
         "The longest time in the last minute or two in which the control loop did one thing and all else waited.",
         [(_NONE, view.longest_pause)],
+    )
+
+
+def _of_handshakes(vips: Sequence[_Vip]) -> Iterator[Family]:
+    """Yield what is known of sampled handshakes; without samples for VIPs that are not sampled."""
+
+    def sampled() -> Iterator[tuple[Labels, HandshakeCounts]]:
+        return ((labels, each.handshakes) for labels, _, each in _backends(vips) if each.handshakes is not None)
+
+    yield _counter(
+        "xdplb_backend_handshakes_total",
+        "Handshakes of the connections that are sampled, by what became of them.",
+        (
+            (_and(labels, result=result), count)
+            for labels, found in sampled()
+            for result, count in found.results.items()
+        ),
+    )
+    yield Histogram(
+        "xdplb_backend_handshake_seconds",
+        "Time from the SYN of a sampled connection to the client's answer to the SYN-ACK.",
+        BOUNDS,
+        (Observed(labels, found.latency, found.latency_seconds) for labels, found in sampled()),
+    )
+    yield _counter(
+        "xdplb_backend_ejections_total",
+        "How often passive health has ejected the backend since the daemon started.",
+        ((labels, found.ejections) for labels, found in sampled()),
     )
 
 

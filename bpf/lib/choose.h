@@ -5,35 +5,25 @@
 #define XDPLB_CHOOSE_H
 
 #include "backend.h"
+#include "choice.h"
 #include "decision.h"
 #include "flow.h"
+#include "handshake_sample.h"
 #include "maps.h"
 #include "packet.h"
 #include "quic.h"
 #include "schedule.h"
+#include "second_choice.h"
 #include "slot.h"
 #include "vip.h"
-
-/* Zero before anything is chosen. */
-struct choice {
-	struct backend *backend;
-	__u32 id;
-	__u16 replaced; /* backend of the open flow whose record the new one replaces */
-	__u8 record;    /* enum flow_table: where to write a record; FLOW_NOWHERE: not at all */
-	__u8 lies_in;   /* enum flow_table: where the flow's key is now */
-	__u8 at_risk;   /* an old connection that nothing could place */
-	__u8 new_flow;  /* counts as a new flow */
-	__u64 sealed;   /* replaced to new_flow as one word, see choose_blur */
-#ifdef WITH_DECISION
-	struct decision *decision;
-#endif
-};
 
 /* UDP has no SYN that tells a new flow from an old one: its flows move with the slot, unless the VIP records all flows.
  */
 static __always_inline int choose_needs_flow(const struct packet *packet, const struct vip *vip, __u64 slot)
 {
 	if (vip->flags & VIP_TRACK_ALWAYS)
+		return 1;
+	if (second_choice_is_asked(packet, vip) && packet_is_syn(packet))
 		return 1;
 	return !slot_is_steady(slot) && packet->protocol == IPPROTO_TCP;
 }
@@ -73,9 +63,12 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 
 	if (valid)
 		DECISION_FLAG(choice, DECISION_RECORD);
-	if (valid && !flow_is_new(flow, valid, packet, vip->idle_seconds, now)) {
+	if (valid && !flow_is_new(flow, valid, packet, vip, now)) {
 		choice->id = flow->backend;
 		DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
+#ifdef WITH_SECOND_CHOICE
+		choice->syn = second_choice_of_record(flow, now);
+#endif
 		flow_use(flow, choice->lies_in, packet, vip, now);
 		return 1;
 	}
@@ -84,7 +77,8 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 	if (valid && !(flow->flags & FLOW_ENDED))
 		choice->replaced = flow->backend;
 	/* An invalid record is overwritten: it would become valid for this flow too when its backend is back. */
-	if (choice->lies_in != FLOW_NOWHERE || vip->flags & VIP_TRACK_ALWAYS || slot_is_moving(slot))
+	if (choice->lies_in != FLOW_NOWHERE || vip->flags & (VIP_TRACK_ALWAYS | VIP_SECOND_CHOICE) ||
+	    slot_is_moving(slot))
 		choice->record = packet->protocol == IPPROTO_TCP ? FLOW_PROBATION : FLOW_OPEN;
 	return 0;
 }
@@ -117,6 +111,7 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 }
 
 #define CHOICE_NEW_FLOW (1ULL << 40)
+#define CHOICE_SAMPLED (1ULL << 41)
 
 /* However the choice was made, the rest of the program is the same to the verifier. Of a plain packet, what follows once
  * it is sent becomes one word, which is 0 for nearly all of them: choose_has_sequel then asks once.
@@ -127,7 +122,8 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 		choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
 		                                             (__u32)choice->lies_in << 24 |
 		                                             (__u64)choice->at_risk << 32 |
-		                                             choice->new_flow * CHOICE_NEW_FLOW);
+		                                             choice->new_flow * CHOICE_NEW_FLOW |
+		                                             choice->sampled * CHOICE_SAMPLED);
 		return;
 	}
 	choice->replaced = packet_blur(packet, choice->replaced);
@@ -135,6 +131,7 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 	choice->lies_in = packet_blur(packet, choice->lies_in);
 	choice->at_risk = packet_blur(packet, choice->at_risk);
 	choice->new_flow = packet_blur(packet, choice->new_flow);
+	choice->sampled = packet_blur(packet, choice->sampled);
 }
 
 static __always_inline void choose_unseal(const struct packet *packet, struct choice *choice)
@@ -145,7 +142,8 @@ static __always_inline void choose_unseal(const struct packet *packet, struct ch
 	choice->record = choice->sealed >> 16;
 	choice->lies_in = choice->sealed >> 24;
 	choice->at_risk = choice->sealed >> 32;
-	choice->new_flow = choice->sealed >= CHOICE_NEW_FLOW;
+	choice->new_flow = choice->sealed >> 40 & 1;
+	choice->sampled = choice->sealed >> 41;
 }
 
 /* Whether more than counting the packet follows once it is sent; the choice then says what. */
@@ -188,11 +186,37 @@ static __always_inline __u64 choose_by_slot(const struct vip_table *table, __u64
 	return slot;
 }
 
+/* A SYN may go to another backend than the one chosen so far. */
+static __always_inline enum reason choose_second(const struct packet *packet, const struct vip *vip,
+                                                 const struct vip_table *table, __u64 hash,
+                                                 struct choice *choice)
+{
+#ifdef WITH_SECOND_CHOICE
+	if (second_choice_is_asked(packet, vip) && packet_is_syn(packet)) {
+		choose_blur(packet, choice);
+		choose_unseal(packet, choice);
+		return second_choice_make(packet, table, hash, choice);
+	}
+#endif
+	return GO_ON;
+}
+
+/* The later packets of a connection that went to another one follow it, also in a steady slot. */
+static __always_inline void choose_by_second(const struct packet *packet, const struct vip *vip,
+                                             struct choice *choice)
+{
+#ifdef WITH_SECOND_CHOICE
+	if (second_choice_is_asked(packet, vip))
+		second_choice_by_record(packet, vip, choice);
+#endif
+}
+
 /* Fills `choice` for a packet of a client, or returns why there is none. */
 static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const struct packet *packet,
                                                       const struct vip *vip, __u64 hash,
                                                       struct choice *choice)
 {
+	enum reason reason = GO_ON;
 	const struct vip_table *table;
 	__u64 slot;
 
@@ -203,13 +227,21 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 	if (vip_is_straight(packet, vip) && slot_is_steady(slot)) {
 		choice->new_flow = packet_is_syn(packet);
 		choice->sealed = choice->new_flow ? CHOICE_NEW_FLOW : 0;
+		if (handshake_is_sampled(vip, hash))
+			choice->sealed |= CHOICE_SAMPLED;
 		return choose_settle(packet, choice);
 	}
-	if (choose_needs_flow(packet, vip, slot) && !choose_by_flow(packet, vip, slot, choice))
-		choose_by_scheduler(packet, vip, table, hash, choice);
+	if (choose_needs_flow(packet, vip, slot)) {
+		if (!choose_by_flow(packet, vip, slot, choice))
+			choose_by_scheduler(packet, vip, table, hash, choice);
+		reason = choose_second(packet, vip, table, hash, choice);
+	} else {
+		choose_by_second(packet, vip, choice);
+	}
 	choice->new_flow = packet_is_syn(packet) || (choice->record && packet->protocol == IPPROTO_UDP);
+	choice->sampled = handshake_is_sampled(vip, hash);
 	choose_blur(packet, choice);
-	return choose_settle(packet, choice);
+	return reason == GO_ON ? choose_settle(packet, choice) : reason;
 }
 
 /* The same for an ICMP error, which goes where the flow it is about goes. Nothing is recorded for it. */
@@ -229,6 +261,10 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 			return choose_settle(packet, choice);
 		}
 	}
+#ifdef WITH_SECOND_CHOICE
+	else if (second_choice_is_asked(packet, vip) && second_choice_for_error(packet, vip, choice))
+		return choose_settle(packet, choice);
+#endif
 	if (vip->scheduler != SCHEDULER_HASH)
 		return PASS_NOT_TCP_UDP;
 	if (packet->protocol == IPPROTO_TCP && choose_previous(vip, slot)) {
@@ -247,6 +283,10 @@ static __always_inline void choose_record(const struct packet *packet, const str
 	if (choice->replaced != NO_BACKEND)
 		backend_load_remove(vip, choice->replaced);
 	flow_record(packet, vip, choice->id, choice->backend->epoch, choice->lies_in, choice->record);
+#ifdef WITH_SECOND_CHOICE
+	if (choice->record == FLOW_OPEN_SECOND)
+		second_choice_note_stray(vip);
+#endif
 }
 
 #endif

@@ -20,12 +20,18 @@
 /* A record is written at most once in this time, so that its cache line does not move between CPUs for each packet. */
 #define FLOW_TOUCH_AFTER SECOND
 
+/* The longest time from a client's first SYN to one that it sends again. Linux sends the last of six after 63 s
+ * (tcp_syn_retries), and the clock is coarse.
+ */
+#define FLOW_SYN_AGAIN (64 * SECOND)
+
 #define FLOW_ENDED (FLOW_FIN | FLOW_RST)
 
 enum flow_table {
 	FLOW_NOWHERE,
 	FLOW_PROBATION,
 	FLOW_OPEN,
+	FLOW_OPEN_SECOND, /* among the open ones, with FLOW_SECOND_CHOICE */
 };
 
 static __always_inline struct flow_key flow_key_of(const struct packet *packet)
@@ -64,10 +70,29 @@ static __always_inline __u32 flow_flags_of(const struct packet *packet)
 	return flags;
 }
 
+/* Returns the packet's record among the open ones, valid or not, NULL if there is none. */
+static __always_inline struct flow *flow_find_open(const struct packet *packet)
+{
+	struct flow *flow = flow_line_find(packet);
+
+	if (flow)
+		return flow;
+#ifdef WITH_IPV6
+	if (packet->version == 6) {
+		struct flow6_key key = flow6_key_of(packet);
+
+		return flows6.lookup(&key);
+	}
+#endif
+	struct flow_key key = flow_key_of(packet);
+
+	return flows.lookup(&key);
+}
+
 /* Returns the packet's record, valid or not, NULL if there is none; sets `table` to where it is. */
 static __always_inline struct flow *flow_find(const struct packet *packet, __u8 *table)
 {
-	struct flow *flow = flow_line_find(packet);
+	struct flow *flow = flow_find_open(packet);
 
 	*table = FLOW_OPEN;
 	if (flow)
@@ -76,9 +101,6 @@ static __always_inline struct flow *flow_find(const struct packet *packet, __u8 
 	if (packet->version == 6) {
 		struct flow6_key key = flow6_key_of(packet);
 
-		flow = flows6.lookup(&key);
-		if (flow)
-			return flow;
 		flow = probation6.lookup(&key);
 		*table = flow ? FLOW_PROBATION : FLOW_NOWHERE;
 		return flow;
@@ -86,9 +108,6 @@ static __always_inline struct flow *flow_find(const struct packet *packet, __u8 
 #endif
 	struct flow_key key = flow_key_of(packet);
 
-	flow = flows.lookup(&key);
-	if (flow)
-		return flow;
 	flow = probation.lookup(&key);
 	*table = flow ? FLOW_PROBATION : FLOW_NOWHERE;
 	return flow;
@@ -105,21 +124,34 @@ static __always_inline const struct backend *flow_backend(const struct flow *flo
 	return backend_is_usable(backend) && backend->epoch == flow->epoch ? backend : NULL;
 }
 
+/* Whether a SYN that was noted is that of an earlier connection: where each SYN is noted, most are followed by packets that
+ * look no record up.
+ */
+static __always_inline int flow_is_forgotten(const struct flow *flow, const struct vip *vip, __u64 now)
+{
+#ifdef WITH_SECOND_CHOICE
+	return vip->flags & VIP_SECOND_CHOICE && now > flow->last_seen + FLOW_SYN_AGAIN;
+#endif
+	return 0;
+}
+
 /* Whether the packet begins another flow. In UDP the idle time alone says so. In TCP it is a SYN, on a connection that
  * ended or was idle for longer than the VIP's idle timeout, or the second in a row where the backend takes nothing new:
  * the first may be a stray, which the backend knows best how to answer, but then it has left the client without an answer.
  */
 static __always_inline int flow_is_new(const struct flow *flow, const struct backend *backend,
-                                       const struct packet *packet, __u32 idle_seconds, __u64 now)
+                                       const struct packet *packet, const struct vip *vip, __u64 now)
 {
-	int idle = now > flow->last_seen + idle_seconds * SECOND;
+	int idle = now > flow->last_seen + vip->idle_seconds * SECOND;
 
 	if (packet->protocol == IPPROTO_UDP)
 		return idle;
 	if (!packet_is_syn(packet))
 		return 0;
-	return flow->flags & FLOW_ENDED || idle ||
-	       (!(flow->flags & FLOW_ESTABLISHED) && backend->flags & BACKEND_NOTHING_NEW);
+	if (flow->flags & FLOW_ENDED || idle)
+		return 1;
+	return !(flow->flags & FLOW_ESTABLISHED) &&
+	       (backend->flags & BACKEND_NOTHING_NEW || flow_is_forgotten(flow, vip, now));
 }
 
 /* Whether the packet shows that the flow lives. A SYN speaks for another connection, a RST ends this one, and a FIN comes
@@ -249,7 +281,7 @@ static __always_inline void flow_record(const struct packet *packet, const struc
 	struct flow flow = {
 		.backend = backend_id,
 		.epoch = epoch,
-		.flags = flow_flags_of(packet),
+		.flags = flow_flags_of(packet) | (to == FLOW_OPEN_SECOND ? FLOW_SECOND_CHOICE : 0),
 		.vip = vip->id,
 		.last_seen = bpf_ktime_get_coarse_ns(),
 	};
@@ -258,7 +290,7 @@ static __always_inline void flow_record(const struct packet *packet, const struc
 		backend_load_add(vip, backend_id);
 	if (lies_in == FLOW_OPEN)
 		flow_replace_open(packet, &flow);
-	else if (to == FLOW_OPEN)
+	else if (to != FLOW_PROBATION)
 		flow_add_open(packet, vip, &flow, lies_in);
 	else
 		flow_write_probation(packet, &flow);

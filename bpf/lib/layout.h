@@ -21,12 +21,14 @@
  */
 #define VIP_GROUP_SIZE 4
 
-#define VIP_TRACK_ALWAYS 0x01 /* record every flow */
-#define VIP_HASH_SOURCE 0x02  /* the slot depends on the client's address only */
-#define VIP_ACCESS 0x04       /* its sources are looked up in the access lists */
-#define VIP_LIMITED 0x08      /* rate limits hold for it */
-#define VIP_ALIAS 0x10        /* for the control plane alone: it says sh, wrr or wlc, not maglev, rr or lc */
-#define VIP_BOTH 0x20         /* for the control plane alone: its protocol is tcp+udp */
+#define VIP_TRACK_ALWAYS 0x01  /* record every flow */
+#define VIP_HASH_SOURCE 0x02   /* the slot depends on the client's address only */
+#define VIP_ACCESS 0x04        /* its sources are looked up in the access lists */
+#define VIP_LIMITED 0x08       /* rate limits hold for it */
+#define VIP_ALIAS 0x10         /* for the control plane alone: it says sh, wrr or wlc, not maglev, rr or lc */
+#define VIP_BOTH 0x20          /* for the control plane alone: its protocol is tcp+udp */
+#define VIP_SECOND_CHOICE 0x40 /* a new TCP connection may go to another backend than its slot's */
+#define VIP_SAMPLED 0x80       /* of its connections, those are sampled that `handshake_shares` says */
 
 #define SCHEDULER_HASH 0     /* the flow's hash picks the slot */
 #define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */
@@ -50,7 +52,7 @@ struct vip {
 /* What few VIPs have, as bits of struct vip's 8 bytes: flags that packets see, a scheduler that is not SCHEDULER_HASH,
  * QUIC connection IDs.
  */
-#define VIP_SPECIAL_FLAGS (VIP_TRACK_ALWAYS | VIP_HASH_SOURCE | VIP_ACCESS | VIP_LIMITED)
+#define VIP_SPECIAL_FLAGS (VIP_TRACK_ALWAYS | VIP_HASH_SOURCE | VIP_ACCESS | VIP_LIMITED | VIP_SECOND_CHOICE)
 #define VIP_SPECIAL (0x00ffff0000000000ULL | (__u64)VIP_SPECIAL_FLAGS << 32)
 
 struct vip_entry {
@@ -194,6 +196,16 @@ struct backend_load {
 	__u16 server_id_bytes; /* for the control plane alone: of its key in quic_servers, 0 for none */
 };
 
+/* Why a new connection may go to another backend than this one. `empty_at` is a bucket as those of limits below. */
+struct backend_doubt {
+	__u64 empty_at;
+	__u32 flow_cost; /* ns that a new connection costs, 0 for no limit */
+	__u32 rate;      /* for the control plane alone: what the cost was made from, per second */
+	__u16 suspect;   /* 1: handshakes with it may not be answered */
+	__u16 takes; /* 1 if it may be a second choice: usable, takes new connections and is not suspect; else 0 */
+	__u32 unused;
+};
+
 /* A backend by the server ID in a QUIC connection ID; the value is the backend's id. */
 struct quic_key {
 	__u64 server_id; /* as it lies in the packet, filled up with 0 */
@@ -225,6 +237,8 @@ struct flow6_key {
 #define FLOW_ESTABLISHED 0x01 /* the client has sent more than SYNs, and none since */
 #define FLOW_FIN 0x02         /* the client has sent a FIN: a new SYN is a new connection */
 #define FLOW_RST 0x04         /* the client has sent a RST */
+#define FLOW_SECOND_CHOICE                                                                                   \
+	0x08 /* it did not go to the backend that comes first: its record counts in steady slots too */
 
 struct flow {
 	__u16 backend;
@@ -356,12 +370,64 @@ struct access6 {
 	struct access_mask masks[ACCESS_CLASSES];
 };
 
+/* --- handshakes ------------------------------------------------------------------------------------------------
+ *
+ * Of a sample of connections, as far as the client's packets tell: the SYN, SYNs that are sent again because nobody has
+ * answered, and the first packet that is neither SYN nor RST, which answers the SYN-ACK. A place is picked by a hash of the
+ * flow. One whose SYN was answered, or has waited for HANDSHAKE_WAIT_NS, is taken by the next flow that meets it there;
+ * until then others are not sampled. So the sample takes no more memory whatever is sent.
+ */
+#define HANDSHAKES 16384
+#define HANDSHAKE_BITS 14
+#define HANDSHAKE_BUSY 1 /* as hash: the place is being written */
+#define HANDSHAKE_WAIT_NS 4000000000ULL
+
+#define HANDSHAKE_ANSWERED 0x01 /* the client has sent more than SYNs */
+#define HANDSHAKE_FIN 0x02      /* the client has sent a FIN */
+#define HANDSHAKE_RESET 0x04    /* the client has sent a RST */
+
+struct handshake {
+	__u64 hash;    /* of the flow, 0 for none */
+	__u64 flow;    /* ports, and in the upper half the last 4 bytes of the destination, as they lie in the headers */
+	__u64 source;  /* the address, of IPv6 its first half, as it lies in the header */
+	__u64 syn_at;  /* ns, CLOCK_MONOTONIC: the first SYN */
+	__u64 last_at; /* the last packet of the client */
+	__u16 vip;
+	__u16 backend;
+	__u16 epoch;
+	__u8 flags;    /* HANDSHAKE_* */
+	__u8 repeated; /* how many SYNs came after the first */
+};
+
+/* By backend id, not per CPU: few packets count here, and per CPU it would be megabytes for each. Latency is from the first
+ * SYN to the first packet that answers the SYN-ACK; bucket 0 has what took less than 2^HANDSHAKE_FIRST_BIT ns, each one
+ * after it up to twice as long as the one before, the last one all the rest.
+ */
+#define HANDSHAKE_BUCKETS 20
+#define HANDSHAKE_FIRST_BIT 16
+
+struct handshake_counters {
+	__u64 begun;
+	__u64 repeated;
+	__u64 answered;
+	__u64 refused; /* by a RST of the client before it has answered */
+	__u64 reset;   /* by a RST of the client later */
+	__u64 latency_ns;
+	__u64 latency[HANDSHAKE_BUCKETS];
+};
+
 /* --- counters, all per CPU -------------------------------------------------------------------------------------*/
 struct backend_counters {
 	__u64 packets;
 	__u64 bytes;     /* of frames as they came in, with Ethernet */
 	__u64 new_flows; /* SYNs sent on; for UDP, records made */
 	__u64 unused;
+};
+
+/* Of a backend that came first: new connections that went to another one, and why. */
+struct second_counters {
+	__u64 failovers; /* it was suspect, or not usable */
+	__u64 over;      /* it had as many as it may get in a second */
 };
 
 struct vip_counters {
@@ -389,6 +455,7 @@ struct vip_counters {
 #define CHOSEN_SCHEDULER 4 /* by a scheduler that chooses per connection */
 #define CHOSEN_QUIC 5      /* by the server ID in the connection ID */
 #define CHOSEN_FRAGMENT 6  /* as the first fragment */
+#define CHOSEN_SECOND 7    /* another one than the backend that comes first */
 
 struct decision {
 	__u64 hash; /* of the flow, 0 where it was not computed */

@@ -2,28 +2,13 @@
 #ifndef XDPLB_LIMITS_H
 #define XDPLB_LIMITS_H
 
+#include "bucket.h"
 #include "classify.h"
 #include "decision.h"
 #include "maps.h"
 #include "packet.h"
 
 #ifdef WITH_LIMITS
-
-/* Whether one more passes. `empty_at` is when the bucket will be empty; no cost is above what a bucket holds. */
-static __always_inline int limits_has_room(__u64 empty_at, __u64 cost, __u64 now)
-{
-	return !cost || empty_at < now || empty_at + cost <= now + BUCKET_NS;
-}
-
-/* CPUs that do this at the same time may each let one more through, but no charge is lost. */
-static __always_inline void limits_charge(__u64 *empty_at, __u64 cost, __u64 now)
-{
-	if (!cost || !CHANGES_MAPS)
-		return;
-	if (*empty_at < now)
-		*empty_at = now;
-	__sync_fetch_and_add(empty_at, cost);
-}
 
 /* What is refused is not charged: else SYNs over the limit of new flows would use up the packets of open connections.
  */
@@ -32,11 +17,11 @@ static __always_inline int limits_allow(struct bucket *bucket, __u64 packet_cost
 {
 	if (!packet_is_syn(packet))
 		flow_cost = 0;
-	if (!limits_has_room(bucket->packets, packet_cost, now) ||
-	    !limits_has_room(bucket->flows, flow_cost, now))
+	if (!bucket_has_room(bucket->packets, packet_cost, now) ||
+	    !bucket_has_room(bucket->flows, flow_cost, now))
 		return 0;
-	limits_charge(&bucket->packets, packet_cost, now);
-	limits_charge(&bucket->flows, flow_cost, now);
+	bucket_charge(&bucket->packets, packet_cost, now);
+	bucket_charge(&bucket->flows, flow_cost, now);
 	return 1;
 }
 

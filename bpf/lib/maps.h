@@ -41,6 +41,16 @@ BPF_TABLE_PINNED("array", __u32, struct backend, backends, MAX_BACKENDS, PIN_DIR
 #ifdef WITH_SCHEDULERS
 BPF_TABLE_PINNED("array", __u32, struct backend_load, backend_loads, MAX_BACKENDS, PIN_DIR "/backend_loads");
 #endif
+#ifdef WITH_SECOND_CHOICE
+/* What is said against each backend, and how many new connections it did not get. */
+BPF_TABLE_PINNED("array", __u32, struct backend_doubt, backend_doubts, MAX_BACKENDS,
+                 PIN_DIR "/backend_doubts");
+BPF_TABLE_PINNED("percpu_array", __u32, struct second_counters, second_stats, MAX_BACKENDS,
+                 PIN_DIR "/second_stats");
+
+/* By VIP id: when a connection that is not with its slot's owner was last seen, ns, 0 for never. */
+BPF_TABLE_PINNED("array", __u32, __u64, vip_strays, MAX_VIPS, PIN_DIR "/vip_strays");
+#endif
 #ifdef WITH_QUIC
 BPF_TABLE_PINNED("hash", struct quic_key, __u32, quic_servers, MAX_BACKENDS, PIN_DIR "/quic_servers");
 #endif
@@ -83,6 +93,16 @@ BPF_TABLE_PINNED("array_of_maps", __u32, __u32, access6, 1, PIN_DIR "/access6");
 BPF_TABLE_PINNED("array", __u32, struct bucket, vip_buckets, MAX_VIPS, PIN_DIR "/vip_buckets");
 BPF_TABLE_PINNED("lru_hash", struct source_key, struct bucket, source_buckets, 262144,
                  PIN_DIR "/source_buckets");
+#endif
+
+/* Connections that are sampled: of each VIP those whose hash's lower half is below its share, by VIP id. An array is where
+ * the control plane can read all of them without a system call for each, and what a flood cannot make larger.
+ */
+#ifdef WITH_PASSIVE
+BPF_TABLE_PINNED("array", __u32, __u32, handshake_shares, MAX_VIPS, PIN_DIR "/handshake_shares");
+BPF_TABLE_PINNED("array", __u32, struct handshake, handshakes, HANDSHAKES, PIN_DIR "/handshakes");
+BPF_TABLE_PINNED("array", __u32, struct handshake_counters, handshake_stats, MAX_BACKENDS,
+                 PIN_DIR "/handshake_stats");
 #endif
 
 /* How soon the next answer to a packet that is too big may be made: a rate limit for each CPU. */

@@ -42,6 +42,7 @@ enum reason {
 	DROP_SOURCE_ROUTE = 48, /* for an address with VIPs, and its sender says which way it goes: an IPv4 source route, or an IPv6 routing header with segments left */
 	DROP_SOURCE_MAC = 49, /* an echo request to a VIP's address, from a MAC that cannot be answered: a group, zeros, or the balancer's own */
 	DROP_TCP_FRAGMENT = 50, /* for an address with VIPs, a fragment that would write into the TCP header in the first one */
+	DROP_BACKEND_RATE = 51, /* a new connection for a backend that gets as many as it may, and no other one can take it */
 	ANSWER_ECHO = 96, /* an echo request to a VIP's address */
 	ANSWER_TOO_BIG = 97, /* did not fit the MTU; the sender was told by ICMP */
 	REASONS = 128        /* above every number: the packet is sent on */

@@ -20,7 +20,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     benches = parser.add_subparsers(dest="what", required=True)
-    for name in ("packet", "parts", "stages", "flows"):
+    for name in ("packet", "parts", "sampling", "stages", "flows"):
         bench = benches.add_parser(name)
         bench.add_argument("--trials", type=int, default=15, help="measurements of each case (default: %(default)s)")
         bench.add_argument(
@@ -71,6 +71,13 @@ def _parts(arguments: argparse.Namespace) -> None:
 
     with private_bpffs() as pin_dir:
         measure_parts(pin_dir, trials=arguments.trials, turns=arguments.turns)
+
+
+def _sampling(arguments: argparse.Namespace) -> None:
+    from tests.bench.sampling import measure_sampling
+
+    with private_bpffs() as pin_dir:
+        measure_sampling(pin_dir, trials=arguments.trials, turns=arguments.turns)
 
 
 def _stages(arguments: argparse.Namespace) -> None:

@@ -6,28 +6,35 @@ import asyncio
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from tests.bench.tables import print_table
+from tests.certificates import Authority
 from xdplb.control.events import Events
 from xdplb.control.health.book import HealthBook
 from xdplb.control.health.checks import Checker
+from xdplb.control.health.commands import Commands
 from xdplb.control.health.health_source import CheckTarget
 from xdplb.daemon.budget import raise_limit
+from xdplb.daemon.commands import command_runner
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.net import netns
 from xdplb.net.lab_home import LabHome, reap
 
 __all__ = ["FAR", "CostOfChecks", "cost_of_checks", "make_hosts", "measure_checks"]
 
-PORT = 8080
+PORT, OTHER_PORT = 8080, 8443
 FAR = IPv4Address("10.98.0.1")
 """The first address of the backends behind a router, which forward by ipip."""
-SERVICE = str(Path(__file__).with_name("checked_service.py"))
+SERVICE, PROTOCOLS = (str(Path(__file__).with_name(f"checked_{name}.py")) for name in ("service", "protocols"))
 HEAD = ("check", "checks/s", "failed", "not run", "µs of CPU each", "TIME_WAIT", "RSTs at backends")
 
 
@@ -49,21 +56,30 @@ def measure_checks(*, count: int, interval: float, seconds: float) -> None:
     home = LabHome()
     try:
         make_hosts(home)
-        rows = [
-            _row(
-                home,
-                f"{kind}{', reset' if reset else ''}",
-                HealthCheck(type=kind, port=PORT, interval_seconds=interval, timeout_seconds=interval, reset=reset),
-                count,
-                seconds,
-            )
-            for kind in CheckType
-            for reset in (False, True)
-        ]
+        rows = [_row(home, name, check, count // part, seconds) for name, check, part in _kinds(interval)]
     finally:
         home.remove()
-    print(f"{count} checks every {interval:g} s, for {seconds:g} s\n")
+    print(f"{count} checks every {interval:g} s, for {seconds:g} s; of https, tls and exec a part\n")
     print_table(HEAD, rows)
+
+
+def _kinds(interval: float) -> Iterator[tuple[str, HealthCheck, int]]:
+    """Yield the checks to measure, with the part of the count that this host's backends keep up with."""
+
+    def check(kind: CheckType, **fields: Any) -> HealthCheck:
+        return HealthCheck(type=kind, interval_seconds=interval, timeout_seconds=interval, **fields)
+
+    for kind in (CheckType.TCP, CheckType.HTTP):
+        yield kind, check(kind, port=PORT), 1
+        yield f"{kind}, reset", check(kind, port=PORT, reset=True), 1
+    yield "http, body", check(CheckType.HTTP, port=PORT, expect_body="ok"), 1
+    yield "http, regex", check(CheckType.HTTP, port=PORT, expect_body_regex="^ok$"), 1
+    yield "udp", check(CheckType.UDP, port=OTHER_PORT, send="ping", expect="ping"), 1
+    yield "dns", check(CheckType.DNS, port=OTHER_PORT, query_name="www.example.com", query_type="A"), 1
+    yield "icmp", check(CheckType.ICMP), 1
+    yield "https", check(CheckType.HTTPS, port=OTHER_PORT), 25
+    yield "tls", check(CheckType.TLS, port=OTHER_PORT), 25
+    yield "exec", check(CheckType.EXEC, command=("/bin/true",)), 50
 
 
 def make_hosts(home: LabHome) -> None:
@@ -81,11 +97,26 @@ def make_hosts(home: LabHome) -> None:
 def cost_of_checks(home: LabHome, check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
     """Run checks of `count` addresses from FAR on, which the namespace `backends` has, for `seconds`."""
     line = netns.command(home.prefix() + "backends", [sys.executable, SERVICE, str(PORT)], dies_with_parent=True)
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as service:
+    with (
+        subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as service,
+        _other_protocols(home),
+        command_runner(wanted=check.type is CheckType.EXEC) as commands,
+    ):
         time.sleep(1)
-        found = netns.inside(home.prefix() + "balancer", lambda: asyncio.run(_run(check, count, seconds)))
+        found = netns.inside(home.prefix() + "balancer", lambda: asyncio.run(_run(check, count, seconds, commands)))
         service.terminate()
         return replace(found, resets=int(service.communicate()[0]))
+
+
+@contextmanager
+def _other_protocols(home: LabHome) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="xdplb-bench-") as folder:
+        certificate, key = Authority(Path(folder)).sign("server", "/CN=server")
+        given = [sys.executable, PROTOCOLS, str(OTHER_PORT), str(certificate), str(key)]
+        line = netns.command(home.prefix() + "backends", given, dies_with_parent=True)
+        with subprocess.Popen(line) as service:
+            yield
+            service.terminate()
 
 
 def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: float) -> tuple[str, ...]:
@@ -95,10 +126,10 @@ def _row(home: LabHome, name: str, check: HealthCheck, count: int, seconds: floa
     return (name, *figures, str(found.time_wait), str(found.resets))
 
 
-async def _run(check: HealthCheck, count: int, seconds: float) -> CostOfChecks:
-    checker, book = Checker(raise_limit()), HealthBook(lambda: datetime.now(UTC))
+async def _run(check: HealthCheck, count: int, seconds: float, commands: Commands | None) -> CostOfChecks:
+    checker, book = Checker(raise_limit(), commands), HealthBook(lambda: datetime.now(UTC))
     await checker.start(book.flip, Events())
-    checker.watch({i: (CheckTarget(0, FAR + i, PORT, check),) for i in range(count)}, book.known)
+    checker.watch({i: (CheckTarget(0, FAR + i, check.port or 0, check),) for i in range(count)}, book.known)
     began, cpu = time.monotonic(), time.process_time()
     not_run = 0
     while time.monotonic() < began + seconds:

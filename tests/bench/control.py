@@ -79,6 +79,7 @@ def measure_control(plane: BccPlane) -> None:
 def _forget_tables() -> None:
     """Let every table be computed again."""
     table._base.cache_clear()
+    table._places.cache_clear()
     table._pattern.cache_clear()
 
 

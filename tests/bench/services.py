@@ -37,7 +37,10 @@ SCATTERED = {4: 1 << 17, 6: 60_000}
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A VIP for TCP and UDP with `ports` ports, or all with `prefix`; `outer` is the backends' IP version."""
+    """A VIP for TCP and UDP with `ports` ports, or all with `prefix`; `outer` is the backends' IP version.
+
+    `sampled` is the share of its connections whose handshakes are sampled, of 2**32, None where the VIP is not sampled.
+    """
 
     version: int = 4
     forward: Forward = Forward.DR
@@ -55,6 +58,7 @@ class Service:
     ifindex: int = LOOPBACK
     ports: int = 1
     prefix: str | None = None
+    sampled: int | None = None
 
     @property
     def hop(self) -> NextHop:
@@ -88,6 +92,8 @@ class Services:
         owners = _owners(service, configured)
         self._plane.write_backends(backends)
         self._plane.write_table(vip_id, pack(owners, np.roll(owners, 1) if service.moving else np.zeros_like(owners)))
+        if service.sampled is not None:
+            self._plane.write_shares({vip_id: service.sampled})
         if service.access:
             self._access[vip_id] = _access_list(service.version, service.access)
         return VipEntry(
@@ -101,6 +107,7 @@ class Services:
             QuicIds(server_id_bytes=2) if service.quic else None,
             service.limits,
             service.access is not None,
+            service.sampled is not None,
         )
 
 

@@ -105,6 +105,11 @@ class Balancer:
         self.plane = plane
         self._program = program
 
+    @property
+    def program(self) -> Fd:
+        """The program itself, for a harness that runs it."""
+        return self._program
+
     def clear(self) -> None:
         """Take away what the last test left."""
         vip_ids = sorted({*ALL_IDS, *self.plane.read_vips()})

@@ -47,6 +47,8 @@ STRUCTS = {
     "access_mask": layout.ACCESS_MASK,
     "access4": layout.ACCESS4,
     "access6": layout.ACCESS6,
+    "handshake": layout.HANDSHAKE,
+    "handshake_counters": layout.HANDSHAKE_COUNTERS,
     "backend_counters": layout.BACKEND_COUNTERS,
     "vip_counters": layout.VIP_COUNTERS,
     "decision": layout.DECISION,

@@ -44,7 +44,7 @@ def parts_in(folder: Path) -> Parts:
         maps_in_use=lambda _options: None,
         load=lambda options, _features: FakePlane(Capacity(**options.capacity)),
         next_hops=FakeNextHops,
-        checker=lambda _sockets: FakeHealth(),
+        checker=lambda _sockets, _commands: FakeHealth(),
         icmp_errors=FakeIcmpErrors,
         run_dir=folder / "run",
     )

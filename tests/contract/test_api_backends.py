@@ -189,7 +189,7 @@ def test_counters_data_plane_status_and_version_are_shown(api: Api):
 
 def test_it_is_alive_and_says_why_it_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch):
     assert api.ask("GET", "/healthz").json() == {"status": "ok"}
-    assert api.ask("GET", "/readyz").json() == {"ready": True}
+    assert api.ask("GET", "/readyz").json() == {"ready": True, "vips": []}
 
     monkeypatch.setattr(type(api.manager.answers), "not_ready", lambda _: ["no NIC is attached"])
     problem = problem_of(api.ask("GET", "/readyz"), 503)

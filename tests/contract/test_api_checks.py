@@ -78,7 +78,7 @@ def test_a_field_that_a_type_does_not_have_is_named(api: Api, kind: CheckType) -
         ({"type": "http", "headers": {"A": "b\r\nC: d"}}, "/headers", "in one line"),
         ({"type": "http", "headers": {"A b": "c"}}, "/headers", "not the name of a header"),
         ({"type": "http", "method": "HEAD", "expect_body": "x"}, "/expect_body", "HEAD has no body"),
-        ({"type": "http", "expect_status": ["299-200"]}, "/expect_status", "nor a range"),
+        ({"type": "http", "expect_status": ["299-200"]}, "/expect_status/0", "nor a range"),
         ({"type": "http", "expect_body_regex": "(a"}, "/expect_body_regex", "not a regular expression"),
         ({"type": "http", "expect_body_regex": "(?=a)b"}, "/expect_body_regex", "RE2"),
         ({"type": "http", "expect_body_regex": "(.{0,20}){0,20}"}, "/expect_body_regex", "too large"),

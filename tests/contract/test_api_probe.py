@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import pytest
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, VIP, WEB, Api, problem_of, running_api
+from tests.fakes import FakeHealth
 from tests.unit.control.probe_servers import answering, stream
 from xdplb.control.events import Events
 from xdplb.control.health.checks import Checker
@@ -46,6 +47,19 @@ def test_what_cannot_be_probed_is_said(api: Api) -> None:
     api.ask("PUT", CHECK, {"type": "tcp"})
     assert problem_of(api.ask("POST", f"{BACKENDS}/10.0.0.99/probe"), 404)["status"] == 404
     assert problem_of(api.ask("POST", "/v1/vips/none/probe"), 404)["status"] == 404
+
+
+def test_a_check_that_runs_a_command_is_refused_where_the_daemon_runs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    exec_check = {"type": "exec", "command": ["/bin/true"]}
+    monkeypatch.setattr(FakeHealth, "runs_commands", False)
+    with running_api() as api:
+        api.add("/v1/vips", WEB)
+        problem = problem_of(api.ask("PUT", CHECK, exec_check), 422)
+        assert "this daemon runs no commands" in problem["detail"]
+        assert "xdplb up --exec-checks" in problem["hint"]
+        assert problem_of(api.ask("POST", "/v1/vips", {**WEB, "port": 444, "name": "b", "checks": [exec_check]}), 422)
+        assert api.client.get(CHECK).status_code == 404
+        assert api.ask("PUT", CHECK, {"type": "icmp"}).status_code == 201
 
 
 def _checker_of(targets: dict[int, tuple[CheckTarget, ...]]) -> Checker:

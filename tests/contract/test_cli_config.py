@@ -171,6 +171,37 @@ def test_data_of_another_form_is_told(text: str, told: str, tmp_path: Path):
     assert line.startswith(told)
 
 
+def test_each_check_that_is_wrong_is_told_with_its_place(tmp_path: Path):
+    vip = '[[vips]]\naddress = "203.0.113.{}"\nport = 443\nprotocol = "tcp"\n'
+    told = checked(
+        vip.format(1)
+        + """\
+checks = [{type = "http", headers = {Host = "x"}}, {type = "agent"}, {type = "tcp"}, {type = "exec", command = ["a"]}]
+"""
+        + vip.format(2)
+        + """\
+[vips.health_check]
+type = "tcp"
+path = "/"
+"""
+        + vip.format(3)
+        + """\
+[[vips.checks]]
+type = "icmp"
+[[vips.checks]]
+type = "icmp"
+""",
+        tmp_path,
+    )
+    assert [line.split(": ", 1) for line in told] == [
+        ["c.toml:5:37", "Host cannot be given as a header"],
+        ["c.toml:5:52", "an agent listens on a port of its own, so this check needs a port"],
+        ["c.toml:5:112", "command does not begin with an absolute path"],
+        ["c.toml:12:8", "a check of type tcp has no path"],
+        ["c.toml:19:1", "the same check is given twice"],
+    ]
+
+
 def test_of_many_vips_all_are_looked_at(tmp_path: Path):
     vips = [f'[[vips]]\naddress = "203.0.113.{n % 250}"\nport = {n + 1}\nprotocol = "tcp"\n' for n in range(1200)]
     for wrong in (3, 700, 1199):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +20,7 @@ from tests.fakes import next_hop
 from xdplb import __version__
 from xdplb.control.health.standing import Standing
 from xdplb.control.writing.path_watch import Ignored
+from xdplb.dataplane.layout import HANDSHAKE_COUNTERS
 from xdplb.dataplane.plane import BackendCounters, VipCounters
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError
@@ -172,6 +174,30 @@ def test_a_scrape_reads_the_counters_once_and_no_flows(api: Api):
     assert set(api.plane.calls) == {"counters"}
 
 
+def test_handshakes_are_a_histogram(api: Api):
+    assert not only(scrape(api), "xdplb_backend_handshakes_total")  # nothing is sampled
+    api.ask("PATCH", "/v1/vips/web", {"passive": "observe"})
+    counted = np.zeros(1, HANDSHAKE_COUNTERS)
+    counted["begun"], counted["answered"], counted["latency_ns"] = 7, 6, 3_000_000_000
+    counted["latency"][0, [0, 4, 19]] = 1, 2, 3
+    api.plane.count_handshakes(1, counted)
+
+    found = scrape(api)
+    assert value(found, "xdplb_backend_handshakes_total", **FIRST, result="begun") == 7
+    assert value(found, "xdplb_backend_handshakes_total", **FIRST, result="silent") == 0
+    name = "xdplb_backend_handshake_seconds"
+    bounds = {
+        labels["le"]: value(found, f"{name}_bucket", **labels)
+        for labels in only(found, f"{name}_bucket")
+        if labels["backend"] == FIRST["backend"]
+    }
+    counts = [count or 0 for count in bounds.values()]
+    assert counts == sorted(counts)
+    assert (bounds["6.5536e-05"], bounds["0.001048576"], bounds["+Inf"]) == (1, 3, 6)
+    assert (value(found, f"{name}_count", **FIRST), value(found, f"{name}_sum", **FIRST)) == (6, 3.0)
+    assert value(found, "xdplb_backend_ejections_total", **FIRST) == 0
+
+
 def test_nothing_there_is_nothing_counted():
     with running_api() as api:
         found = scrape(api)
@@ -271,6 +297,7 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 
 def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     api.ask("PUT", CHECK, {"type": "tcp"})
+    api.ask("PATCH", "/v1/vips/web", {"passive": "observe"})
     api.ask("POST", DRAIN)
     hear_too_big(api)
     assert api.client.portal is not None
@@ -283,4 +310,5 @@ def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     labels = {name: frozenset(name for name, _ in found) for name, found in scrape(api)}
 
     labels["xdplb_tls_certificate_expiry_timestamp_seconds"] = frozenset()  # no sample without TLS
+    labels |= {name: labels[f"{name}_count"] for name, kind in families if kind == "histogram"}
     assert {name: (kind, labels[name]) for name, kind in families} == documented()

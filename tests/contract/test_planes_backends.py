@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
 
 from xdplb.dataplane.plane import BackendEntry, DataPlane
+from xdplb.dataplane.remembered import FlowId
 from xdplb.model.errors import CapacityError
 from xdplb.model.next_hop import VlanTag
 from xdplb.model.vip import Forward
 
-from .planes import CAPACITY, HOP, HOP6, Kit, backend
+from .planes import CAPACITY, HOP, HOP6, KEY, Kit, backend
 
 OUTER6: dict[str, Any] = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
 
@@ -113,3 +114,23 @@ def test_loads_are_set_and_start_at_zero(kit: Kit) -> None:
     assert kit.load(1) == 0
     with pytest.raises(CapacityError):
         kit.plane.write_loads({CAPACITY.backends + 1: 1})
+
+
+def suspects(plane: DataPlane) -> frozenset[int]:
+    flow = FlowId(ip_address("198.51.100.7"), 1024, KEY.address, KEY.port, 6)
+    return plane.recall(flow, 0).suspects
+
+
+def test_suspects_are_those_told_last_and_outlive_the_daemon_but_not_their_backend(kit: Kit) -> None:
+    plane = kit.plane
+    plane.write_backends([backend(1, max_new_flows=7), backend(2), backend(3)])
+    plane.write_suspects({1, 2})
+    plane.write_suspects({2, 3})
+    plane.write_backends([backend(2, usable=False), backend(3, epoch=1)])
+    assert suspects(kit.again()) == {2}
+    assert [plane.read_backends()[number].max_new_flows for number in (1, 2)] == [7, 0]
+    plane.clear_backends([2])
+    plane.write_backends([backend(2)])
+    assert suspects(plane) == frozenset()
+    with pytest.raises(CapacityError):
+        plane.write_suspects({CAPACITY.backends + 1})

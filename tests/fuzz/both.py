@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from tests.fuzz.clock import between, now
@@ -29,6 +30,8 @@ class Both:
         self._kernel = kernel
         self._reference = Reference(config, FlowState())
         self.mirror = Mirror(kernel, self._reference.state, kernel.cpu)
+        self._precise = 0
+        """What the fine clock said when the program noted the last packet, as the maps have it, if it noted one."""
 
     @property
     def state(self) -> FlowState:
@@ -37,9 +40,10 @@ class Both:
 
     def send(self, frame: bytes) -> None:
         """Send a frame through both; Difference where the verdict or a byte differs."""
-        before = now()
+        before, began = now(), time.monotonic_ns()
         came_out = self._kernel.run(frame)
         after = now()
+        self._precise = max(began, self._kernel.noted_at())
         decision = self._process(frame, before)
         if after != before:
             decision = self._at_its_time([self._process(frame, at) for at in between(before, after)], came_out)
@@ -65,7 +69,7 @@ class Both:
                 raise Difference(f"{name}: {tell_entries(found, expected)}")
 
     def _process(self, frame: bytes, at: int) -> Decision:
-        return self._reference.process(frame, INGRESS, at, self._kernel.cpu)
+        return self._reference.process(frame, INGRESS, at, self._kernel.cpu, precise=self._precise)
 
     def _at_its_time(self, decisions: Sequence[Decision], came_out: tuple[int, bytes]) -> Decision:
         """Return the decision at the time that the program read, while the clock went on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from xdplb.model.address import IPAddress
-from xdplb.reference.flow_state import Bucket, Flow, FlowKey, Fragment, FragmentKey, SourceKey
+from xdplb.reference.flow_state import Bucket, Flow, FlowKey, Fragment, FragmentKey, Handshake, SourceKey
 
 __all__ = [
     "decode_bucket",
@@ -16,6 +16,7 @@ __all__ = [
     "encode_flow_key",
     "encode_fragment",
     "encode_fragment_key",
+    "encode_handshake",
     "encode_source_key",
 ]
 
@@ -68,6 +69,12 @@ def encode_bucket(bucket: Bucket) -> bytes:
 def decode_bucket(value: bytes) -> Bucket:
     """Return what is in a `struct bucket`."""
     return Bucket(*struct.unpack("=QQ", value))
+
+
+def encode_handshake(value: Handshake) -> bytes:
+    """Return a `struct handshake`."""
+    begin = struct.pack("=QQ8sQQ", value.hash, value.flow, value.source, value.syn_at, value.last_at)
+    return begin + struct.pack("=HHHBB", value.vip, value.backend, value.epoch, value.flags, value.repeated)
 
 
 def _wide(address: IPAddress) -> bytes:

@@ -25,7 +25,7 @@ EXTENSIONS = (0, 43, 60, 51, 44)
 OPTIONS = (1, 1, 1, 1, 7, 68, 148, 131, 137, 0)
 """No operation, record route, timestamp, router alert, both source routes, and the end (IANA)."""
 
-FLAGS = (0x02, 0x02, 0x02, 0x10, 0x10, 0x18, 0x12, 0x11, 0x04, 0x14, 0x06, 0x03, 0x00, 0xC2, 0xFF, 0xC0, 0x29)
+FLAGS = (0x02, 0x02, 0x02, 0x02, 0x10, 0x10, 0x18, 0x12, 0x11, 0x04, 0x14, 0x06, 0x03, 0x00, 0xC2, 0xFF, 0xC0, 0x29)
 SIZES = (0, 0, 1, 6, 10, 40, 100, 540, 552, 560, 572, 1200, 1240, 1260, 1340, 1360, 1361, 1380, 1400, 1420, 1440, 1460)
 CLIENT_PORTS = (40000, 40001, 80)
 ODD_SOURCES = {
@@ -242,7 +242,8 @@ class Frames:
 
     def _fragment_field(self) -> int:
         chance = self._chance
-        return chance.choice([0x2000, 0x2000, 0x2000, 0x2010, 0x0010, 0x0010, 0x0001, chance.getrandbits(16)])
+        first, later, inside = 0x2000, 0x0010, 0x0001
+        return chance.choice([first, first, first, 0x2010, later, inside, inside, inside, chance.getrandbits(16)])
 
     def _ipv6(self, talk: _Talk, protocol: int, payload: bytes) -> bytes:
         chance = self._chance

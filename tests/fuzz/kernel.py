@@ -4,8 +4,10 @@ bytes."""
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +28,9 @@ ROOM = 4096
 
 STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source_buckets")
 LINES = {"flows": "flow_lines", "flows6": "flow_lines6"}
-BUCKETS = ("vip_buckets", "answer_budget")
-COUNTERS = ("vip_stats", "backend_stats", "reason_stats")
+BUCKETS = ("vip_buckets", "answer_budget", "vip_strays")
+COUNTERS = ("vip_stats", "backend_stats", "second_stats", "reason_stats")
+HANDSHAKES = ("handshakes", "handshake_stats")
 
 
 class _TestRunOpts(ctypes.Structure):
@@ -98,6 +101,7 @@ class Kernel:
         self.forget()
         plane.clear_backends(sorted(plane.read_backends()))
         plane.write_backends(list(config.backends.values()))
+        plane.write_suspects(config.suspects)
         for vip_id in range(CAPACITY.vips):
             if vip_id in config.tables:
                 plane.write_table(vip_id, config.tables[vip_id])
@@ -106,6 +110,8 @@ class Kernel:
         if Feature.ACCESS in self.features:
             plane.write_access(config.access)
         plane.write_vips(list(config.vips.values()))
+        if Feature.PASSIVE in self.features:
+            plane.write_shares({number: config.shares.get(number, 0) for number in range(CAPACITY.vips)})
         self.zero_counters()
 
     def forget(self) -> None:
@@ -121,11 +127,29 @@ class Kernel:
         for name in BUCKETS:
             self._zero(name)
         self.plane.write_loads(dict.fromkeys(self.plane.read_backends(), 0))
+        for number in self.plane.read_backends():
+            self.put_backend_bucket(number, 0)
 
     def zero_counters(self) -> None:
         """Start all counters at zero."""
-        for name in COUNTERS:
-            self._zero(name)
+        for name in (*COUNTERS, *HANDSHAKES):
+            if self.has(name):
+                self._zero(name)
+
+    def handshakes(self) -> np.ndarray:
+        """Return the places of sampled connections."""
+        return self.map("handshakes").read_all()[1].view(layout.HANDSHAKE).reshape(-1)
+
+    def noted_at(self) -> int:
+        """Return when the latest packet of a sampled connection was noted, in ns; 0 if none was."""
+        return int(self._noted.max()) if self.has("handshakes") else 0
+
+    @cached_property
+    def _noted(self) -> np.ndarray:
+        found = self.map("handshakes")
+        size = -(-layout.HANDSHAKES * layout.HANDSHAKE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = mmap.mmap(found.fd.fileno(), size, prot=mmap.PROT_READ)
+        return np.frombuffer(memory, layout.HANDSHAKE, layout.HANDSHAKES)["last_at"]
 
     def map(self, name: str) -> BpfMap:
         """Return a map that there is with these features."""
@@ -168,6 +192,23 @@ class Kernel:
         values = found.read_all()[1]
         fields = found.info.value_size // 8
         return values.view(np.uint64).reshape(len(values), -1, fields).sum(axis=1)
+
+    def put_backend_bucket(self, backend_id: int, empty_at: int) -> None:
+        """Make this what a backend has taken."""
+        doubts = self.map("backend_doubts")
+        value = np.frombuffer(doubts.read(backend_id), layout.BACKEND_DOUBT).copy()
+        value["empty_at"] = empty_at
+        doubts.update(backend_id, value)
+
+    def backend_buckets(self) -> dict[int, int]:
+        """Return what each backend has taken, by id, those without a bucket left out."""
+        found = self.map("backend_doubts").read_all()[1].view(layout.BACKEND_DOUBT)["empty_at"].reshape(-1)
+        return {int(number): int(found[number]) for number in np.flatnonzero(found)}
+
+    def strays(self) -> dict[int, int]:
+        """Return when a stray of each VIP was last seen, by id, those that have had none left out."""
+        found = self.map("vip_strays").read_all()[1].view(np.uint64).reshape(-1)
+        return {int(number): int(found[number]) for number in np.flatnonzero(found)}
 
     def loads(self) -> dict[int, int]:
         """Return how many open flows each backend has, by id, those with none left out."""

@@ -21,10 +21,16 @@ from xdplb.reference.flow_state import (
     FlowTable,
     Fragment,
     FragmentKey,
+    Handshake,
     SourceKey,
 )
 
 __all__ = ["Mirror"]
+
+_HANDSHAKE_COUNTS = [
+    *[name for name in layout.HANDSHAKE_COUNTERS.names or () if name != "latency"],
+    *[f"latency {bucket}" for bucket in range(layout.HANDSHAKE_BUCKETS)],
+]
 
 Entry = tuple[str, object, object]
 """What it is, what the maps hold of it, what the model does."""
@@ -48,6 +54,10 @@ class Mirror:
             self.put_fragment(fragment_key, fragment)
         for vip_id, bucket in state.vip_buckets.items():
             self.put_vip_bucket(vip_id, bucket)
+        for backend_id, empty_at in state.backend_buckets.items():
+            self.put_backend_bucket(backend_id, empty_at)
+        for vip_id, last_seen in state.strays.items():
+            self.put_strays(vip_id, last_seen)
         for source_key, bucket in state.source_buckets.items():
             self.put_source_bucket(source_key, bucket)
         self.put_loads(dict(state.loads))
@@ -84,6 +94,21 @@ class Mirror:
         self._kernel.map("source_buckets").update(codec.encode_source_key(key), codec.encode_bucket(bucket))
         self.state.source_buckets[key] = bucket
 
+    def put_handshake(self, place: int, handshake: Handshake) -> None:
+        """Make this what is known of a sampled connection."""
+        self._kernel.map("handshakes").update(place, codec.encode_handshake(handshake))
+        self.state.handshakes[place] = handshake
+
+    def put_backend_bucket(self, backend_id: int, empty_at: int) -> None:
+        """Make this what a backend has taken."""
+        self._kernel.put_backend_bucket(backend_id, empty_at)
+        self.state.backend_buckets[backend_id] = empty_at
+
+    def put_strays(self, vip_id: int, last_seen: int) -> None:
+        """Make this when a stray of a VIP was last seen."""
+        self._kernel.map("vip_strays").update(vip_id, last_seen.to_bytes(8, "little"))
+        self.state.strays[vip_id] = last_seen
+
     def put_answer_budget(self, budget: int) -> None:
         """Make this what the CPU has spent on answers."""
         budgets = self._kernel.map("answer_budget")
@@ -103,6 +128,10 @@ class Mirror:
             yield f"{source_key}", self._read_source_bucket(source_key), bucket
         for vip_id, bucket in effects.vip_buckets.items():
             yield f"bucket of VIP {vip_id}", self._read_vip_bucket(vip_id), bucket
+        for backend_id, empty_at in effects.backend_buckets.items():
+            yield f"bucket of backend {backend_id}", self._kernel.backend_buckets().get(backend_id), empty_at
+        for vip_id, last_seen in effects.strays.items():
+            yield f"strays of VIP {vip_id}", self._kernel.strays().get(vip_id), last_seen
         for budget in effects.answer_budgets.values():
             yield "answer budget", self._read_answer_budget(), budget
 
@@ -118,6 +147,10 @@ class Mirror:
             effects.source_buckets[source_key] = self._read_source_bucket(source_key)
         for vip_id in effects.vip_buckets:
             effects.vip_buckets[vip_id] = self._read_vip_bucket(vip_id)
+        for backend_id in effects.backend_buckets:
+            effects.backend_buckets[backend_id] = self._kernel.backend_buckets().get(backend_id, 0)
+        for vip_id in effects.strays:
+            effects.strays[vip_id] = self._kernel.strays().get(vip_id, 0)
         for cpu in effects.answer_budgets:
             effects.answer_budgets[cpu] = self._read_answer_budget()
 
@@ -134,7 +167,15 @@ class Mirror:
         if self._kernel.has("source_buckets"):
             yield self._all_source_buckets(moment)
         yield self._all_vip_buckets(moment)
+        buckets = {number: at for number, at in self.state.backend_buckets.items() if at}
+        yield "backend_doubts", self._kernel.backend_buckets(), buckets
+        yield "vip_strays", self._kernel.strays(), {vip_id: at for vip_id, at in self.state.strays.items() if at}
         yield "answer_budget", self._read_answer_budget(), self.state.answer_budgets.get(self._cpu, 0)
+        if self._kernel.has("handshakes"):
+            places = enumerate(self._kernel.handshakes())
+            found = {place: value.tobytes() for place, value in places if value["hash"]}
+            own = self.state.handshakes.items()
+            yield "handshakes", found, {place: codec.encode_handshake(value) for place, value in own}
         yield "backend_loads", self._kernel.loads(), {number: load for number, load in self.state.loads.items() if load}
         yield "counters", self._counts(), {count: value for count, value in self.state.counts.items() if value}
 
@@ -171,11 +212,19 @@ class Mirror:
 
     def _counts(self) -> dict[Count, int]:
         found: dict[Count, int] = {}
-        kinds = (("vip", "vip_stats", layout.VIP_COUNTERS), ("backend", "backend_stats", layout.BACKEND_COUNTERS))
+        kinds = (
+            ("vip", "vip_stats", layout.VIP_COUNTERS),
+            ("backend", "backend_stats", layout.BACKEND_COUNTERS),
+            ("second", "second_stats", layout.SECOND_COUNTERS),
+        )
         for kind, name, fields in kinds:
             sums = self._kernel.sums(name)
             for number, place in zip(*np.nonzero(sums), strict=True):
                 found[kind, int(number), list(fields.fields or ())[place]] = int(sums[number, place])
+        if self._kernel.has("handshake_stats"):
+            sums = self._kernel.sums("handshake_stats")
+            for number, place in zip(*np.nonzero(sums), strict=True):
+                found["handshake", int(number), _HANDSHAKE_COUNTS[place]] = int(sums[number, place])
         reasons = self._kernel.sums("reason_stats")[:, 0]
         counted = [reason for reason in REASONS if reasons[reason.number]]
         return found | {("reason", reason.name, "packets"): int(reasons[reason.number]) for reason in counted}

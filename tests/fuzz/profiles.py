@@ -20,7 +20,9 @@ PROFILES: dict[str, Features] = {
     "nothing": frozenset(),
     "families": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN}),
     "choosing": frozenset({Feature.SCHEDULERS, Feature.QUIC, Feature.GUE}),
+    "second": frozenset({Feature.SECOND_CHOICE}),
     "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
+    "sampling": frozenset({Feature.IPV6, Feature.PASSIVE}),
     "capturing": frozenset(Feature),
 }
 """What the program is compiled for, by a name."""

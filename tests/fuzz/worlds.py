@@ -21,7 +21,7 @@ from xdplb.reference.config import Config
 __all__ = ["CLIENTS", "EPOCH", "IDLE_SECONDS", "PORTS", "UNKNOWN_IDS", "VIP_ADDRESSES", "random_config"]
 
 EPOCH = 7
-IDLE_SECONDS = 60
+IDLE_SECONDS = (60, 120)
 PORTS = (80, 443, 53, 8000, 8001)
 CLIENTS: dict[int, list[IPAddress]] = {
     4: [ip_address(f"198.51.100.{number}") for number in range(1, 25)],
@@ -35,6 +35,9 @@ PREFIX_LENGTHS = {4: (24, 27, 28, 31, 32), 6: (48, 64, 122, 127, 128)}
 GONE_NIC = 7777
 UNKNOWN_IDS = (0, 200, 999)
 """In slots and records: nobody, an id never written, one beyond the map."""
+
+SHARES = (0, 1 << 30, 1 << 31, 0xFFFFFFFF, 0xFFFFFFFF)
+"""Of the connections of a VIP, those that are sampled, as the maps have it."""
 
 MTUS = (1500, 1500, 1500, 9000, 1400, 1300, 600)
 BACKENDS = 12
@@ -61,7 +64,9 @@ def random_config(chance: random.Random, features: Features) -> Config:
         features=features,
         access=access,
         interfaces=frozenset({OTHER_NIC}),
+        suspects=_random_suspects(chance, backends) if Feature.SECOND_CHOICE in features else frozenset(),
         max_backends=CAPACITY.backends,
+        shares={vip.id: chance.choice(SHARES) for vip in vips.values() if vip.is_sampled},
     )
 
 
@@ -111,12 +116,14 @@ def _random_vip(chance: random.Random, features: Features, vip_id: int, key: Vip
         key=key,
         track_always=scheduler.is_per_connection or chance.random() < 0.4,
         hash_source=scheduler is Scheduler.SH or chance.random() < 0.3,
-        idle_seconds=IDLE_SECONDS,
+        idle_seconds=chance.choice(IDLE_SECONDS),
         scheduler=scheduler,
         candidates=chance.choice([0, 1, 5, 12, 128]) if scheduler in {Scheduler.LC, Scheduler.WLC} else 0,
         quic=quic,
         limits=_random_limits(chance) if Feature.LIMITS in features else NO_LIMITS,
         has_access_list=Feature.ACCESS in features and chance.random() < 0.5,
+        is_sampled=Feature.PASSIVE in features and chance.random() < 0.7,
+        second_choice=Feature.SECOND_CHOICE in features and chance.random() < 0.6,
     )
 
 
@@ -125,6 +132,11 @@ def _random_limits(chance: random.Random) -> RateLimits:
         return NO_LIMITS
     rates = [0, 0, 1, 3, 20, 700, 1_000_000_000]
     return RateLimits(*(chance.choice(rates) for _ in range(4)))
+
+
+def _random_suspects(chance: random.Random, backends: dict[int, BackendEntry]) -> frozenset[int]:
+    share = chance.choice([0, 0.2, 0.5, 0.9])
+    return frozenset(number for number in backends if chance.random() < share)
 
 
 def _random_access(chance: random.Random, vip: VipEntry) -> AccessList:
@@ -167,6 +179,7 @@ def _random_backend(chance: random.Random, features: Features, family: int, numb
         keep_tags=Feature.VLAN in features and chance.random() < 0.3,
         weight=chance.choice([1, 1, 2, 7]),
         takes_new=chance.random() < 0.7,
+        max_new_flows=chance.choice([0, 0, 0, 1, 3, 700]) if Feature.SECOND_CHOICE in features else 0,
     )
 
 

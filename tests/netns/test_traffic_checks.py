@@ -21,6 +21,7 @@ OFTEN = ["--check-interval", "50ms", "--check-timeout", "2s", "--check-fall", "1
 
 def serve(balancer: Balancer, log: Path) -> None:
     """Run Python's own HTTP server on dr1, which logs a traceback for every connection that breaks."""
+    balancer.lab.configure("dr1", f"address replace {VIP}/32 dev lo")
     with log.open("w") as file:
         balancer.lab.popen("dr1", [sys.executable, "-m", "http.server", str(PORT)], stdout=file, stderr=file)
     asked = ["curl", "-sf", "-o", "/dev/null", f"http://{ADDRESSES['dr1']}:{PORT}/"]
@@ -75,7 +76,18 @@ def test_a_backend_of_two_vips_is_asked_once_and_is_down_in_both(balancer: Balan
     serve(balancer, log)
     balancer.start()
     other = f"{VIP}:{PORT + 1}/tcp"
-    often = ["--check", "http", "--check-interval", "500ms", "--check-timeout", "2s", "--check-fall", "2"]
+    often = [
+        "--check",
+        "http",
+        "--check-target",
+        "backend",
+        "--check-interval",
+        "500ms",
+        "--check-timeout",
+        "2s",
+        "--check-fall",
+        "2",
+    ]
     for key, options in ((KEY, []), (other, ["--check-port", str(PORT)])):
         balancer.cli("vip", "add", key, *often, *options)
         balancer.cli("backend", "add", key, str(ADDRESSES["dr1"]))
@@ -122,3 +134,35 @@ def test_without_descriptors_no_backend_is_judged_and_the_log_says_so(balancer: 
     assert balancer.log().count("health checks cannot be run") == 1
     assert balancer.ask("status")["ready"]
     assert balancer.metric("xdplb_health_checks_overdue") == [0]
+
+
+def test_the_daemon_runs_checks_of_all_kinds_with_the_privileges_that_it_keeps(
+    balancer: Balancer, tmp_path: Path
+) -> None:
+    serve(balancer, tmp_path / "server.log")
+    balancer.start("--exec-checks")
+    balancer.cli("vip", "add", KEY)
+    balancer.cli("backend", "add", KEY, str(ADDRESSES["dr1"]))
+    who = "echo $(id -un) $XDPLB_ADDRESS; exit 52"
+    checks = [
+        {"type": "http", "target": "backend", "expect_body": "Directory listing"},
+        {"type": "https", "target": "backend"},
+        {"type": "tcp", "target": "backend", "send": "GET / HTTP/1.0\r\n\r\n", "expect": "200 OK"},
+        {"type": "udp", "target": "backend", "port": PORT, "send": "x"},
+        {"type": "icmp"},
+        {"type": "exec", "command": ["/bin/sh", "-c", who]},
+    ]
+    with Client(socket_path=str(balancer.socket)) as client:
+        client.request("PUT", vip_path(KEY, "checks"), {"checks": checks})
+        body = client.request("POST", vip_path(KEY, "probe")).json()
+    found = {each["type"]: (each["passed"], each["reason"]) for each in body["backends"][0]["checks"]}
+    assert found["http"] == (True, "status 200, and 'Directory listing' is in its body")
+    assert found["https"][0] is False
+    assert found["https"][1].startswith(("what it answers is not TLS", "connection closed in the TLS handshake"))
+    assert found["tcp"][0] is True
+    assert found["udp"][1].startswith("an ICMP error says that nothing listens on its port")
+    assert found["icmp"] == (True, "answers pings")
+    assert found["exec"] == (True, f"exit code 52, which is weight 50: 'nobody {ADDRESSES['dr1']}'")
+    told = balancer.cli("health", "probe", KEY, str(ADDRESSES["dr1"]), check=False)
+    assert told.returncode == 1
+    assert "first byte" in told.stdout

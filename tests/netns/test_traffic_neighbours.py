@@ -17,7 +17,18 @@ from .balancer import KEY, PORT, Balancer, until
 KEY6 = f"[{VIP6}]:{PORT}/tcp"
 NEW_MAC = "02:00:00:00:00:77"
 BACK_SECONDS = 2.0
-CHECK = ["--check", "tcp", "--check-interval", "1s", "--check-timeout", "300ms", "--check-rise", "2"]
+CHECK = [
+    "--check",
+    "tcp",
+    "--check-target",
+    "backend",
+    "--check-interval",
+    "1s",
+    "--check-timeout",
+    "300ms",
+    "--check-rise",
+    "2",
+]
 
 
 def results(balancer: Balancer, key: str) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class PacketPath:
 
     def _packet(self, flow: Flow, tcp_flags: int) -> tuple[int, int] | None:
         config = Config(self.vips, self.tables, self.entries, self.features)
-        journey = Journey(config, self.state, ifindex=2, now=round(self.now * SECOND), cpu=0, headroom=256)
+        now = round(self.now * SECOND)
+        journey = Journey(config, self.state, ifindex=2, now=now, cpu=0, headroom=256, precise=now)
         packet = Packet(
             frame=b"", link=b"", version=self.key.address.version, ip=b"", payload=b"",
             source=ip_address(flow.source), destination=self.key.address, protocol=self._protocol, traffic_class=0,

@@ -18,9 +18,10 @@ from xdplb.control.plan.steps import Held
 from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.access import AccessList
-from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
+from xdplb.model.backend import AdminState, Backend, BackendRole, Health, KnownHealth
+from xdplb.model.min_serving import MinServing
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import Forward, OnUnhealthy, Protocol, Scheduler, Tracking, Vip, VipKey
+from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy, Protocol, Scheduler, Tracking, Vip, VipKey
 
 KEYS = [
     *(VipKey(IPv4Address("203.0.113.10"), 80 + n, protocol) for n in range(2) for protocol in Protocol),
@@ -35,18 +36,30 @@ BACKENDS = st.lists(
         st.integers(1, 6),  # the last byte of the address
         st.integers(0, 2),  # epoch
         st.builds(
-            lambda w, a, f: {"weight": w, "admin_state": a, "forward": f},
+            lambda w, a, f, r: {"weight": w, "admin_state": a, "forward": f, "role": r},
             st.integers(0, 2),
             st.sampled_from(AdminState),
             st.sampled_from([None, *Forward]),
+            st.sampled_from(BackendRole),
         ),
     ),
     max_size=4,
     unique_by=lambda backend: backend[0],
 )
-ASKED = st.one_of(
-    st.builds(lambda tracking: {"tracking": tracking}, st.sampled_from(Tracking)),
-    st.builds(lambda scheduler: {"scheduler": scheduler}, st.sampled_from(Scheduler)),
+POLICIES = st.fixed_dictionaries(
+    {
+        "all_unhealthy": st.sampled_from(AllUnhealthy),
+        "min_serving": st.sampled_from([MinServing(), MinServing(2), MinServing(0, 50)]),
+        "panic_share": st.sampled_from([0.0, 0.5, 1.0]),
+    }
+)
+ASKED = st.builds(
+    lambda asked, policies: {**asked, **policies},
+    st.one_of(
+        st.builds(lambda tracking: {"tracking": tracking}, st.sampled_from(Tracking)),
+        st.builds(lambda scheduler: {"scheduler": scheduler}, st.sampled_from(Scheduler)),
+    ),
+    POLICIES,
 )
 VIPS = st.lists(
     st.tuples(st.sampled_from(KEYS), ASKED, st.sampled_from(OnUnhealthy), BACKENDS, st.sampled_from(ACCESS)),

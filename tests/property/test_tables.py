@@ -27,6 +27,7 @@ CASES = st.builds(
 
 def forget_tables() -> None:
     table._base.cache_clear()
+    table._places.cache_clear()
     table._pattern.cache_clear()
 
 

@@ -19,6 +19,7 @@ from xdplb.model.errors import CapacityError
 
 from .hashing import TABLE_SIZE
 from .pattern import NOBODY, Owners
+from .ramp import Newcomer, thinned
 from .table import WeightedBackend
 
 __all__ = ["MAX_CANDIDATES", "candidates", "check_candidates", "rotation"]
@@ -29,12 +30,19 @@ MAX_CANDIDATES = 128
 _CACHED_ORDERS = 32  # at most 512 KiB each
 
 
-def rotation(configured: Sequence[WeightedBackend], out: AbstractSet[int], *, weighted: bool) -> Owners:
+def rotation(
+    configured: Sequence[WeightedBackend],
+    out: AbstractSet[int],
+    *,
+    weighted: bool,
+    newcomers: Sequence[Newcomer] = (),
+) -> Owners:
     """Return the owner of each slot, in an order that is fair to a walk from slot to slot.
 
     Without weights, each eligible backend owns one of the first slots, and that order repeats. With weights it is the
     smooth weighted round robin of nginx: the turns of a heavy backend are spread as far apart as possible. Backends in
-    `out` and those of weight 0 own no slot. If no backend is eligible, NOBODY owns all of them.
+    `out` and those of weight 0 own no slot. If no backend is eligible, NOBODY owns all of them. Of `newcomers`, which
+    are eligible, each has a part of its turns, in any long stretch of them.
     """
     eligible = _eligible(configured, out)
     if not eligible:
@@ -42,7 +50,11 @@ def rotation(configured: Sequence[WeightedBackend], out: AbstractSet[int], *, we
     ids = np.array([backend.id for backend in eligible], np.uint16)
     weights = tuple(backend.weight if weighted else 1 for backend in eligible)
     divisor = gcd(*weights)
-    owners: Owners = np.resize(ids[_smooth(tuple(weight // divisor for weight in weights))], TABLE_SIZE)
+    turns = _smooth(tuple(weight // divisor for weight in weights))
+    if parts := {each.id: each for each in newcomers}:
+        found = ((n, parts[backend.id]) for n, backend in enumerate(eligible) if backend.id in parts)
+        turns = thinned(np.resize(turns, TABLE_SIZE), [(n, each.granted, each.of) for n, each in found])
+    owners: Owners = np.resize(ids[turns], TABLE_SIZE)
     return owners
 
 

@@ -13,11 +13,12 @@ backends (keys and weights) and on which are out, so that all balancers of a clu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,13 @@ from numpy.typing import NDArray
 from .fill import Places, Turns, fill, turns_least_loaded
 from .hashing import TABLE_SIZE
 from .pattern import NOBODY, Owners, Ownership, Pattern
+from .ramp import Newcomer, Ramping, ramped
 
 __all__ = ["WeightedBackend", "assign", "build"]
 
 _CACHED_TABLES = 128  # 128 KiB each
 _CACHED_PATTERNS = 64
+_CACHED_PLACES = 32  # 128 KiB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +42,71 @@ class WeightedBackend:
     key: str
     id: int
     weight: int
+    in_reserve: bool = False
 
 
-def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Ownership:
+def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers: Sequence[Newcomer] = ()) -> Ownership:
     """Return the owner of each slot, NOBODY if no backend can be used.
 
     Each backend owns its weight's share of the table, exact to one slot; with weight 0 it owns none. `out` are the ids
-    whose slots go to the others. The order of `backends` and their ids make no difference. Raises ValueError if two
-    have the same key.
+    whose slots go to the others. Of `newcomers`, which are among the others but not all of them (see `relative`), each
+    owns a part of its slots. The order of `backends` and their ids make no difference. Raises ValueError if two have
+    the same key.
     """
-    ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: b.key)
+    ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: (b.in_reserve, b.key))
     configured = tuple([(b.key, b.weight) for b in ordered])
     if len({key for key, _ in configured}) != len(configured):
         raise ValueError("two backends have the same key")
     missing = tuple([place for place, backend in enumerate(ordered, 1) if backend.id in out])
+    reserve = sum(b.in_reserve for b in ordered)
     ids = np.array([NOBODY, *(b.id for b in ordered)], np.uint16)
-    return Ownership(_pattern(configured, missing), ids)
+    ramping: tuple[Ramping, ...] = ()
+    if newcomers:
+        parts = {each.id: each for each in newcomers}
+        found = ((place, parts[b.id]) for place, b in enumerate(ordered, 1) if b.id in parts)
+        ramping = tuple(sorted(Ramping(each.since, place, each.granted, each.of) for place, each in found))
+    return Ownership(_pattern(configured, missing, reserve, ramping), ids)
 
 
-def build(backends: Sequence[WeightedBackend], out: AbstractSet[int]) -> Owners:
+def build(backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers: Sequence[Newcomer] = ()) -> Owners:
     """Return what `assign` does as the id of the owner of each slot."""
-    return assign(backends, out).owners
+    return assign(backends, out, newcomers).owners
 
 
 @lru_cache(_CACHED_PATTERNS)
-def _pattern(configured: tuple[tuple[str, int], ...], missing: tuple[int, ...]) -> Pattern:
-    """Return who owns each slot, by place in `configured`; a host that fails is missing in all VIPs that have it."""
-    places = _base(configured)
-    return Pattern(_refill(places, configured, missing) if missing else places, len(configured))
+def _pattern(
+    configured: tuple[tuple[str, int], ...], missing: tuple[int, ...], reserve: int, ramping: tuple[Ramping, ...]
+) -> Pattern:
+    """Return who owns each slot, by place in `configured`; a host that fails is missing in all VIPs that have it.
+
+    The last `reserve` of them are in reserve.
+    """
+    if not ramping:
+        return Pattern(_places(configured, missing, reserve), len(configured))
+    came: dict[int, list[int]] = {}
+    for each in sorted(ramping, key=lambda each: -each.since):
+        came.setdefault(each.since, []).append(each.place)
+    latest = list(came.values())
+
+    def without(moments: int) -> Places:
+        return _places(configured, tuple(sorted({*missing, *chain(*latest[:moments])})), reserve)
+
+    return Pattern(ramped(without, ramping, len(configured)), len(configured))
+
+
+@lru_cache(_CACHED_PLACES)
+def _places(configured: tuple[tuple[str, int], ...], missing: tuple[int, ...], reserve: int) -> Places:
+    """Return the owners' places while nobody ramps up: what a ramp goes by at each of its steps."""
+    base = places = _base(configured[: len(configured) - reserve])
+    first = len(configured) - reserve + 1
+    in_reserve = range(first, len(configured) + 1)
+    used = reserve - sum(place >= first for place in missing)
+    if len(missing) > reserve - used:
+        places = _refill(places, configured, {*missing, *in_reserve})
+    if used:
+        places = _refill(places, configured, missing, own=base)
+    places.flags.writeable = False
+    return places
 
 
 @lru_cache(_CACHED_TABLES)
@@ -74,7 +114,7 @@ def _base(configured: tuple[tuple[str, int], ...]) -> Places:
     """Return the base table: for each slot the owner's place in `configured`, counted from 1."""
     places = np.zeros(TABLE_SIZE, np.uint16)
     if configured:
-        places = _filled(places, configured, _turns(np.array([weight for _, weight in configured], np.int64)))
+        places = _filled(places, configured, _turns(_weights(configured)))
     places.flags.writeable = False
     return places
 
@@ -98,16 +138,36 @@ def _turns(weights: NDArray[np.int64]) -> Turns:
     return backend[np.argsort(nth / weights[backend], kind="stable")]
 
 
-def _refill(base: Places, configured: tuple[tuple[str, int], ...], missing: Sequence[int]) -> Places:
-    """Give the slots of the missing backends to the others."""
+def _refill(
+    base: Places, configured: tuple[tuple[str, int], ...], missing: Iterable[int], *, own: Places | None = None
+) -> Places:
+    """Give the slots of the missing backends to the others; with `own`, also what some own beyond their share.
+
+    That is so while backends in reserve are used, which own nothing in the base table. The others keep those slots that
+    they have in `own`, as far as they are of their share.
+    """
     is_missing = np.zeros(len(configured) + 1, np.bool_)
     is_missing[list(missing)] = True
     places = np.where(is_missing[base], np.uint16(NOBODY), base)
-    if len(missing) == len(configured):
+    if is_missing[1:].all():
         return places
-    weights = np.array([weight for _, weight in configured], np.int64)
+    weights = _weights(configured).copy()
     weights[is_missing[1:]] = 0
+    if own is not None:
+        places = _without_surplus(places, weights, own)
     return _filled(places, configured, _turns_of_refill(places, weights))
+
+
+def _without_surplus(places: Places, weights: NDArray[np.int64], base: Places) -> Places:
+    """Take from each backend the slots that it owns beyond its share: first those that are not its own in `base`."""
+    slots = np.lexsort((places != base, places))
+    owners = places[slots]
+    owned = np.bincount(owners, minlength=len(weights) + 1)
+    nth = np.arange(TABLE_SIZE) - np.repeat(np.cumsum(owned) - owned, owned)
+    share = np.concatenate([[TABLE_SIZE], _quotas(weights)])
+    left: Places = places.copy()
+    left[slots[nth >= share[owners]]] = NOBODY
+    return left
 
 
 def _turns_of_refill(places: Places, weights: NDArray[np.int64]) -> Turns:
@@ -122,8 +182,20 @@ def _turns_of_refill(places: Places, weights: NDArray[np.int64]) -> Turns:
 
 def _filled(places: Places, configured: tuple[tuple[str, int], ...], turns: Turns) -> Places:
     """Return `places` with every free slot filled: at each turn the backend takes the first of its permutation."""
-    offsets, skips = np.array([_permutation(key) for key, _ in configured], np.uint32).T
+    offsets, skips = _walks(configured)
     return fill(places, offsets, skips, turns)
+
+
+@lru_cache(_CACHED_PATTERNS)
+def _weights(configured: tuple[tuple[str, int], ...]) -> NDArray[np.int64]:
+    """Return the weights as an array, which is not to be changed."""
+    return np.array([weight for _, weight in configured], np.int64)
+
+
+@lru_cache(_CACHED_PATTERNS)
+def _walks(configured: tuple[tuple[str, int], ...]) -> NDArray[np.uint32]:
+    """Return the permutations' offsets and skips, which are not to be changed."""
+    return np.array([_permutation(key) for key, _ in configured], np.uint32).T
 
 
 @lru_cache(1 << 16)

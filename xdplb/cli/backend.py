@@ -26,7 +26,16 @@ from xdplb.model.vip import LARGEST_RATE, Forward
 from .changes import Change, changing
 from .groups import Group
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
-from .params import AnyWhole, Connection, Whole, duration, duration_text, output_option, vip_argument
+from .params import (
+    AnyWhole,
+    Connection,
+    Whole,
+    duration,
+    duration_text,
+    output_option,
+    vip_argument,
+    wide_output_option,
+)
 
 __all__ = ["command"]
 
@@ -47,6 +56,14 @@ _COLUMNS = [
     Column("MAC"),
     Column("REASON"),
 ]
+
+_WIDE_COLUMNS = [
+    *_COLUMNS[:-1],
+    Column("HANDSHAKE p50", right=True),
+    Column("p99", right=True),
+    _COLUMNS[-1],
+]
+"""What -o wide shows: also how long handshakes take, from a client's SYN to its answer to the SYN-ACK."""
 
 
 def _health_options(command: _Command) -> _Command:
@@ -316,24 +333,25 @@ def rm(change: Change, /, *, vip: str, address: str) -> None:
 
 
 @command.command(
-    epilog="\b\nExamples:\n  xdplb backend ls\n  xdplb backend ls 203.0.113.10:443/tcp\n  xdplb backend ls web -o json"
+    epilog="\b\nExamples:\n  xdplb backend ls\n  xdplb backend ls 203.0.113.10:443/tcp\n  xdplb backend ls web -o wide"
 )
 @click.argument("vip", metavar="[VIP]", required=False)
-@output_option
+@wide_output_option
 @click.pass_obj
-def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
+def ls(connection: Connection, vip: str | None, output: str) -> None:
     """List the backends of a VIP, or of all VIPs, and their status."""
     backends = connection.client().backends
     answer: Answer[AllBackendsOut | BackendListOut] = backends.all() if vip is None else backends.list(vip)
-    if as_json:
+    if output == "json":
         print_json(answer.body)
         return
-    rows = [_row(backend) for backend in answer.json()["backends"]]
+    columns, row = (_WIDE_COLUMNS, _wide_row) if output == "wide" else (_COLUMNS, _row)
+    rows = [row(backend) for backend in answer.json()["backends"]]
     if vip is None:
         keys = [backend.get("vip") for backend in answer.json()["backends"]]
-        table([Column("VIP"), *_COLUMNS], [(key, *row) for key, row in zip(keys, rows, strict=True)])
+        table([Column("VIP"), *columns], [(key, *row) for key, row in zip(keys, rows, strict=True)])
     else:
-        table(_COLUMNS, rows)
+        table(columns, rows)
 
 
 def _row(backend: BackendOut) -> tuple[object, ...]:
@@ -350,6 +368,19 @@ def _row(backend: BackendOut) -> tuple[object, ...]:
         status["mac"],
         status["reason"],
     )
+
+
+def _wide_row(backend: BackendOut) -> tuple[object, ...]:
+    status = backend["status"]
+    latency = status.get("handshakes")  # an older daemon has none
+    times = (None, None) if latency is None else (latency["p50_seconds"], latency["p99_seconds"])
+    *others, reason = _row(backend)
+    told = "; ".join(filter(None, (str(reason), status.get("hint"))))
+    return *others, *(None if seconds is None else _milliseconds(seconds) for seconds in times), told
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb backend show 203.0.113.10:443/tcp 10.0.0.11 -o json")
@@ -371,6 +402,9 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("admin-state", _declared_text(body, "admin_state")),
             ("health", f"{status['health']} since {moment(status['since'])}"),
             ("reason", status["reason"]),
+            ("hint", status.get("hint") or None),
+            ("ejected", _ejection_text(status)),
+            ("handshakes", _handshakes_text(status)),
             ("share", percent(status["share"])),
             ("flows seen", status["flows"]),
             ("drain", _drain_text(status["drain"])),
@@ -397,6 +431,21 @@ def _declared_text(backend: BackendOut, name: Literal["weight", "admin_state"]) 
     if declared is None or declared[name] == backend[name]:
         return str(backend[name])
     return f"{backend[name]} (file: {declared[name]})"
+
+
+def _ejection_text(status: BackendStatusOut) -> str | None:
+    ejection = status.get("ejection")
+    if ejection is None:
+        return None
+    return f"since {moment(ejection['since'])}, until {moment(ejection['until'])}; {ejection['times']} of late"
+
+
+def _handshakes_text(status: BackendStatusOut) -> str | None:
+    latency = status.get("handshakes")
+    if latency is None:
+        return None
+    p50, p99 = _milliseconds(latency["p50_seconds"]), _milliseconds(latency["p99_seconds"])
+    return f"half take less than {p50}, 99 % less than {p99}"
 
 
 def _mtu_text(status: BackendStatusOut) -> str | None:

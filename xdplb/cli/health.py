@@ -24,6 +24,7 @@ __all__ = ["command"]
 _COLUMNS = [
     Column("CHECK"),
     Column("BACKEND"),
+    Column("ASKS"),
     Column("HEALTH", style=coloured),
     Column("LATEST"),
     Column("AT"),
@@ -210,6 +211,7 @@ def _row(label: str, result: CheckResultOut | CheckOfVipOut, recent: str) -> tup
     return (
         label,
         result["backend"],
+        result["asks"],
         result["health"],
         {True: "passed", False: "failed", None: None}[result["last_passed"]],
         None if result["last_run"] is None else moment(result["last_run"]),

@@ -87,6 +87,8 @@ def _slots(slots: SlotsChangedOut) -> str:
         parts.append(f"{number(slots['moved'])} change owners; open connections stay where they are in {kept} of them")
     if slots["assigned"]:
         parts.append(f"{number(slots['assigned'])} get their first owner")
+    if slots.get("owed"):
+        parts.append(f"{number(slots['owed'])} go to backends that ramp up, step by step")
     return "; ".join(parts) or "none changes owners"
 
 

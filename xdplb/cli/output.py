@@ -35,7 +35,7 @@ _LONGEST_MESSAGE = 10_000
 _STATE_COLOURS = {
     "up": "green", "ready": "green", "online": "green", "ok": "green", "drained": "green", "passed": "green",
     "drain": "yellow", "draining": "yellow", "degraded": "yellow", "unknown": "yellow", "warn": "yellow",
-    "maint": "yellow", "timed_out": "yellow", "cut": "yellow",
+    "maint": "yellow", "timed_out": "yellow", "cut": "yellow", "failing_open": "red",
     "warning": "yellow",
     "down": "red", "error": "red", "critical": "red", "offline": "red", "fail": "red", "failed": "red",
     "expired": "red",

@@ -32,6 +32,7 @@ __all__ = [
     "positive_duration",
     "state_dir_option",
     "vip_argument",
+    "wide_output_option",
 ]
 
 # Whether a path can be used is said by the command, with its own sentence and exit code, not by the parser.
@@ -156,6 +157,17 @@ def mode_option(command: _Decorated) -> _Decorated:
 def output_option(command: _Decorated) -> _Decorated:
     """Add -o table|json for answers of the API. The command gets it as `as_json`."""
     return _output(command, "How to print the result; json is the API's answer, unchanged.")
+
+
+def wide_output_option(command: _Decorated) -> _Decorated:
+    """Add -o table|wide|json for answers of the API. The command gets it as `output`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "wide", "json"]),
+        default="table",
+        help="How to print the result; wide has more columns; json is the API's answer, unchanged.",
+    )(command)
 
 
 def local_output_option(command: _Decorated) -> _Decorated:

@@ -6,17 +6,25 @@ import time
 
 import click
 
-from xdplb.client import Client, DaemonDownError, TimedOutError
-from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, StatusOut
+from xdplb.client import Answer, Client, DaemonDownError, NotReadyError, TimedOutError
+from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, ReadyVipOut, ReadyzOut, StatusOut
 from xdplb.model.errors import PlatformError
 
-from .output import moment, note, number, print_fields, print_json
+from .output import Column, coloured, moment, note, number, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option
 from .vip import print_vips
 
 __all__ = ["command"]
 
 _POLL_SECONDS = 0.2
+
+_VIP_COLUMNS = [
+    Column("VIP"),
+    Column("NAME"),
+    Column("STATUS", style=coloured),
+    Column("SERVING", right=True),
+    Column("NEEDED", right=True),
+]
 
 
 @click.command(
@@ -26,7 +34,15 @@ _POLL_SECONDS = 0.2
 Examples:
   xdplb status
   xdplb status --wait --timeout 30s
+  xdplb status --vip web --vip 203.0.113.10:443/tcp
   xdplb status -o json""",
+)
+@click.option(
+    "--vip",
+    "vips",
+    metavar="VIP",
+    multiple=True,
+    help="Show whether this VIP is ready: the balancer is, and min-serving backends serve. May be repeated.",
 )
 @click.option("--wait", is_flag=True, help="Return when it is ready (exit 0) or at the timeout (exit 5).")
 @click.option(
@@ -34,11 +50,16 @@ Examples:
 )
 @output_option
 @click.pass_obj
-def command(connection: Connection, wait: bool, timeout: float, as_json: bool) -> int:
-    """Show the balancer's status. Exit 1 if it is not ready."""
+def command(connection: Connection, vips: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> int:
+    """Show the balancer's status. Exit 1 if it is not ready.
+
+    With --vip, show that of these VIPs alone, as a tracker needs it: exit 1 if one of them is not ready.
+    """
     client = connection.client()
     if wait:
-        _wait_until_ready(client, timeout)
+        _wait_until_ready(client, vips, timeout)
+    if vips:
+        return _show_vips(client, vips, as_json)
     answer = client.status()
     body = answer.json()
     if as_json:
@@ -48,11 +69,33 @@ def command(connection: Connection, wait: bool, timeout: float, as_json: bool) -
     return 0 if body["ready"] else 1
 
 
-def _wait_until_ready(client: Client, timeout: float) -> None:
+def _show_vips(client: Client, vips: tuple[str, ...], as_json: bool) -> int:
+    """Print whether these VIPs are ready, and return the exit code."""
+    refusal: NotReadyError | None = None
+    answer: Answer[ReadyzOut]
+    try:
+        answer = client.ready(*vips)
+    except NotReadyError as error:
+        refusal, answer = error, Answer(error.status, error.body)
+    if as_json:
+        print_json(answer.body)
+    else:
+        table(_VIP_COLUMNS, [_vip_row(each) for each in answer.json()["vips"]])
+    if refusal is None:
+        return 0
+    note(f"xdplb: {refusal.detail}")
+    return 1
+
+
+def _vip_row(vip: ReadyVipOut) -> tuple[object, ...]:
+    return vip["vip"], vip["name"], vip["operating_status"], vip["backends_serving"], vip["backends_needed"]
+
+
+def _wait_until_ready(client: Client, vips: tuple[str, ...], timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            client.ready(within=deadline - time.monotonic())
+            client.ready(*vips, within=deadline - time.monotonic())
         except (DaemonDownError, PlatformError, TimedOutError) as error:
             if time.monotonic() >= deadline:
                 raise TimedOutError(

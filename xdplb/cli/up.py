@@ -112,6 +112,11 @@ Examples:
     help="Swap this version's program in although it does something else with some packets than the one in use, or "
     "was rolled back before.",
 )
+@click.option(
+    "--exec-checks",
+    is_flag=True,
+    help="Allow exec checks: whoever may set checks can then run commands of this host, as any user but root.",
+)
 @event_options
 @api_options
 def command(
@@ -130,6 +135,7 @@ def command(
     replace_state: bool,
     discard_maps: bool,
     accept_differences: bool,
+    exec_checks: bool,
     log_format: str,
     event_rows: int,
     event_days: float,
@@ -171,6 +177,7 @@ def command(
                     replaces_state=replace_state,
                     config=config,
                     accept_differences=accept_differences,
+                    exec_checks=exec_checks,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

@@ -8,7 +8,16 @@ from typing import Any, cast
 import click
 
 from xdplb.client import Client
-from xdplb.client.bodies import AccessCountOut, HealthCheckIn, LimitsOut, QuicOut, VipOut, VipPatch, VipPost
+from xdplb.client.bodies import (
+    AccessCountOut,
+    HealthCheckIn,
+    LimitsOut,
+    QuicOut,
+    VipOut,
+    VipPatch,
+    VipPost,
+    VipStatusOut,
+)
 from xdplb.model.vip import VipKey
 
 from .changes import Change, changing
@@ -182,7 +191,8 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("vip", vip_text(body)),
             ("name", body["name"]),
             ("status", status["operating_status"]),
-            ("backends", f"{status['backends_serving']} of {status['backends']} serving"),
+            ("backends", _serving_text(status)),
+            ("policy", status.get("reason")),
             ("reasons", _reasons_text(client, vip) if status["backends_serving"] < status["backends"] else None),
             ("health-check", _check_text(client, vip)),
             ("forward", body["forward"]),
@@ -205,6 +215,12 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
         ]
     )
+
+
+def _serving_text(status: VipStatusOut) -> str:
+    """Return how many backends serve, and how many must if that is more."""
+    text = f"{status['backends_serving']} of {status['backends']} serving"
+    return text if status.get("min_serving_met", True) else f"{text}, {status['backends_needed']} must"
 
 
 def _quic_text(quic: QuicOut | None) -> str | None:

@@ -62,6 +62,7 @@ __all__ = [
     "DriftKind",
     "DriftOut",
     "DryRunOut",
+    "EjectionOut",
     "EndedByOut",
     "EventOut",
     "EventsOut",
@@ -71,6 +72,7 @@ __all__ = [
     "FlowTableOut",
     "FlowsOut",
     "Forward",
+    "HandshakesOut",
     "HashKind",
     "Health",
     "HealthCheckIn",
@@ -113,6 +115,7 @@ __all__ = [
     "QuicIn",
     "QuicOut",
     "QuicPatch",
+    "ReadyVipOut",
     "ReadyzOut",
     "RecentOut",
     "ReplaceBackendsEdit",
@@ -163,11 +166,11 @@ HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
 OnUnhealthy = Literal["reset", "keep"]
-OperatingStatus = Literal["ONLINE", "DEGRADED", "OFFLINE", "NO_BACKEND"]
+OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
-Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment"]
+Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment", "second choice"]
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
@@ -377,6 +380,8 @@ class BackendStatsOut(TypedDict):
     packets: int
     bytes: int
     new_flows: int
+    failovers: int
+    over: int
 
 
 class BackendStatusOut(TypedDict):
@@ -395,6 +400,9 @@ class BackendStatusOut(TypedDict):
     observed_generation: int
     drain: DrainOut | None
     certificate: CertificateOut | None
+    ejection: EjectionOut | None
+    handshakes: HandshakesOut | None
+    hint: str
 
 
 class BackendUseOut(TypedDict):
@@ -465,6 +473,7 @@ class CheckOfVipOut(TypedDict):
     """The last result of one check of one backend, with its VIP."""
 
     backend: str
+    asks: str
     health: Health
     reason: str
     since: str
@@ -482,6 +491,7 @@ class CheckResultOut(TypedDict):
     """The results of one check of one backend."""
 
     backend: str
+    asks: str
     health: Health
     reason: str
     since: str
@@ -753,6 +763,15 @@ class DryRunOut(TypedDict):
     impact: ImpactOut
 
 
+class EjectionOut(TypedDict):
+    """Why a backend gets no new connections for now: it leaves handshakes unanswered, its peers do not."""
+
+    since: str
+    until: str
+    times: int
+    reason: str
+
+
 class EndedByOut(TypedDict):
     """How connections ended by themselves; the sum is `ended`."""
 
@@ -836,6 +855,13 @@ class FlowsOut(TypedDict):
 
     lost: int | None
     kept: int | None
+
+
+class HandshakesOut(TypedDict):
+    """How long a backend's handshakes take: from a client's SYN to its answer to the SYN-ACK, as they pass here."""
+
+    p50_seconds: float
+    p99_seconds: float
 
 
 class HealthCheckIn(TypedDict):
@@ -1274,10 +1300,22 @@ class QuicPatch(TypedDict):
     config_id: NotRequired[int | None]
 
 
+class ReadyVipOut(TypedDict):
+    """Whether enough backends of a VIP serve."""
+
+    vip: str
+    name: str | None
+    operating_status: OperatingStatus
+    backends_serving: int
+    backends_needed: int
+    min_serving_met: bool
+
+
 class ReadyzOut(TypedDict):
-    """The daemon is ready."""
+    """The daemon is ready, and so are the VIPs that were asked about."""
 
     ready: NotRequired[Literal[True]]
+    vips: NotRequired[list[ReadyVipOut]]
 
 
 class RecentOut(TypedDict):
@@ -1371,6 +1409,7 @@ class SlotsChangedOut(TypedDict):
     moved: int
     kept: int
     assigned: int
+    owed: int
     tables: int
 
 
@@ -1420,6 +1459,7 @@ class TableChangeOut(TypedDict):
     is_first: bool
     moved: int
     kept: int
+    owed: int
     moves: list[SlotMoveOut]
     moves_in_all: int
     after: SlotStatesOut
@@ -1658,10 +1698,13 @@ class VipStatusOut(TypedDict):
     """The status of a VIP."""
 
     operating_status: OperatingStatus
+    reason: str
     observed_generation: int
     slots: SlotsOut
     backends: int
     backends_serving: int
+    backends_needed: int
+    min_serving_met: bool
     access: AccessCountOut
 
 

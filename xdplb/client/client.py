@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Self, Unpack
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from .access import AccessLists
 from .answer import Answer
@@ -74,9 +74,13 @@ class Client:
         """Return an overview of the balancer."""
         return self._transport.request("GET", "/v1/status")
 
-    def ready(self, *, within: float | None = None) -> Answer[ReadyzOut]:
-        """Return if packets are forwarded as configured. Raises PlatformError if not, with the reasons."""
-        return self._transport.request("GET", "/readyz", within=within)
+    def ready(self, *vips: str, within: float | None = None) -> Answer[ReadyzOut]:
+        """Return if packets are forwarded as configured, and of each of `vips` as many backends serve as must.
+
+        Raises NotReadyError if not, with the reasons, and NotFoundError if there is no such VIP.
+        """
+        query = "&".join(f"vip={quote(vip, safe=':/.[]')}" for vip in vips)
+        return self._transport.request("GET", f"/readyz?{query}" if vips else "/readyz", within=within)
 
     def dataplane(self) -> Answer[DataplaneOut]:
         """Return the data plane as loaded."""

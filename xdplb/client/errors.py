@@ -23,6 +23,7 @@ __all__ = [
     "BusyError",
     "DaemonDownError",
     "ForbiddenError",
+    "NotReadyError",
     "StillRunningError",
     "TimedOutError",
     "UnauthenticatedError",
@@ -69,6 +70,13 @@ class StillRunningError(ConflictError):
     code = "still-running"
 
 
+class NotReadyError(PlatformError):
+    """Packets are not forwarded as configured, or too few backends of a VIP serve. `body` is the whole problem."""
+
+    code = "not-ready"
+    body = b""
+
+
 _KINDS: list[type[XdplbError]] = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XdplbError)
 ]
@@ -76,7 +84,14 @@ _BY_CODE: dict[str, type[XdplbError]] = {
     "too-many-connections": BusyError,
     "too-many-failures": UnauthenticatedError,
 }
-for _kind in _KINDS + [UnauthenticatedError, ForbiddenError, BusyError, StillRunningError]:  # noqa: RUF005 - mypy would not see the type
+_OWN_KINDS: list[type[XdplbError]] = [
+    UnauthenticatedError,
+    ForbiddenError,
+    BusyError,
+    NotReadyError,
+    StillRunningError,
+]
+for _kind in _KINDS + _OWN_KINDS:
     _BY_CODE.setdefault(_kind.code, _kind)  # the first that has a code; those below it share its code
 _BY_STATUS: dict[int, type[XdplbError]] = {
     400: InvalidError,
@@ -105,7 +120,10 @@ def from_problem(status: int, body: bytes) -> XdplbError:
         return kind(f"the daemon answered {status}: {first_line or 'nothing'}", hint="is this an xdplb daemon?")
     detail = str(problem.get("detail") or problem.get("title") or f"the daemon answered {status}")
     kind = _BY_CODE.get(str(problem.get("type")).rpartition(":")[2], kind)
-    return kind(detail, hint=str(problem.get("hint") or ""), problems=_fields(problem.get("errors")))
+    error = kind(detail, hint=str(problem.get("hint") or ""), problems=_fields(problem.get("errors")))
+    if isinstance(error, NotReadyError):
+        error.body = body
+    return error
 
 
 def _fields(given: object) -> tuple[FieldProblem, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
@@ -23,10 +23,14 @@ from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.probe_ways import ProbeWays
 from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.verifier import Verifier
+from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
@@ -82,8 +86,9 @@ class Manager:
         """The threads of the control plane, for whoever watches them."""
         self._drifts = drifts = Drifts(self.events, clock, steady.now)
         self._next_hops, self._checker = next_hops, checker
+        applier = Applier(plane, clock, self.events, drifts, nics)
         self._writer = Writer(
-            Applier(plane, clock, self.events, drifts, nics),
+            applier,
             store,
             next_hops,
             checker,
@@ -99,16 +104,26 @@ class Manager:
         )
         self._flows = FlowWatch(plane, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         self._paths = PathWatch(icmp_errors, self._writer, self.events, steady=steady, period_seconds=scan_seconds)
+        self.suspects = Suspects(plane, self._writer, checker)
+        """Which backends are suspect, for whoever finds one that may not answer."""
+        self._passive = PassiveWatch(
+            plane, self._writer, self.events, checker, clock=clock, suspects=self.suspects.found
+        )
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._probe_ways = ProbeWays(plane, self._writer, drifts, clock=clock, on_ready=self._probes_can_go)
+        self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
+        self._vips = VipWatch(applier, self.events)
+        self._writer.on_brought = self._vips.touch
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             paths=self._paths,
+            passive=self._passive,
             drifts=drifts,
             pulses=self.pulses,
             checker=checker,
@@ -148,7 +163,11 @@ class Manager:
             await self._paths.start()
             if self._checker is not None:
                 await self._checker.start(
-                    self._writer.health_flipped, self.events, self._next_hops.doubt, self._check_source
+                    self._writer.health_flipped,
+                    self.events,
+                    self._next_hops.doubt,
+                    self._check_source,
+                    self.suspects.checked,
                 )
         except BaseException:
             await self.stop()
@@ -157,10 +176,14 @@ class Manager:
             self._writer,
             self._writer.saver,
             self._nics,
+            self._probe_ways,
             self._flows,
             self._paths,
+            self._passive,
             self._verifier,
             self._aftermath,
+            self.suspects,
+            self._vips,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         loop = self.loop
@@ -182,6 +205,7 @@ class Manager:
         await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
+        await self._passive.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()
@@ -221,5 +245,10 @@ class Manager:
         self._writer.next_hops_changed(addresses)
         self._nics.disturb()
 
-    def _check_source(self, backend: IPAddress) -> Source:
-        return self._writer.host.check_source(self._writer.snapshot.desired, backend)
+    def _check_source(self, backend: IPAddress, by_vip_of: int | None) -> Source:
+        own = self._writer.host.check_source(self._writer.snapshot.desired, backend)
+        return own if by_vip_of is None else self._probe_ways.source(by_vip_of, own)
+
+    def _probes_can_go(self, backend_ids: Collection[int]) -> None:
+        if self._checker is not None:
+            self._checker.recheck(backend_ids)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from xdplb.model.address import IPAddress
-from xdplb.model.backend import AdminState, Backend, parse_backend_address
+from xdplb.model.backend import AdminState, Backend, BackendRole, parse_backend_address
+from xdplb.model.check_type import DEFAULTS_OF
 from xdplb.model.errors import InvalidError
-from xdplb.model.health import HealthCheck, fitted
+from xdplb.model.health import HealthCheck, fitted_checks
 from xdplb.model.vip import Forward, Scheduler, Vip, VipKey
 
-from .notes import Note, Notes, Where
+from .notes import Notes, Where
 
 __all__ = ["Converted", "Real", "Service", "vips_of"]
 
@@ -25,7 +26,7 @@ _MOST_COMPARED = 128
 class Real:
     """A real server: its address and port as they were written, and what is set for it.
 
-    `check_note` is told if its check becomes that of the VIP.
+    `is_backup`: it is used if the others fail, and is not checked itself.
     """
 
     where: Where
@@ -34,9 +35,8 @@ class Real:
     port: int | None
     weight: int = 1
     forward: Forward | None = None
-    check: HealthCheck | None = None
-    check_note: Note | None = None
-    is_checked: bool = False
+    checks: tuple[HealthCheck, ...] = ()
+    is_backup: bool = False
 
 
 @dataclass
@@ -117,6 +117,9 @@ def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]
         )
         settings["scheduler"] = Scheduler.P2C
     settings = _accepted(service, key, settings, notes)
+    checks = _checks(service, key, notes)
+    if "min_serving" in settings:
+        settings["min_serving"] = settings["min_serving"].value
     return {
         "address": key.addresses_text,
         "port": key.port,
@@ -124,8 +127,8 @@ def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]
         "protocol": key.protocol.value,
         "forward": service.forward.value,
         **settings,
-        "health_check": _check(service, key, notes),
-        "backends": [_backend(service, real) for real in reals],
+        **_checks_data(checks),
+        "backends": [_backend(service, key, real, checks) for real in reals],
     }
 
 
@@ -177,49 +180,81 @@ def _misfit(service: Service, real: Real, address: IPAddress, key: VipKey, addre
     return ""
 
 
-def _backend(service: Service, real: Real) -> dict[str, Any]:
+def _backend(service: Service, key: VipKey, real: Real, checks: tuple[HealthCheck, ...]) -> dict[str, Any]:
     """Return a backend; what is the default is left out."""
+    own = _own_check(real, checks, key) or {}
     return {
         "address": str(parse_backend_address(real.address)),
         "weight": real.weight,
         "forward": None if real.forward in {None, service.forward} else real.forward.value,
+        "role": BackendRole.BACKUP.value if real.is_backup else None,
+        "checked": False if real.is_backup or (checks and not real.checks) else None,
+        **own,
     }
 
 
-def _check(service: Service, key: VipKey, notes: Notes) -> dict[str, Any] | None:
-    """Return the VIP's check: the one that most of its backends have, since there is one for all of them."""
-    checks = [real.check for real in service.reals if real.check is not None]
-    if not checks:
-        return None
-    chosen = Counter(checks).most_common(1)[0][0]  # of equals, the first
-    note = next(real.check_note for real in service.reals if real.check == chosen)
-    if note is not None:
-        notes.add(note)
-    for real in service.reals:
-        if real.check is None and not real.is_checked:
-            notes.differs(real.where, real.said, "it has no check there; a VIP has one check for all its backends")
-        elif real.check not in {None, chosen}:
-            notes.differs(
-                real.where, real.said, f"its check is another one there; a VIP has one for all: {_told(chosen)}"
-            )
+def _checks(service: Service, key: VipKey, notes: Notes) -> tuple[HealthCheck, ...]:
+    """Return the VIP's checks: those that most of its backends have, since all of them have the same."""
+    found = [real.checks for real in service.reals if real.checks]
+    if not found:
+        return ()
+    chosen = Counter(found).most_common(1)[0][0]  # of equals, the first
     try:
-        chosen = fitted(chosen, key)
+        fitted_checks(chosen, key)
     except InvalidError as error:
         notes.left_out(service.where, "its checks", f"{error.detail}; without a check, its backends count as up")
-        return None
-    http = {"path": chosen.path, "expect_status": list(chosen.expect_status or ())} if chosen.type == "http" else {}
-    return {
-        "type": chosen.type.value,
-        "port": chosen.port,
-        **http,
-        "interval_seconds": chosen.interval_seconds,
-        "timeout_seconds": chosen.timeout_seconds,
-        "rise": chosen.rise,
-        "fall": chosen.fall,
-    }
+        return ()
+    for real in service.reals:
+        if real.checks and _own_check(real, chosen, key) is None:
+            told = " and ".join(map(_told, chosen))
+            notes.differs(real.where, real.said, f"its checks are other ones there; a VIP has the same for all: {told}")
+    return chosen
+
+
+def _own_check(real: Real, checks: tuple[HealthCheck, ...], key: VipKey) -> dict[str, Any] | None:
+    """Return what a backend has of its own that makes the VIP's `checks` those of the real server, None if nothing can.
+
+    A backend may have a port and a path of its own, in place of those of all checks.
+    """
+    if real.checks == checks or not real.checks or len(real.checks) != len(checks):
+        return {} if real.checks == checks or not real.checks else None
+    own: dict[str, Any] = {}
+    for name in ("port", "path"):
+        values = {getattr(check, name) for check in real.checks}
+        if values != {getattr(check, name) for check in checks}:
+            if len(values) > 1 or (None in values and (name == "path" or not key.port)):
+                return None
+            own[f"check_{name}"] = values.pop() or key.port
+    alike = [replace(check, **_of_others(own, other)) for check, other in zip(real.checks, checks, strict=True)]
+    return own if tuple(alike) == checks else None
+
+
+def _of_others(own: dict[str, Any], other: HealthCheck) -> dict[str, Any]:
+    """Return the fields of `other` in place of those that a backend has of its own."""
+    return {name: getattr(other, name) for name in ("port", "path") if f"check_{name}" in own}
+
+
+def _checks_data(checks: tuple[HealthCheck, ...]) -> dict[str, Any]:
+    """Return checks as a config file has them."""
+    data = [_check_data(check) for check in checks]
+    return {"checks": data} if len(data) > 1 else {"health_check": data[0] if data else None}
+
+
+_TIMES = frozenset({"interval_seconds", "timeout_seconds", "rise", "fall"})
+
+
+def _check_data(check: HealthCheck) -> dict[str, Any]:
+    """Return a check as a config file has it: its times, and what is not the default."""
+    usual = {**{each.name: each.default for each in fields(HealthCheck)}, **DEFAULTS_OF[check.type]}
+    data: dict[str, Any] = {"type": check.type.value}
+    for name in (each.name for each in fields(HealthCheck) if each.name != "type"):
+        value = getattr(check, name)
+        if name in _TIMES or value != usual[name]:
+            data[name] = list(value) if isinstance(value, tuple) else value
+    return data
 
 
 def _told(check: HealthCheck) -> str:
-    path = f" {check.path}" if check.type == "http" else ""
+    path = f" {check.path}" if check.type.is_http else ""
     port = "" if check.port is None else f" on port {check.port}"
     return f"{check.type}{path}{port} every {check.interval_seconds:g} s"

@@ -57,7 +57,8 @@ class DaemonOptions:
     `retention` says which events are kept. A state that does not belong to the maps is refused, unless there is an
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
-    `replaces_state` says whether it may take the place of a state with VIPs.
+    `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
+    commands of this host.
     """
 
     interfaces: tuple[str, ...]
@@ -72,6 +73,7 @@ class DaemonOptions:
     replaces_state: bool = False
     config: Path | None = None
     accept_differences: bool = False
+    exec_checks: bool = False
     retention: Retention = field(default_factory=Retention)
 
     @property

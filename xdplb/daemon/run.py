@@ -17,6 +17,7 @@ from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.clock import SteadyClock, boot_id
 from xdplb.control.events import DaemonStarted, DaemonStopped, Events, TookOver
 from xdplb.control.health.checks import Checker
+from xdplb.control.health.commands import Commands
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
@@ -37,6 +38,7 @@ from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
 from xdplb_api.server import Service, Stop, serve_in_thread
 
 from .budget import budget, raise_limit
+from .commands import command_runner
 from .config_owner import ConfigOwner
 from .doors import Doors, open_doors
 from .garbage import Garbage
@@ -91,7 +93,7 @@ class Parts:
     maps_in_use: Callable[[DaemonOptions], Reading | None] = _maps_in_use
     load: Callable[[DaemonOptions, Features], DataPlane] = _load
     next_hops: Callable[[], NextHopSource] = NextHops
-    checker: Callable[[int], HealthSource] = Checker
+    checker: Callable[[int, Commands | None], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     give_up_privileges: Callable[[], None] = give_up_privileges
     run_dir: Path = field(default=RUN_DIR)
@@ -118,7 +120,11 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
     shut_state_dir(options.state_dir)
     holder = Holder(Process.of(os.getpid()), options.interfaces, str(options.pin_dir), str(options.state_dir))
     store = SqliteStore(options.state_dir)
-    with hold(holder, parts.run_dir), closing(store):
+    with (
+        hold(holder, parts.run_dir),
+        closing(store),
+        command_runner(wanted=options.exec_checks) as commands,  # while there are the privileges for it
+    ):
         doors = open_doors(options.api, options.state_dir)
         try:
             with asking_for_time():
@@ -136,7 +142,15 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                     history.events.say(taken_over)
                 with watched(plane, history.events.say), asyncio.Runner(loop_factory=ControlLoop) as runner:
                     balancing = _balance(
-                        options, parts, plane, store, doors, history=history, signals=signals, owner=owner
+                        options,
+                        parts,
+                        plane,
+                        store,
+                        doors,
+                        commands=commands,
+                        history=history,
+                        signals=signals,
+                        owner=owner,
                     )
                     runner.run(balancing)
                 word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -190,6 +204,7 @@ async def _balance(
     store: SqliteStore,
     doors: Doors,
     *,
+    commands: Commands | None,
     history: History,
     signals: Signals,
     owner: ConfigOwner,
@@ -200,7 +215,7 @@ async def _balance(
         plane,
         store,
         parts.next_hops(),
-        parts.checker(shares.probes),
+        parts.checker(shares.probes, commands),
         icmp_errors=parts.icmp_errors(),
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,

@@ -145,14 +145,17 @@ def decode(
     )
 
 
-def decode_all(values: NDArray[np.void], loads: NDArray[np.void], keys: Mapping[int, bytes]) -> dict[int, BackendEntry]:
-    """Return the backends by id, in order, from the whole maps `backends` and `backend_loads`.
+def decode_all(
+    values: NDArray[np.void], loads: NDArray[np.void], doubts: NDArray[np.void], keys: Mapping[int, bytes]
+) -> dict[int, BackendEntry]:
+    """Return the backends by id, in order, from the whole maps `backends`, `backend_loads` and `backend_doubts`.
 
     `keys` are those in the map of server IDs, by backend: each begins with the server ID.
     Most hosts are backends of many VIPs, in entries that differ by VIP and epoch alone: each is decoded once.
     """
     ids = np.flatnonzero(values["forward"]).tolist()
     weights, lengths = loads["weight"].tolist(), loads["server_id_bytes"].tolist()
+    rates = doubts["rate"].tolist()
     servers = {number: key[: lengths[number]] or None for number, key in keys.items() if number < len(lengths)}
     chosen = values[ids]
     epochs, vips = chosen["epoch"].tolist(), chosen["vip"].tolist()
@@ -180,6 +183,7 @@ def decode_all(values: NDArray[np.void], loads: NDArray[np.void], keys: Mapping[
             weights[number],
             servers.get(number),
             like.takes_new,
+            rates[number],
         )
     return entries
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class BackendMaps:
         self._maps = maps
         self._values = Mirror(maps.backends, layout.BACKEND)
         self._loads = Mirror(maps.backend_loads, layout.BACKEND_LOAD, theirs=("flows",))
+        self._doubts = Mirror(maps.backend_doubts, layout.BACKEND_DOUBT, theirs=("empty_at",))
         self._servers: dict[bytes, int] = {}
         """Whose each server ID is, by its key."""
         self.ids: list[int] = []
@@ -44,8 +45,9 @@ class BackendMaps:
         """Return the backends that the maps have now, by id, in order."""
         self._values.read()
         self._loads.read()
+        self._doubts.read()
         self._find()
-        return backend_codec.decode_all(self._values.held, self._loads.held, self._keys())
+        return backend_codec.decode_all(self._values.held, self._loads.held, self._doubts.held, self._keys())
 
     def write(self, backends: Sequence[BackendEntry]) -> None:
         """Write these. Counters and load of a new (id, epoch) are zeroed first."""
@@ -55,11 +57,17 @@ class BackendMaps:
         had_server = self._loads.held["server_id_bytes"][ids].any()
         is_fresh = (held["epoch"] != values["epoch"]) | (held["forward"] == 0)
         _zero(self._maps.backend_stats, ids[is_fresh])
-        # A scheduler must not choose what may not be sent to: what comes up says so last here, what goes down first.
+        if self._maps.handshake_stats is not None:
+            _zero(self._maps.handshake_stats, ids[is_fresh])
+        _zero(self._maps.second_stats, ids[is_fresh])
+        # What may not be sent to must not be chosen: what comes up says so last here, what goes down first.
         usable = values["flags"] & layout.BACKEND_USABLE
+        takes = _takes(values)
         self._write_loads(ids, backends, usable & held["flags"], is_fresh)
+        self._write_doubts(ids, backends, takes & _takes(held), is_fresh)
         self._values.write(ids, values)
         self._write_loads(ids, backends, usable, np.zeros_like(is_fresh))
+        self._write_doubts(ids, backends, takes, np.zeros_like(is_fresh))
         if had_server or any(backend.quic_server_id for backend in backends):
             self._write_servers(backends)
         if (held["forward"] == 0).any():
@@ -71,6 +79,7 @@ class BackendMaps:
         keys = np.array(ids, np.uint32)
         self._values.write(keys, np.zeros(len(ids), layout.BACKEND))
         self._loads.write(keys, np.zeros(len(ids), layout.BACKEND_LOAD))
+        self._doubts.write(keys, np.zeros(len(ids), layout.BACKEND_DOUBT))
         self.ids = sorted(set(self.ids).difference(ids))
 
     def write_loads(self, flows: Mapping[int, int]) -> None:
@@ -80,16 +89,55 @@ class BackendMaps:
         loads["flows"] = list(flows.values())
         self._loads.write(ids, loads)
 
+    def write_suspects(self, ids: Collection[int]) -> None:
+        """Make these suspect, and no others."""
+        wanted = np.zeros(len(self._doubts.held), np.uint16)
+        wanted[list(ids)] = 1
+        changed = np.flatnonzero(self._doubts.held["suspect"] != wanted).astype(np.uint32)
+        doubts = self._doubts.held[changed]
+        doubts["suspect"] = wanted[changed]
+        doubts["takes"] = _takes(self._values.held[changed]) & ~wanted[changed]
+        self._put_doubts(changed, doubts)
+
     def verify(self) -> Iterator[tuple[str, bool]]:
         """Compare some at each step; say of which map they are and whether they had to be written again."""
         yield from (("backends", changed) for changed in self._values.verify())
         yield from (("backend_loads", changed) for changed in self._loads.verify())
+        yield from (("backend_doubts", changed) for changed in self._doubts.verify())
         yield "quic_servers", self._restore_servers()
 
     def _find(self) -> None:
         """Note which there are, and their server IDs."""
         self._servers = self._read_servers()
         self.ids = np.flatnonzero(self._values.held["forward"]).tolist()
+
+    def _write_doubts(
+        self,
+        ids: NDArray[np.uint32],
+        backends: Sequence[BackendEntry],
+        takes: NDArray[np.uint16],
+        is_fresh: NDArray[np.bool_],
+    ) -> None:
+        """Write what is said against each. One that is not fresh stays as suspect as it is."""
+        doubts = self._doubts.held[ids]
+        rates = [backend.max_new_flows for backend in backends]
+        doubts["rate"] = rates
+        doubts["flow_cost"] = [max(1, round(layout.BUCKET_NS / rate)) if rate else 0 for rate in rates]
+        doubts["suspect"][is_fresh] = 0
+        doubts["takes"] = takes & ~doubts["suspect"]
+        self._put_doubts(ids, doubts)
+
+    def _put_doubts(self, ids: NDArray[np.uint32], doubts: NDArray[np.void]) -> None:
+        """Write those that differ: packets charge their buckets meanwhile, and a charge in between is lost."""
+        differs = self._doubts.differs(ids, doubts)
+        if not differs.any():
+            return
+        changed, written = ids[differs], doubts[differs]
+        limited = np.flatnonzero(written["flow_cost"])
+        if len(limited):
+            found = self._maps.backend_doubts.read_some(changed[limited].tolist())
+            written["empty_at"][limited] = found.view(layout.BACKEND_DOUBT).reshape(-1)["empty_at"]
+        self._doubts.write(changed, written)
 
     def _write_loads(
         self,
@@ -152,6 +200,13 @@ class BackendMaps:
         keys, values = self._maps.quic_servers.read_all()
         numbers = values.view(np.uint32).reshape(-1).tolist()
         return {key.tobytes(): number for key, number in zip(keys, numbers, strict=True)}
+
+
+def _takes(values: NDArray[np.void]) -> NDArray[np.uint16]:
+    """Return for each value of the `backends` map 1 if the backend takes new connections, else 0."""
+    asked = layout.BACKEND_USABLE | layout.BACKEND_NOTHING_NEW
+    takes: NDArray[np.uint16] = (values["flags"] & asked == layout.BACKEND_USABLE).astype(np.uint16)
+    return takes
 
 
 def _zero(counters: BpfMap, keys: NDArray[np.uint32]) -> None:

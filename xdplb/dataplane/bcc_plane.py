@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 
@@ -22,6 +23,7 @@ from .features import Feature, Features
 from .flow_lines import FlowLines
 from .flow_records import RawFlows
 from .grace import wait_for_packets
+from .handshake_maps import HandshakeMaps
 from .inner_maps import inner_keys
 from .kept import Kept
 from .libbpf import Fd, count_runs, obj_get, prog_test_run
@@ -39,12 +41,14 @@ from .plane import (
     Counters,
     FlowRecords,
     Mark,
+    ProbeWay,
     Slots,
     SwapState,
     VipCounters,
     VipEntry,
 )
 from .platform_errors import kernel_errors, kernel_errors_in
+from .probing import Probing
 from .programs import current_program, explaining_program, refuse_to_replace, text_hash
 from .reasons import REASONS
 from .recall import recall
@@ -81,11 +85,14 @@ class BccPlane:
         self._vips = VipMaps(maps)
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
+        self._handshakes = HandshakeMaps(maps)
         self._prints = TablePrints(maps.table_prints)
         self._kept = Kept(maps)
         self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
         self._compiling = Lock()  # one program after the other, whichever thread asks
+        self._probing = Probing(maps.pin_dir, cache_dir)
+        self._probing_lock = Lock()  # opening it takes seconds, beside all else
 
     @property
     def capacity(self) -> Capacity:
@@ -304,6 +311,40 @@ class BccPlane:
             wait_for_packets()
             self._backends.clear(ids)
 
+    @kernel_errors("let probes be sent by the traffic's own way")
+    def open_probing(self) -> None:
+        """Load the programs of probes and put them on the NICs."""
+        with self._probing_lock:
+            self._probing.open(self._maps.backends, self.capacity)
+            self._probing.keep_on([one.ifindex for one in self.nics.attached()])
+
+    @kernel_errors("keep the programs of probes on the NICs")
+    def keep_probing(self) -> Sequence[str]:
+        """Put the programs of probes, and their pins, where they are not."""
+        if not self._probing_lock.acquire(blocking=False):
+            return ()  # they are put there just now
+        try:
+            if not self._probing.is_open:
+                return ()
+            self._probing.repair()
+            return self._probing.keep_on([one.ifindex for one in self.nics.attached()])
+        finally:
+            self._probing_lock.release()
+
+    @kernel_errors("write where probes go")
+    def write_probe_ways(self, ways: Mapping[int, ProbeWay | None]) -> None:
+        """Set where the probes of these backends go."""
+        if not self._probing.is_open:
+            raise ValueError("no probes can be sent by the traffic's own way: open it first")
+        check_backends(self.capacity, list(ways))
+        self._probing.write(ways)
+
+    @kernel_errors("remove the programs of probes")
+    def close_probing(self) -> None:
+        """Take the programs of probes off all NICs, and remove them."""
+        with self._probing_lock:
+            self._probing.close()
+
     @kernel_errors("read which state the maps belong to")
     def read_mark(self) -> Mark | None:
         """Return which state the maps belong to."""
@@ -321,36 +362,57 @@ class BccPlane:
         if flows:
             self._backends.write_loads(flows)
 
+    @kernel_errors("say which backends are suspect")
+    def write_suspects(self, ids: Collection[int]) -> None:
+        """Make these backends suspect, and no others."""
+        check_backends(self.capacity, ids)
+        self._backends.write_suspects(ids)
+
     @kernel_errors("prepare new VIPs")
     def start_vips(self, vip_ids: Sequence[int]) -> None:
         """Start the counters of these VIP ids at zero, and give an empty table to those that have none."""
         self._tables.add(vip_ids)
         counters = self._maps.vip_stats
-        counters.update_batch(np.array(vip_ids, np.uint32), np.zeros((len(vip_ids), counters.value_bytes), np.uint8))
+        keys = np.array(vip_ids, np.uint32)
+        counters.update_batch(keys, np.zeros((len(vip_ids), counters.value_bytes), np.uint8))
+        self._maps.vip_strays.update_batch(keys, np.zeros(len(vip_ids), np.uint64))
 
     @kernel_errors("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
         vips = _sums(self._maps.vip_stats, sorted(self._vips.held))
-        backends = _sums(self._maps.backend_stats, self._backends.ids)
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
             vips={vip_id: VipCounters(*fields[:5]) for vip_id, fields in vips.items()},
-            backends={backend_id: BackendCounters(*fields[:3]) for backend_id, fields in backends.items()},
+            backends=self._backend_counters(self._backends.ids),
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )
 
     @kernel_errors("read the counters")
     def backend_counters(self, backend_ids: Collection[int]) -> Mapping[int, BackendCounters]:
         """Read the counters of these backends."""
-        found = _sums(self._maps.backend_stats, backend_ids)
-        return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+        return self._backend_counters(backend_ids)
 
     @kernel_errors("read the counters")
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Read the counters of these VIPs."""
         found = _sums(self._maps.vip_stats, vip_ids)
         return {vip_id: VipCounters(*fields[:5]) for vip_id, fields in found.items()}
+
+    @kernel_errors("set which connections are sampled")
+    def write_shares(self, shares: Mapping[int, int]) -> None:
+        """Set which connections of these VIPs are sampled."""
+        self._handshakes.write_shares(shares)
+
+    @kernel_errors("read the sampled connections")
+    def read_handshakes(self, since: int) -> NDArray[np.void]:
+        """Return what was noted of the sampled connections that began at `since` or later."""
+        return self._handshakes.read(since)
+
+    @kernel_errors("read the sampled connections")
+    def handshake_counters(self, backend_ids: Collection[int]) -> NDArray[np.void]:
+        """Return the counters of the sampled connections of these backends."""
+        return self._handshakes.counters(backend_ids)
 
     @kernel_errors("read the flow table")
     def scan_flows(self) -> FlowRecords:
@@ -415,6 +477,13 @@ class BccPlane:
         with self._compiling:
             if Feature.CAPTURE in self.features:
                 self.compile_for(self.features - {Feature.CAPTURE}).close()
+
+    def _backend_counters(self, backend_ids: Collection[int]) -> dict[int, BackendCounters]:
+        found = _sums(self._maps.backend_stats, backend_ids)
+        if Feature.SECOND_CHOICE not in self.features:
+            return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
+        second = _sums(self._maps.second_stats, backend_ids)
+        return {number: BackendCounters(*fields[:3], *second[number]) for number, fields in found.items()}
 
     def _close_capture(self) -> None:
         capture, self._capture = self._capture, None

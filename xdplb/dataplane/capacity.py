@@ -84,7 +84,7 @@ def check_table(capacity: Capacity, vip_id: int, slots: Slots) -> None:
         raise ValueError(f"a table is {layout.TABLE_SIZE} slots of uint32, this is {slots.shape} of {slots.dtype}")
 
 
-def check_backends(capacity: Capacity, ids: Sequence[int]) -> None:
+def check_backends(capacity: Capacity, ids: Collection[int]) -> None:
     """Raise CapacityError if a backend's id is above what the maps hold."""
     allowed = range(1, min(capacity.backends, MAX_BACKEND_ID) + 1)
     for backend_id in ids:

@@ -40,7 +40,7 @@ from .vip_prefixes import TRIES
 __all__ = ["Pair", "backend_ids", "filling_order", "vip_ids"]
 
 NOT_CARRIED = {"explain_decision", "capture_decision", "capture_filter", "capture_events"}
-COUNTERS = {"vip_stats", "backend_stats", "reason_stats", "decap_stats"}
+COUNTERS = {"vip_stats", "backend_stats", "second_stats", "reason_stats", "decap_stats"}
 LINES = {"flow_lines": "flows", "flow_lines6": "flows6"}
 """Where the records of lines are carried to."""
 

@@ -39,22 +39,28 @@ NEEDED = (NET_ADMIN, SYS_ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class CompileRequest:
-    """One C text and its flags; `programs` maps each function to load to the path where it is pinned."""
+    """One C text and its flags; `programs` maps each function to load to the path where it is pinned.
+
+    `for_tc`: they are programs of tc's kind, not of XDP's.
+    """
 
     text: str
     flags: list[str] = field(default_factory=list)
     programs: dict[str, str] = field(default_factory=dict)
+    for_tc: bool = False
 
 
 def compile_program(
-    text: str, flags: list[str], programs: dict[str, Path], *, cache_dir: Path | None = None
+    text: str, flags: list[str], programs: dict[str, Path], *, cache_dir: Path | None = None, for_tc: bool = False
 ) -> dict[str, Instructions]:
-    """Compile `text`, load each function of `programs` as XDP, pin it at its path; return what was loaded, by function.
+    """Compile `text`, load each function of `programs`, pin it at its path; return what was loaded, by function.
+
+    They are XDP programs, or with `for_tc` what tc runs.
 
     Maps declared with a pin path are used if pinned there: create them first. `cache_dir` keeps merged kernel headers.
     PlatformError says what is missing on this host, or ends with the output of the compiler or the verifier.
     """
-    request = CompileRequest(text, flags, {name: str(path) for name, path in programs.items()})
+    request = CompileRequest(text, flags, {name: str(path) for name, path in programs.items()}, for_tc)
     environment = dict(os.environ)
     headers = kernel_headers.find(cache_dir)
     if headers is not None:
@@ -165,7 +171,7 @@ def _child(request: CompileRequest) -> dict[str, Any]:
     loaded = {}
     for name, path in request.programs.items():
         try:
-            function = module.load_func(name, bcc.BPF.XDP)
+            function = module.load_func(name, bcc.BPF.SCHED_CLS if request.for_tc else bcc.BPF.XDP)
         except Exception as error:
             gave_up = os.strerror(errno.E2BIG) in str(error)
             return {"error": "load", "detail": str(error), "permission": _lacks_rights(), "gave_up": gave_up}

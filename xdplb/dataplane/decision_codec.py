@@ -24,6 +24,7 @@ CHOSEN = {
     layout.CHOSEN_SCHEDULER: Chosen.SCHEDULER,
     layout.CHOSEN_QUIC: Chosen.QUIC,
     layout.CHOSEN_FRAGMENT: Chosen.FRAGMENT,
+    layout.CHOSEN_SECOND: Chosen.SECOND,
 }
 
 REASON_NAMES = {reason.number: reason.name for reason in REASONS}

@@ -24,6 +24,7 @@ class Chosen(StrEnum):
     SCHEDULER = "scheduler"
     QUIC = "quic"
     FRAGMENT = "fragment"
+    SECOND = "second choice"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
@@ -31,6 +32,7 @@ from .plane import (
     Counters,
     FlowRecords,
     Mark,
+    ProbeWay,
     Slots,
     SwapState,
     VipCounters,
@@ -72,8 +74,11 @@ class FakePlane:
     """The DataPlane in memory, on one NIC `eth0`.
 
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
-    of the backends by id, `removed` the pins that `repair` puts back; `explain` returns `decision`, and fails while it
-    is None. `vip_buckets` and `source_buckets` are what rate limits remember. `clock` is ns of a monotonic clock.
+    of the backends by id, `suspects` the ids of those that are suspect, `removed` the pins that `repair` puts back;
+    `probe_ways` is None unless probing is open, and `probing_lost` has the NICs that `keep_probing` puts programs on
+    again; `explain` returns `decision`, and fails while it is None. `vip_buckets` and `source_buckets` are what rate
+    limits remember. `clock` is ns of a monotonic clock. `shares` say what is sampled, by VIP id, `handshakes` what was
+    noted of that.
     """
 
     def __init__(
@@ -90,6 +95,9 @@ class FakePlane:
         self.removed: Sequence[str] = ()
         self.access: dict[int, AccessList] = {}
         self.loads: dict[int, int] = {}
+        self.probe_ways: dict[int, ProbeWay] | None = None
+        self.probing_lost: Sequence[str] = ()
+        self.suspects: frozenset[int] = frozenset()
         self.decision: KernelDecision | None = None
         self.swap_states: list[SwapState] = []
         self.is_held_back = False
@@ -111,6 +119,9 @@ class FakePlane:
         self._vip_counters: dict[int, VipCounters] = {}
         self._backend_counters: dict[int, BackendCounters] = {}
         self._reasons: Counter[str] = Counter()
+        self.shares: dict[int, int] = {}
+        self.handshakes: NDArray[np.void] = np.zeros(0, layout.HANDSHAKE)
+        self._handshake_counters: NDArray[np.void] = np.zeros(self._capacity.backends + 1, layout.HANDSHAKE_COUNTERS)
 
     @property
     def capacity(self) -> Capacity:
@@ -240,6 +251,8 @@ class FakePlane:
             if held is None or held.epoch != backend.epoch:
                 self._backend_counters.pop(backend.id, None)
                 self.loads.pop(backend.id, None)
+                self._handshake_counters[backend.id] = 0
+                self.suspects -= {backend.id}
             self._backends[backend.id] = _read_back(backend)
 
     @_operation
@@ -249,6 +262,7 @@ class FakePlane:
         for backend_id in ids:
             self._backends.pop(backend_id, None)
             self.loads.pop(backend_id, None)
+            self.suspects -= {backend_id}
 
     @_operation
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
@@ -262,6 +276,31 @@ class FakePlane:
     def read_access(self) -> Mapping[int, AccessList]:
         """Return the access lists of the VIPs that have one, as they were written."""
         return {vip.id: self.access[vip.id] for vip in self._vips.values() if vip.has_access_list}
+
+    @_operation
+    def open_probing(self) -> None:
+        """Let `probe_ways` be written."""
+        self.probe_ways = {} if self.probe_ways is None else self.probe_ways
+
+    @_operation
+    def keep_probing(self) -> Sequence[str]:
+        """Return what a test has put into `probing_lost`."""
+        lost, self.probing_lost = self.probing_lost, ()
+        return lost
+
+    @_operation
+    def write_probe_ways(self, ways: Mapping[int, ProbeWay | None]) -> None:
+        """Set where the probes of these backends go."""
+        if self.probe_ways is None:
+            raise ValueError("no probes can be sent by the traffic's own way: open it first")
+        check_backends(self._capacity, list(ways))
+        held = {**self.probe_ways, **ways}
+        self.probe_ways = {number: way for number, way in held.items() if way is not None}
+
+    @_operation
+    def close_probing(self) -> None:
+        """Forget all ways."""
+        self.probe_ways = None
 
     @_operation
     def read_mark(self) -> Mark | None:
@@ -278,6 +317,12 @@ class FakePlane:
         """Set how many open flows each of these backends has."""
         check_backends(self._capacity, list(flows))
         self.loads |= flows
+
+    @_operation
+    def write_suspects(self, ids: Collection[int]) -> None:
+        """Make these backends suspect, and no others."""
+        check_backends(self._capacity, ids)
+        self.suspects = frozenset(ids)
 
     @_operation
     def start_vips(self, vip_ids: Sequence[int]) -> None:
@@ -304,6 +349,21 @@ class FakePlane:
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Return what tests have counted of these VIPs."""
         return {vip_id: self._vip_counters.get(vip_id, VipCounters()) for vip_id in vip_ids}
+
+    @_operation
+    def write_shares(self, shares: Mapping[int, int]) -> None:
+        """Set which connections of these VIPs are sampled."""
+        self.shares |= shares
+
+    @_operation
+    def read_handshakes(self, since: int) -> NDArray[np.void]:
+        """Return those of `handshakes` that began at `since` or later."""
+        return self.handshakes[self.handshakes["syn_at"] >= since]
+
+    @_operation
+    def handshake_counters(self, backend_ids: Collection[int]) -> NDArray[np.void]:
+        """Return what tests have counted of these backends."""
+        return self._handshake_counters[list(backend_ids)]
 
     @_operation
     def scan_flows(self) -> FlowRecords:
@@ -340,6 +400,7 @@ class FakePlane:
             vip_buckets=self.vip_buckets.get(vip_id, Buckets()),
             loads={backend_id: load for backend_id, load in self.loads.items() if load},
             new_flows=(self._vip_counters.get(vip_id, VipCounters()).new_flows,),
+            suspects=self.suspects,
         )
 
     @_operation
@@ -396,6 +457,10 @@ class FakePlane:
         """Set a backend's counters."""
         self._backend_counters[backend_id] = counters
 
+    def count_handshakes(self, backend_id: int, counters: NDArray[np.void]) -> None:
+        """Set the counters of a backend's sampled connections."""
+        self._handshake_counters[backend_id] = counters
+
     def count_reason(self, name: str, packets: int = 1) -> None:
         """Count packets that were passed or dropped, for a reason such as `drop_no_backend`."""
         self._reasons[name] += packets
@@ -407,4 +472,5 @@ class FakePlane:
 def _read_back(backend: BackendEntry) -> BackendEntry:
     """Return what the maps would say of it."""
     value = backend_codec.encode([backend])
-    return backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id)
+    read = backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id)
+    return replace(read, max_new_flows=backend.max_new_flows)

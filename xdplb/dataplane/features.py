@@ -21,6 +21,8 @@ class Feature(StrEnum):
     ACCESS = "access"  # access lists
     LIMITS = "limits"  # rate limits
     CAPTURE = "capture"  # a capture is running
+    PASSIVE = "passive"  # handshakes are sampled
+    SECOND_CHOICE = "second_choice"  # new connections may go to another backend than the one that comes first
 
 
 Features = frozenset[Feature]
@@ -36,6 +38,8 @@ BITS = {
     Feature.ACCESS: 7,
     Feature.LIMITS: 8,
     Feature.CAPTURE: 9,
+    Feature.PASSIVE: 10,
+    Feature.SECOND_CHOICE: 11,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

@@ -23,6 +23,7 @@ __all__ = [
     "BACKEND",
     "BACKEND6",
     "BACKEND_COUNTERS",
+    "BACKEND_DOUBT",
     "BACKEND_INNER6",
     "BACKEND_IPV6",
     "BACKEND_LOAD",
@@ -45,6 +46,7 @@ __all__ = [
     "CHOSEN_QUIC",
     "CHOSEN_RECORD",
     "CHOSEN_SCHEDULER",
+    "CHOSEN_SECOND",
     "DECISION",
     "DECISION_AT_RISK",
     "DECISION_NEW",
@@ -63,6 +65,7 @@ __all__ = [
     "FLOW_LINE",
     "FLOW_PLACE",
     "FLOW_RST",
+    "FLOW_SECOND_CHOICE",
     "FLOW_WAYS",
     "FORWARD_DR",
     "FORWARD_GUE",
@@ -72,6 +75,17 @@ __all__ = [
     "FRAGMENT",
     "FRAGMENT_KEY",
     "FRAGMENT_SECONDS",
+    "HANDSHAKE",
+    "HANDSHAKES",
+    "HANDSHAKE_ANSWERED",
+    "HANDSHAKE_BITS",
+    "HANDSHAKE_BUCKETS",
+    "HANDSHAKE_BUSY",
+    "HANDSHAKE_COUNTERS",
+    "HANDSHAKE_FIN",
+    "HANDSHAKE_FIRST_BIT",
+    "HANDSHAKE_RESET",
+    "HANDSHAKE_WAIT_NS",
     "LAYOUTS_ROOM",
     "LAYOUT_VERSION",
     "MAX_CANDIDATES",
@@ -88,6 +102,7 @@ __all__ = [
     "SCHEDULER_LEAST",
     "SCHEDULER_ROTATION",
     "SCHEDULER_TWO",
+    "SECOND_COUNTERS",
     "SLOT_PINNED",
     "SOURCE_KEY",
     "TABLE_PRINT",
@@ -106,6 +121,8 @@ __all__ = [
     "VIP_RULE",
     "VIP_RULES",
     "VIP_RULES_VALUE",
+    "VIP_SAMPLED",
+    "VIP_SECOND_CHOICE",
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
     "vip6_index",
@@ -128,6 +145,7 @@ CHOSEN_RECORD = 3
 CHOSEN_SCHEDULER = 4
 CHOSEN_QUIC = 5
 CHOSEN_FRAGMENT = 6
+CHOSEN_SECOND = 7
 
 CAPTURE_IN = 0
 CAPTURE_OUT = 1
@@ -139,6 +157,8 @@ VIP_ACCESS = 0x04
 VIP_LIMITED = 0x08
 VIP_ALIAS = 0x10
 VIP_BOTH = 0x20
+VIP_SAMPLED = 0x80
+VIP_SECOND_CHOICE = 0x40
 
 SCHEDULER_HASH = 0
 SCHEDULER_ROTATION = 1
@@ -169,10 +189,21 @@ BACKEND_NOTHING_NEW = 0x80
 FLOW_ESTABLISHED = 0x01
 FLOW_FIN = 0x02
 FLOW_RST = 0x04
+FLOW_SECOND_CHOICE = 0x08
 
 FLOW_WAYS = 4
 FLOW_KEY_BITS = 40
 FLOW_BUSY = 1 << 63
+
+HANDSHAKES = 16384
+HANDSHAKE_BITS = 14
+HANDSHAKE_BUSY = 1
+HANDSHAKE_WAIT_NS = 4_000_000_000
+HANDSHAKE_ANSWERED = 0x01
+HANDSHAKE_FIN = 0x02
+HANDSHAKE_RESET = 0x04
+HANDSHAKE_BUCKETS = 20
+HANDSHAKE_FIRST_BIT = 16
 
 FRAGMENT_SECONDS = 30
 BUCKET_NS = 1_000_000_000
@@ -262,6 +293,17 @@ BACKEND6 = np.dtype([*_BACKEND, ("source_mask", ">u4"), ("v6", _OUTER6)])
 
 BACKEND_LOAD = np.dtype([("flows", "<u8"), ("weight", "<u4"), ("usable", "<u2"), ("server_id_bytes", "<u2")])
 
+BACKEND_DOUBT = np.dtype(
+    [
+        ("empty_at", "<u8"),
+        ("flow_cost", "<u4"),
+        ("rate", "<u4"),
+        ("suspect", "<u2"),
+        ("takes", "<u2"),
+        ("unused", "<u4"),
+    ]
+)
+
 QUIC_KEY = np.dtype([("server_id", "<u8"), ("vip", "<u4"), ("unused", "<u4")])
 
 FLOW_KEY = np.dtype(
@@ -343,7 +385,36 @@ ACCESS6 = np.dtype(
     ]
 )
 
+HANDSHAKE = np.dtype(
+    [
+        ("hash", "<u8"),
+        ("flow", "<u8"),
+        ("source", ">u8"),
+        ("syn_at", "<u8"),
+        ("last_at", "<u8"),
+        ("vip", "<u2"),
+        ("backend", "<u2"),
+        ("epoch", "<u2"),
+        ("flags", "u1"),
+        ("repeated", "u1"),
+    ]
+)
+
+HANDSHAKE_COUNTERS = np.dtype(
+    [
+        ("begun", "<u8"),
+        ("repeated", "<u8"),
+        ("answered", "<u8"),
+        ("refused", "<u8"),
+        ("reset", "<u8"),
+        ("latency_ns", "<u8"),
+        ("latency", "<u8", (HANDSHAKE_BUCKETS,)),
+    ]
+)
+
 BACKEND_COUNTERS = np.dtype([("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("unused", "<u8")])
+
+SECOND_COUNTERS = np.dtype([("failovers", "<u8"), ("over", "<u8")])
 
 VIP_COUNTERS = np.dtype(
     [("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("at_risk", "<u8"), ("records", "<u8")]

@@ -25,6 +25,7 @@ from .pinned_maps import Maps, make_map
 from .pins import META, Meta
 from .plane import Capacity
 from .platform_errors import kernel_errors, kernel_errors_in
+from .probing import remove_probing, take_off
 from .programs import remove_if_unused, remove_pins
 from .single import decap_down, decap_up, pass_program
 from .source import compile_flags
@@ -170,7 +171,11 @@ def _give_up(pin_dir: Path, interfaces: Collection[str] | None) -> list[str]:
     """Detach from these NICs and redirect nothing to them; return what was removed."""
     before = {link.ifindex for link in pinned_links(pin_dir)}
     removed = take_down(pin_dir, interfaces)
-    _close_ports(pin_dir, before - {link.ifindex for link in pinned_links(pin_dir)})
+    left = {link.ifindex for link in pinned_links(pin_dir)}
+    _close_ports(pin_dir, before - left)
+    take_off(pin_dir, before - left)
+    if not left:
+        remove_probing(pin_dir)
     return removed
 
 

@@ -46,6 +46,9 @@ OPTIONAL: dict[str, Features] = {
     "source_buckets": frozenset({Feature.LIMITS}),
     "access4": frozenset({Feature.ACCESS}),
     "access6": frozenset({Feature.ACCESS, Feature.IPV6}),
+    "handshake_shares": frozenset({Feature.PASSIVE}),
+    "handshakes": frozenset({Feature.PASSIVE}),
+    "handshake_stats": frozenset({Feature.PASSIVE}),
 }
 """The maps that take megabytes, and the features that need them: they are there only with all of these."""
 
@@ -119,6 +122,7 @@ def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[Map
         *_backend_specs(capacity),
         *_flow_specs(capacity),
         *_guard_specs(capacity),
+        *_handshake_specs(capacity),
         *_look_specs(),
     )
     return tuple(spec for spec in specs if spec.needs <= features)
@@ -155,6 +159,9 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         _array("backends", layout.BACKEND, ids),
         _array("backend_stats", layout.BACKEND_COUNTERS, ids, MapType.PERCPU_ARRAY),
         _array("backend_loads", layout.BACKEND_LOAD, ids),
+        _array("backend_doubts", layout.BACKEND_DOUBT, ids),
+        _array("second_stats", layout.SECOND_COUNTERS, ids, MapType.PERCPU_ARRAY),
+        MapSpec("vip_strays", MapType.ARRAY, U32, U64, capacity.vips),
         MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY, U32, ids, BPF_F_NO_PREALLOC),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )
@@ -182,6 +189,15 @@ def _guard_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         _swapped("access4", _element("access4", layout.ACCESS4)),
         _swapped("access6", _element("access6", layout.ACCESS6)),
         MapSpec("answer_budget", MapType.PERCPU_ARRAY, U32, U64, 1),
+    )
+
+
+def _handshake_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
+    ids = backend_slots(capacity)
+    return (
+        MapSpec("handshake_shares", MapType.ARRAY, U32, U32, capacity.vips),
+        MapSpec("handshakes", MapType.ARRAY, U32, layout.HANDSHAKE, layout.HANDSHAKES, BPF_F_MMAPABLE),
+        MapSpec("handshake_stats", MapType.ARRAY, U32, layout.HANDSHAKE_COUNTERS, ids, BPF_F_MMAPABLE),
     )
 
 

@@ -24,6 +24,8 @@ VIP_NEEDS: Mapping[Feature, Callable[[VipEntry], bool]] = {
     Feature.QUIC: lambda vip: vip.quic is not None,
     Feature.ACCESS: lambda vip: vip.has_access_list,
     Feature.LIMITS: lambda vip: vip.limits != NO_LIMITS,
+    Feature.PASSIVE: lambda vip: vip.is_sampled,
+    Feature.SECOND_CHOICE: lambda vip: vip.second_choice,
 }
 """What the program must be compiled for with a VIP of which this is true."""
 

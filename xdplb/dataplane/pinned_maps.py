@@ -48,6 +48,9 @@ class Maps:
     backends: BpfMap
     backend_stats: BpfMap
     backend_loads: BpfMap
+    backend_doubts: BpfMap
+    second_stats: BpfMap
+    vip_strays: BpfMap
     quic_servers: BpfMap
     tx_ports: BpfMap
     flow_lines: BpfMap
@@ -61,6 +64,9 @@ class Maps:
     source_buckets: BpfMap | None = None
     access4: BpfMap | None = None
     access6: BpfMap | None = None
+    handshake_shares: BpfMap | None = None
+    handshakes: BpfMap | None = None
+    handshake_stats: BpfMap | None = None
 
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:

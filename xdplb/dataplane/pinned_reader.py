@@ -93,7 +93,8 @@ class PinnedReader:
     def read_backends(self) -> Mapping[int, BackendEntry]:
         """Return the backends in the maps, by id; those never written are left out."""
         values, loads = self._array("backends", layout.BACKEND), self._array("backend_loads", layout.BACKEND_LOAD)
-        return backend_codec.decode_all(values, loads, self._server_keys())
+        doubts = self._array("backend_doubts", layout.BACKEND_DOUBT)
+        return backend_codec.decode_all(values, loads, doubts, self._server_keys())
 
     @kernel_errors("read the access lists")
     def read_access(self) -> Mapping[int, AccessList]:

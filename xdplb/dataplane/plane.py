@@ -33,11 +33,13 @@ __all__ = [
     "DataPlane",
     "FlowRecords",
     "Mark",
+    "ProbeWay",
     "Reading",
     "Slots",
     "SwapState",
     "VipCounters",
     "VipEntry",
+    "probe_mark",
 ]
 
 Slots = NDArray[np.uint32]
@@ -90,7 +92,9 @@ class VipEntry:
     """A VIP in the index: `id` (0 <= id < capacity.vips) selects its table and counters.
 
     `candidates` is for lc and wlc: how many slots, from the first, name each backend that may be chosen once.
-    `has_access_list`: its sources are looked up in the list that `write_access` gave it.
+    `has_access_list`: its sources are looked up in the list that `write_access` gave it. `second_choice`: a new TCP
+    connection may go to another backend than the one that comes first, since that one is suspect or has enough.
+    `is_sampled`: handshakes are noted of the share of its connections that `write_shares` gave it.
     """
 
     id: int
@@ -103,9 +107,19 @@ class VipEntry:
     quic: QuicIds | None = None
     limits: RateLimits = NO_LIMITS
     has_access_list: bool = False
+    second_choice: bool = False
+    is_sampled: bool = False
 
     @classmethod
-    def of(cls, vip_id: int, vip: Vip, *, candidates: int = 0, has_access_list: bool = False) -> VipEntry:
+    def of(
+        cls,
+        vip_id: int,
+        vip: Vip,
+        *,
+        candidates: int = 0,
+        has_access_list: bool = False,
+        second_choice: bool = False,
+    ) -> VipEntry:
         """Return the entry that says what `vip` asks for."""
         return cls(
             vip_id,
@@ -118,6 +132,8 @@ class VipEntry:
             vip.quic,
             vip.limits,
             has_access_list,
+            second_choice,
+            vip.samples_handshakes,
         )
 
 
@@ -133,6 +149,7 @@ class BackendEntry:
     the VIP's addresses: it decides the outer header's protocol. `keep_tags`: frames leave with the VLAN tags they came
     in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc). `takes_new` False: it
     keeps its connections and gets no new ones; a second SYN in a row on one of its records is a new connection.
+    `max_new_flows` is how many new TCP connections it gets in a second, of a VIP with `second_choice`; 0 for no limit.
     """
 
     id: int
@@ -149,15 +166,46 @@ class BackendEntry:
     weight: int = 1
     quic_server_id: bytes | None = None
     takes_new: bool = True
+    max_new_flows: int = 0
+
+    def used(self, *, usable: bool, takes_new: bool) -> BackendEntry:
+        """Return the entry if it is used in another way: many are at once, and `replace` takes three times as long."""
+        return BackendEntry(
+            *(self.id, self.epoch, self.vip_id, self.address, self.forward, usable, self.next_hop, self.source),
+            *(self.source_mask, self.inner_version, self.keep_tags, self.weight, self.quic_server_id, takes_new),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWay:
+    """Where the probes of a backend go that are sent by the traffic's own way: to this address of its VIP.
+
+    `source` is this host's address of the VIP's family, for a backend whose own address is of the other family; else
+    None, and probes leave from the address that their socket has.
+    """
+
+    vip: IPAddress
+    source: IPAddress | None = None
+
+
+def probe_mark(backend_id: int) -> int:
+    """Return the mark (SO_MARK) of what is sent by the way of this backend's traffic: PROBE_MARK of probe_layout.h."""
+    return 0x78640000 | backend_id
 
 
 @dataclass(frozen=True, slots=True)
 class BackendCounters:
-    """Summed over CPUs since the id was given to this backend."""
+    """Summed over CPUs since the id was given to this backend.
+
+    `failovers` and `over` are new connections that went to another one although this one came first: since it was
+    suspect or could not be sent to, and since it had as many as it may get.
+    """
 
     packets: int = 0
     bytes: int = 0
     new_flows: int = 0
+    failovers: int = 0
+    over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +403,32 @@ class DataPlane(Reading, Protocol):
         """Empty these entries, which no table names any more, when no packet under way uses them."""
         ...
 
+    def open_probing(self) -> None:
+        """Let probes be sent by the traffic's own way, by those NICs that the program is on.
+
+        Seconds the first time, since programs are compiled; other methods may be called meanwhile. PlatformError if the
+        kernel refuses them. No error if it is open already.
+        """
+        ...
+
+    def keep_probing(self) -> Sequence[str]:
+        """Put the programs for that on NICs which do not have them, while it is open; return which had lost them.
+
+        PlatformError if the kernel refuses them on a NIC.
+        """
+        ...
+
+    def write_probe_ways(self, ways: Mapping[int, ProbeWay | None]) -> None:
+        """Set where the probes of these backends go, by backend id, None for nowhere; others untouched.
+
+        ValueError if it is not open.
+        """
+        ...
+
+    def close_probing(self) -> None:
+        """Remove what `open_probing` has put there, also that of an earlier process; no error if there is nothing."""
+        ...
+
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
         """Make these the access lists, by VIP id, all at once; CapacityError if they have more prefixes than fit.
 
@@ -368,6 +442,14 @@ class DataPlane(Reading, Protocol):
 
     def write_loads(self, flows: Mapping[int, int]) -> None:
         """Set how many open flows each of these backends has, by id, for schedulers that choose by load."""
+        ...
+
+    def write_suspects(self, ids: Collection[int]) -> None:
+        """Make these backends suspect, and no others.
+
+        SYNs for them that are sent again go elsewhere, where the VIP has second choices. They stay so over a restart;
+        a new (id, epoch) is not suspect.
+        """
         ...
 
     def start_vips(self, vip_ids: Sequence[int]) -> None:
@@ -387,6 +469,27 @@ class DataPlane(Reading, Protocol):
 
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Read the counters of these VIPs."""
+        ...
+
+    def write_shares(self, shares: Mapping[int, int]) -> None:
+        """Set which connections of these VIPs are sampled, by VIP id: those whose hash has a lower half below this.
+
+        That is `share / 2**32` of them. 0, with which VIPs start, is none. Without the feature nothing is sampled.
+        """
+        ...
+
+    def read_handshakes(self, since: int) -> NDArray[np.void]:
+        """Return what was noted of the sampled connections whose SYN came at `since` (ns, CLOCK_MONOTONIC) or later.
+
+        One that others have taken the place of is not among them: see layout.h. The dtype is `layout.HANDSHAKE`.
+        """
+        ...
+
+    def handshake_counters(self, backend_ids: Collection[int]) -> NDArray[np.void]:
+        """Return the counters of the sampled connections of these backends, since the id was given to each.
+
+        The dtype is `layout.HANDSHAKE_COUNTERS`, a row for each in the order of `backend_ids`.
+        """
         ...
 
     def scan_flows(self) -> FlowRecords:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.model.address import IPAddress
 
@@ -17,12 +20,16 @@ __all__ = ["recall"]
 
 def recall(maps: Maps, flow: FlowId, vip_id: int) -> Remembered:
     """Return what the maps hold about a flow, and about the VIP that it is for."""
+    doubts = maps.backend_doubts.read_all()[1].view(layout.BACKEND_DOUBT).reshape(-1)
     return Remembered(
         record=_record(maps, flow),
         source_buckets=_source_buckets(maps, flow.source, vip_id),
         vip_buckets=_buckets(maps.vip_buckets.read(vip_id)),
         loads=_loads(maps),
         new_flows=_new_flows(maps, vip_id),
+        backend_buckets=_that_have(doubts["empty_at"]),
+        suspects=frozenset(_that_have(doubts["suspect"])),
+        strays=int.from_bytes(maps.vip_strays.read(vip_id), "little"),
     )
 
 
@@ -58,8 +65,12 @@ def _buckets(value: bytes) -> Buckets:
 
 
 def _loads(maps: Maps) -> dict[int, int]:
-    flows = maps.backend_loads.read_all()[1].view(layout.BACKEND_LOAD)["flows"].reshape(-1)
-    return {int(backend_id): int(flows[backend_id]) for backend_id in np.flatnonzero(flows)}
+    return _that_have(maps.backend_loads.read_all()[1].view(layout.BACKEND_LOAD)["flows"].reshape(-1))
+
+
+def _that_have(numbers: NDArray[Any]) -> dict[int, int]:
+    """Return the numbers that are not 0, by their index."""
+    return {int(index): int(numbers[index]) for index in np.flatnonzero(numbers)}
 
 
 def _new_flows(maps: Maps, vip_id: int) -> tuple[int, ...]:

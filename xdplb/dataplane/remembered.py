@@ -49,7 +49,9 @@ class Remembered:
     """What the maps hold about a flow and its VIP: None if there is nothing.
 
     `loads` are the open flows of all backends that have some, by id; `new_flows` are those that each CPU has counted
-    for the VIP, by which a rotation goes on.
+    for the VIP, by which a rotation goes on. `backend_buckets` are when the buckets of backends that take only so many
+    new connections would be empty, and `strays` when a connection of the VIP that is not with its slot's owner was
+    last seen, in ns of CLOCK_MONOTONIC. `suspects` are the ids of the backends that are suspect.
     """
 
     record: FlowRecord | None = None
@@ -57,3 +59,6 @@ class Remembered:
     vip_buckets: Buckets = EMPTY
     loads: Mapping[int, int] = field(default_factory=dict)
     new_flows: tuple[int, ...] = ()
+    backend_buckets: Mapping[int, int] = field(default_factory=dict)
+    strays: int = 0
+    suspects: frozenset[int] = frozenset()

@@ -47,6 +47,8 @@ def encode(vips: Sequence[VipEntry]) -> NDArray[np.void]:
             | layout.VIP_LIMITED * (vip.limits != NO_LIMITS)
             | layout.VIP_ALIAS * is_alias
             | layout.VIP_BOTH * (vip.key.protocol is Protocol.BOTH)
+            | layout.VIP_SAMPLED * vip.is_sampled
+            | layout.VIP_SECOND_CHOICE * vip.second_choice
         )
         quic = vip.quic.server_id_bytes | vip.quic.config_id << 4 if vip.quic else 0
         value["id"], value["idle_seconds"], value["flags"] = vip.id, vip.idle_seconds, flags
@@ -72,6 +74,8 @@ def decode(value: np.void, key: VipKey) -> VipEntry:
         candidates=int(value["candidates"]),
         quic=QuicIds(quic & 0xF, quic >> 4) if quic else None,
         has_access_list=bool(flags & layout.VIP_ACCESS),
+        is_sampled=bool(flags & layout.VIP_SAMPLED),
+        second_choice=bool(flags & layout.VIP_SECOND_CHOICE),
     )
 
 

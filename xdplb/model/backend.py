@@ -118,8 +118,9 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class KnownHealth:
-    """The health of a backend, why, and since when (UTC)."""
+    """The health of a backend, why, and since when (UTC). `was_up`: it is down, and was up before that."""
 
     health: Health
     reason: str
     since: datetime
+    was_up: bool = False

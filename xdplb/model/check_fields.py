@@ -41,6 +41,7 @@ __all__ = [
     "refuse_sni",
     "refuse_text",
     "refuse_user",
+    "status",
     "statuses",
 ]
 
@@ -149,12 +150,14 @@ def statuses(name: str, value: tuple[int | str, ...]) -> tuple[int | str, ...]:
         raise InvalidError.field(
             f"/{name}", f"{name} has {len(value)} entries", hint=f'give 1 to {MOST_STATUSES}, such as [200, "300-399"]'
         )
-    return tuple(_status(name, each) for each in value)
+    return tuple(status(name, each) for each in value)
 
 
-def _status(name: str, value: int | str) -> int | str:
+def status(name: str, value: object) -> int | str:
+    """Return an expected status, or a range of them; a single one as a number. InvalidError if it is neither."""
     first, _, last = str(value).partition("-")
-    if not re.fullmatch(STATUS_PATTERN, str(value)) or int(first) > int(last or first):
+    is_kind = isinstance(value, (int, str)) and not isinstance(value, bool)
+    if not is_kind or not re.fullmatch(STATUS_PATTERN, str(value), re.ASCII) or int(first) > int(last or first):
         raise InvalidError.field(
             f"/{name}",
             f"{value!r} is neither an HTTP status nor a range of them",

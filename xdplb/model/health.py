@@ -12,7 +12,7 @@ from .address import IPAddress, parse_port
 from .check_type import DEFAULTS_OF, FIELDS_OF, CheckType, Target, refuse_missing_check
 from .errors import InvalidError, within
 from .key import Protocol, VipKey
-from .vip import NAME_HINT, NAME_PATTERN
+from .vip import NAME_HINT, NAME_PATTERN, Forward
 
 __all__ = [
     "MOST_CHECKS",
@@ -20,6 +20,7 @@ __all__ = [
     "HealthCheck",
     "Target",
     "accepted_statuses",
+    "asked_of",
     "fitted",
     "fitted_checks",
     "labels_of",
@@ -240,6 +241,16 @@ def probed_port(check: HealthCheck, key: VipKey, own: int | None = None) -> int:
 def with_path(check: HealthCheck, path: str) -> HealthCheck:
     """Return the check with another path, if it is one of HTTP; equal ones are the same object."""
     return replace(check, path=path) if check.type.is_http else check
+
+
+def asked_of(check: HealthCheck, key: VipKey, backend: IPAddress, forward: Forward) -> str:
+    """Return what a check of a backend asks, as text: an address with its port, and for the VIP's, by which way."""
+    by_vip = check.target is Target.VIP
+    address, port = probed_address(key) if by_vip else backend, probed_port(check, key)
+    place = f"[{address}]" if address.version == 6 else str(address)
+    if check.type.protocol is not None:
+        place += f":{port}"
+    return f"{place} by {forward}" if by_vip else place
 
 
 def fitted(check: HealthCheck, key: VipKey) -> HealthCheck:

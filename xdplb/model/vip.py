@@ -227,6 +227,8 @@ class Vip:
         self._settle_hash()
         if self.quic is not None and self.key.protocol is not Protocol.UDP:
             raise InvalidError.field("/quic", "QUIC runs over UDP", hint="omit quic, or use a udp VIP")
+        if self.passive is not Passive.OFF and self.key.protocol is Protocol.UDP:
+            raise InvalidError.field("/passive", "UDP has no handshakes", hint="omit passive, or use a tcp VIP")
         if self.syn_failover and self.key.protocol is Protocol.UDP:
             raise InvalidError.field("/syn_failover", "UDP has no SYNs", hint="omit syn_failover, or use a tcp VIP")
         self._check_limits()
@@ -235,6 +237,11 @@ class Vip:
     def tracks_always(self) -> bool:
         """Whether every flow is recorded."""
         return self.tracking is Tracking.ALWAYS
+
+    @property
+    def samples_handshakes(self) -> bool:
+        """Whether what packets show of the backends is used for anything."""
+        return self.passive is not Passive.OFF or self.syn_failover
 
     def _settle_tracking(self) -> None:
         needed = self.scheduler.is_per_connection

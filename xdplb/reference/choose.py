@@ -11,6 +11,7 @@ from .packet import UDP, Packet, TcpFlag
 from .quic import backend_of_connection_id
 from .reasons import Reason, Stop
 from .schedule import schedule
+from .second_choice import find_stray, has_waited, touch_strays, with_second_choice
 from .slot import NO_BACKEND, Slot, SlotState, slot_number
 
 __all__ = ["choose_for_error", "choose_for_request", "settle"]
@@ -23,7 +24,17 @@ def choose_for_request(journey: Journey, packet: Packet, vip: VipEntry, hashed: 
         return Choice(named, Placement.QUIC)
     slot = _look_at_slot(journey, vip, hashed)
     if not is_looked_up(vip, slot, packet):
-        return Choice(*_owner_of(slot), is_new_flow=packet.is_syn)
+        stray = find_stray(journey, packet, vip)
+        if stray is None:
+            return Choice(*_owner_of(slot), is_new_flow=packet.is_syn)
+        touch_strays(journey, packet, vip, stray)
+        use(journey, stray, packet, vip)
+        return Choice(stray.flow.backend, Placement.RECORD, stray, has_record=True)
+    return with_second_choice(journey, packet, vip, hashed, _choose_by_record(journey, packet, vip, hashed, slot))
+
+
+def _choose_by_record(journey: Journey, packet: Packet, vip: VipEntry, hashed: int, slot: Slot) -> Choice:
+    """Return the backend for a packet whose record is looked up."""
     found = find(journey.state, packet.flow)
     if found is None or not is_valid(journey, found):
         return _choose_unrecorded(journey, packet, vip, hashed, slot=slot, found=found)
@@ -39,7 +50,14 @@ def choose_for_request(journey: Journey, packet: Packet, vip: VipEntry, hashed: 
             is_new_flow=True,
         )
     use(journey, found, packet, vip)
-    return Choice(found.flow.backend, Placement.RECORD, found, has_record=True, is_new_flow=packet.is_syn)
+    return Choice(
+        found.flow.backend,
+        Placement.RECORD,
+        found,
+        has_record=True,
+        is_new_flow=packet.is_syn,
+        waited=has_waited(journey, found.flow),
+    )
 
 
 def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: int) -> Choice:
@@ -49,6 +67,8 @@ def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: in
         found = find(journey.state, packet.flow)
         if found is not None and is_valid(journey, found):
             return Choice(found.flow.backend, Placement.RECORD, found, has_record=True)
+    elif (stray := find_stray(journey, packet, vip)) is not None:
+        return Choice(stray.flow.backend, Placement.RECORD, stray, has_record=True)
     if vip.scheduler.is_per_connection:
         raise Stop(Reason.PASS_NOT_TCP_UDP)
     if _belongs_to_previous(journey, packet, slot):
@@ -58,6 +78,8 @@ def choose_for_error(journey: Journey, packet: Packet, vip: VipEntry, hashed: in
 
 def settle(journey: Journey, choice: Choice) -> BackendEntry:
     """Return the backend chosen; raise Stop if there is none, or it may not be sent to."""
+    if choice.refused_for is not None:
+        raise Stop(choice.refused_for)
     if choice.backend_id == NO_BACKEND:
         raise Stop(Reason.DROP_NO_BACKEND)
     if choice.backend_id > journey.config.max_backends:
@@ -89,7 +111,8 @@ def _choose_unrecorded(
         is_placed = not packet.is_old_tcp
     # An invalid record becomes valid again when its backend is back, but this is another flow: it is overwritten.
     is_in_the_way = found is not None and not packet.is_old_tcp
-    is_recorded = vip.track_always or is_in_the_way or (slot.state is SlotState.MOVING and is_placed)
+    is_noted = vip.second_choice and packet.is_syn
+    is_recorded = vip.track_always or is_noted or is_in_the_way or (slot.state is SlotState.MOVING and is_placed)
     # A RST ends its connection: a record would only wait for nothing.
     record_in = _table_for(packet) if is_recorded and not packet.tcp_flags & TcpFlag.RST else None
     return Choice(

@@ -19,8 +19,11 @@ __all__ = ["Config"]
 class Config:
     """VIPs, their tables and access lists by VIP id, backends by their id.
 
-    `features` are what the program was compiled for. `interfaces` are the NICs (ifindexes) that frames may be sent out
-    by, besides the one they came in by. `max_backends` is the largest id there is room for.
+    `suspects` are the ids of backends whose handshakes may not be answered. `features` are what the program was
+    compiled for. `interfaces` are the NICs (ifindexes) that frames may be sent out by, besides the one they came in by.
+    `max_backends` is the largest id there is room for.
+    `shares` say which of the connections of a sampled VIP are sampled, by VIP id: those whose hash has a lower half
+    below that number.
     """
 
     vips: Mapping[int, VipEntry]
@@ -29,7 +32,9 @@ class Config:
     features: Features
     access: Mapping[int, AccessList] = field(default_factory=dict)
     interfaces: frozenset[int] = frozenset()
+    suspects: frozenset[int] = frozenset()
     max_backends: int = 0xFFFE
+    shares: Mapping[int, int] = field(default_factory=dict)
 
     def slot(self, vip_id: int, number: int) -> Slot:
         """Return a slot of a VIP's table; it has no owner if the VIP has no table."""

@@ -8,25 +8,41 @@ from xdplb.dataplane.plane import VipEntry
 
 from .backend_load import add_load, remove_load
 from .flow_state import Flow, FlowKey, FlowState, FlowTable, Found
-from .journey import Choice, Journey
+from .journey import Choice, Journey, Placement
 from .limits import SECOND
 from .packet import TCP, UDP, Packet, TcpFlag
 from .slot import Slot, SlotState
 
-__all__ = ["find", "has_ended", "is_looked_up", "is_new_flow", "is_valid", "use", "write_record"]
+__all__ = [
+    "TOUCH_AFTER",
+    "find",
+    "has_answered",
+    "has_ended",
+    "is_looked_up",
+    "is_new_flow",
+    "is_second_choice",
+    "is_sign_of_life",
+    "is_valid",
+    "use",
+    "write_record",
+]
 
-ESTABLISHED, FIN, RST = 0x01, 0x02, 0x04  # FLOW_* of the layout
+ESTABLISHED, FIN, RST, SECOND_CHOICE = 0x01, 0x02, 0x04, 0x08  # FLOW_* of the layout
 TOUCH_AFTER = SECOND
 """`last_seen` is updated no more often than this, so that not every packet writes to the record."""
+
+SYN_AGAIN = 64 * SECOND
+"""The longest time from a first SYN to the last that is sent again: 63 s with Linux's tcp_syn_retries of 6."""
 
 
 def is_looked_up(vip: VipEntry, slot: Slot, packet: Packet) -> bool:
     """Whether a record may decide instead of the slot.
 
     UDP has no SYN that tells a new flow from an old one: its flows move with the slot, unless the VIP records all
-    flows.
+    flows. A VIP with second choices notes every SYN, to know it when it is sent again.
     """
-    return vip.track_always or (slot.state is not SlotState.STEADY and packet.protocol == TCP)
+    is_noted = vip.second_choice and packet.is_syn
+    return vip.track_always or (packet.protocol == TCP and (slot.state is not SlotState.STEADY or is_noted))
 
 
 def find(state: FlowState, key: FlowKey) -> Found | None:
@@ -48,6 +64,16 @@ def has_ended(flow: Flow) -> bool:
     return bool(flow.flags & (FIN | RST))
 
 
+def has_answered(flow: Flow) -> bool:
+    """Whether the client has sent more than SYNs: somebody has answered it."""
+    return bool(flow.flags & ESTABLISHED)
+
+
+def is_second_choice(flow: Flow) -> bool:
+    """Whether the flow went to another backend than the one that came first."""
+    return bool(flow.flags & SECOND_CHOICE)
+
+
 def is_new_flow(journey: Journey, flow: Flow, packet: Packet, vip: VipEntry) -> bool:
     """Whether the packet begins another flow with the addresses and ports of the one recorded.
 
@@ -57,8 +83,10 @@ def is_new_flow(journey: Journey, flow: Flow, packet: Packet, vip: VipEntry) -> 
     was_silent = journey.now > flow.last_seen + vip.idle_seconds * SECOND
     if packet.protocol == UDP:
         return was_silent
-    in_vain = not flow.flags & ESTABLISHED and not journey.config.backends[flow.backend].takes_new
-    return packet.is_syn and (was_silent or has_ended(flow) or in_vain)
+    in_vain = not has_answered(flow) and not journey.config.backends[flow.backend].takes_new
+    # Where every SYN is noted, most are followed by packets that look no record up: the note stays as it was made.
+    is_old_note = vip.second_choice and not has_answered(flow) and journey.now > flow.last_seen + SYN_AGAIN
+    return packet.is_syn and (was_silent or has_ended(flow) or in_vain or is_old_note)
 
 
 def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> None:
@@ -78,7 +106,7 @@ def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> None:
         journey.effects.probation[packet.flow] = None
         _add_open(journey, packet.flow, replace(used, last_seen=journey.now))
         return
-    if _is_sign_of_life(flow, packet) and journey.now >= flow.last_seen + TOUCH_AFTER:
+    if is_sign_of_life(flow, packet) and journey.now >= flow.last_seen + TOUCH_AFTER:
         used = replace(used, last_seen=journey.now)
     if used != flow:
         _table(journey, found.table)[packet.flow] = used
@@ -89,7 +117,11 @@ def write_record(journey: Journey, packet: Packet, vip: VipEntry, choice: Choice
     if choice.record_in is None:
         return
     epoch = journey.config.backends[choice.backend_id].epoch
-    made = Flow(choice.backend_id, epoch, _flags_of(packet), vip.id, journey.now)
+    is_second = choice.placement is Placement.SECOND
+    flags = _flags_of(packet) | (SECOND_CHOICE if is_second else 0)
+    made = Flow(choice.backend_id, epoch, flags, vip.id, journey.now)
+    if is_second:
+        journey.effects.strays[vip.id] = journey.now
     if choice.replaced is not None and not has_ended(choice.replaced):
         remove_load(journey, vip, choice.replaced.backend)
     if not has_ended(made):
@@ -114,7 +146,8 @@ def _add_open(journey: Journey, key: FlowKey, flow: Flow) -> None:
     journey.effects.counts["vip", flow.vip, "records"] += 1
 
 
-def _is_sign_of_life(flow: Flow, packet: Packet) -> bool:
+def is_sign_of_life(flow: Flow, packet: Packet) -> bool:
+    """Whether the packet shows that the flow lives."""
     is_fin_again = bool(packet.tcp_flags & TcpFlag.FIN and flow.flags & FIN)
     return not (packet.is_syn or packet.tcp_flags & TcpFlag.RST or is_fin_again)
 

@@ -26,6 +26,7 @@ __all__ = [
     "Found",
     "Fragment",
     "FragmentKey",
+    "Handshake",
     "SourceKey",
 ]
 
@@ -57,6 +58,8 @@ class Flow:
 
 class FlowTable(Enum):
     """Where a record is: made by a SYN it is on probation until more is sent, any other is among the open ones.
+
+    That of a second choice is among the open ones at once.
 
     Both are LRU tables, so a SYN flood evicts only records on probation.
     """
@@ -122,6 +125,25 @@ class SourceKey:
         return cls(IPv6Address(int(source) >> 64 << 64) if source.version == 6 else source, vip)
 
 
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a sampled connection has shown of its handshake. `flags` are HANDSHAKE_* of the layout, times are in ns.
+
+    `flow` is ports and the end of the destination, `source` the address or, of IPv6, its first half.
+    """
+
+    hash: int
+    flow: int
+    source: bytes
+    syn_at: int
+    last_at: int
+    vip: int
+    backend: int
+    epoch: int
+    flags: int = 0
+    repeated: int = 0
+
+
 @dataclass(slots=True)
 class Effects:
     """The effects of one packet. Values replace the old ones, None deletes them; `counts` are added."""
@@ -132,7 +154,10 @@ class Effects:
     source_buckets: dict[SourceKey, Bucket] = field(default_factory=dict)
     vip_buckets: dict[int, Bucket] = field(default_factory=dict)
     answer_budgets: dict[int, int] = field(default_factory=dict)
+    backend_buckets: dict[int, int] = field(default_factory=dict)
+    strays: dict[int, int] = field(default_factory=dict)
     loads: dict[int, int] = field(default_factory=dict)
+    handshakes: dict[int, Handshake] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
 
@@ -142,8 +167,10 @@ class FlowState:
 
     A flow has at most one record, in `flows` or in `probation`. `source_buckets` are by source and VIP, `vip_buckets`
     by VIP id. `loads` are the open flows of each backend, by id. `answer_budgets` are by CPU: the time at which the
-    bucket for too-big answers will be empty. `new_flows` are those that one CPU has counted for a VIP, by (VIP id,
-    CPU): a rotation continues from there. `counts` are the sums of all CPUs.
+    bucket for too-big answers will be empty; `backend_buckets` are the same of new connections, by backend id. `strays`
+    are by VIP id: when a connection that is not with its slot's owner was last seen, in ns. `new_flows` are those that
+    one CPU has counted for a VIP, by (VIP id, CPU): a rotation continues from there. `handshakes` are
+    the sampled connections, by their place. `counts` are the sums of all CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
@@ -152,8 +179,11 @@ class FlowState:
     source_buckets: MutableMapping[SourceKey, Bucket] = field(default_factory=dict)
     vip_buckets: MutableMapping[int, Bucket] = field(default_factory=dict)
     answer_budgets: MutableMapping[int, int] = field(default_factory=dict)
+    backend_buckets: MutableMapping[int, int] = field(default_factory=dict)
+    strays: MutableMapping[int, int] = field(default_factory=dict)
     loads: MutableMapping[int, int] = field(default_factory=dict)
     new_flows: MutableMapping[tuple[int, int], int] = field(default_factory=dict)
+    handshakes: MutableMapping[int, Handshake] = field(default_factory=dict)
     counts: Counter[Count] = field(default_factory=Counter)
 
     def apply(self, effects: Effects, cpu: int) -> None:
@@ -164,7 +194,10 @@ class FlowState:
         self.source_buckets.update(effects.source_buckets)
         self.vip_buckets.update(effects.vip_buckets)
         self.answer_budgets.update(effects.answer_budgets)
+        self.backend_buckets.update(effects.backend_buckets)
+        self.strays.update(effects.strays)
         self.loads.update(effects.loads)
+        self.handshakes.update(effects.handshakes)
         for count, delta in effects.counts.items():
             self.counts[count] += delta
             kind, number, name = count

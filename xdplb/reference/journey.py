@@ -9,6 +9,7 @@ from xdplb.dataplane.plane import VipEntry
 
 from .config import Config
 from .flow_state import Effects, Flow, FlowState, FlowTable, Found
+from .reasons import Reason
 from .slot import Slot
 
 __all__ = ["Choice", "Journey", "Placement"]
@@ -24,6 +25,7 @@ class Placement(StrEnum):
     SCHEDULER = "scheduler"  # a rotation, or the backends' load
     QUIC = "quic"  # the connection ID
     FRAGMENT = "fragment"  # the first fragment went there
+    SECOND = "second choice"  # another one than the backend that comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Choice:
 
     `found` is the flow's record, `has_record` whether it is valid; `replaced` is a valid one that a new flow replaces.
     `record_in` is where a record is written if the flow has none yet, None if none is written. `at_risk`: an old
-    connection that nothing could place.
+    connection that nothing could place. `waited`: a SYN that stays with its record's backend, and is sent again since
+    nobody has answered the one before. `refused_for`: why the packet is not sent to that backend, though it is usable.
     """
 
     backend_id: int
@@ -43,12 +46,15 @@ class Choice:
     record_in: FlowTable | None = None
     is_new_flow: bool = False
     at_risk: bool = False
+    waited: bool = False
+    refused_for: Reason | None = None
 
 
 @dataclass(slots=True)
 class Journey:
     """A packet's view of the data plane at `now` (ns) on one CPU, the NIC it came in by, and what was decided so far.
 
+    `precise` is the same time as the fine clock has it, which only handshakes are measured with.
     `headroom` is how many bytes may be added in front of the frame. `vip` is None for a non-first fragment, which goes
     where the first one went; its `vip_id` is that of the first one.
     """
@@ -59,6 +65,7 @@ class Journey:
     now: int
     cpu: int
     headroom: int
+    precise: int
     effects: Effects = field(default_factory=Effects)
     vip: VipEntry | None = None
     vip_id: int | None = None

@@ -16,7 +16,7 @@ from .journey import Journey
 from .packet import Packet
 from .reasons import Reason, Stop
 
-__all__ = ["SECOND", "charge", "check_limits"]
+__all__ = ["SECOND", "charge", "check_limits", "cost_of"]
 
 SECOND = 10**9
 """In ns: how far ahead of now a bucket may be, so that an idle one takes a second's worth of packets at once."""
@@ -57,18 +57,18 @@ def _charge_both(bucket: Bucket, packet: Packet, packets: int, new_flows: int, n
     """Charge a packet, and for a SYN a new flow; neither if one of them is refused."""
     charged = bucket
     if packets:
-        at = charge(bucket.packets, _cost(packets), now)
+        at = charge(bucket.packets, cost_of(packets), now)
         if at is None:
             return bucket, False
         charged = replace(charged, packets=at)
     if new_flows and packet.is_syn:
-        at = charge(bucket.flows, _cost(new_flows), now)
+        at = charge(bucket.flows, cost_of(new_flows), now)
         if at is None:
             return bucket, False
         charged = replace(charged, flows=at)
     return charged, True
 
 
-def _cost(rate: int) -> int:
+def cost_of(rate: int) -> int:
     """Return how much one of `rate` a second costs, in whole ns."""
     return max(1, round(SECOND / rate))

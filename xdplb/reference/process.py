@@ -17,6 +17,7 @@ from .flow_hash import hash_flow
 from .flow_state import FlowState
 from .forward import forward
 from .fragment import choose_for_fragment, remember
+from .handshake import note_handshake
 from .journey import Choice, Journey
 from .limits import check_limits
 from .packet import Fragmented, Packet
@@ -41,9 +42,21 @@ class Reference:
     config: Config
     state: FlowState
 
-    def process(self, frame: bytes, ifindex: int, now: int, cpu: int = 0, headroom: int = HEADROOM) -> Decision:
-        """Return what becomes of a frame that comes in by `ifindex` on `cpu` at `now` (ns, CLOCK_MONOTONIC)."""
-        journey = Journey(self.config, self.state, ifindex, now, cpu, headroom)
+    def process(
+        self,
+        frame: bytes,
+        ifindex: int,
+        now: int,
+        cpu: int = 0,
+        headroom: int = HEADROOM,
+        *,
+        precise: int | None = None,
+    ) -> Decision:
+        """Return what becomes of a frame that comes in by `ifindex` on `cpu` at `now` (ns, CLOCK_MONOTONIC).
+
+        `precise` is what the fine clock says then, `now` if it is not given.
+        """
+        journey = Journey(self.config, self.state, ifindex, now, cpu, headroom, now if precise is None else precise)
         try:
             sent, out = _process(journey, frame)
         except Stop as stop:
@@ -118,6 +131,7 @@ def _send(journey: Journey, packet: Packet, choice: Choice) -> tuple[bytes, int]
     sent = forward(journey, packet, backend, journey.hash)
     if journey.vip is not None:
         write_record(journey, packet, journey.vip, choice)
+        note_handshake(journey, packet, journey.vip, backend)
     if packet.fragmented is Fragmented.FIRST:
         remember(journey, packet, backend.id, backend.epoch, journey.vip_id)
     count_sent(journey, packet, choice)

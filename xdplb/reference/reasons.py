@@ -47,6 +47,7 @@ class Reason(StrEnum):
     DROP_SOURCE_ROUTE = auto()
     DROP_SOURCE_MAC = auto()
     DROP_TCP_FRAGMENT = auto()
+    DROP_BACKEND_RATE = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
 

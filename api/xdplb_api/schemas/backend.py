@@ -11,6 +11,7 @@ from pydantic import Field
 
 from xdplb.control.answers.views import BackendsView, BackendView
 from xdplb.control.flows.drain import DrainState, DrainView
+from xdplb.control.health.passive.totals import Latency
 from xdplb.control.paths.book import LoweredMtu
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, BackendRole, Health
@@ -244,6 +245,22 @@ class PathErrorsOut(ResponseBody):
         return cls(**{kind.value: errors.get(kind, 0) for kind in ErrorKind})
 
 
+class EjectionOut(ResponseBody):
+    """Why a backend gets no new connections for now: it leaves handshakes unanswered, its peers do not."""
+
+    since: datetime = Field(description="When it was ejected, UTC.")
+    until: datetime = Field(description="When that ends by itself, UTC.")
+    times: int = Field(description="How often it was ejected lately: each time is as much longer.", examples=[1])
+    reason: str = Field(description="What was seen.")
+
+
+class HandshakesOut(ResponseBody):
+    """How long a backend's handshakes take: from a client's SYN to its answer to the SYN-ACK, as they pass here."""
+
+    p50_seconds: float = Field(description="Half of them take less.", examples=[0.0012])
+    p99_seconds: float = Field(description="99 % of them take less.", examples=[0.03])
+
+
 class BackendStatusOut(ResponseBody):
     """The status of a backend."""
 
@@ -264,6 +281,11 @@ class BackendStatusOut(ResponseBody):
     certificate: CertificateOut | None = Field(
         description="What came of the connections in its drain, or in its last one; null if it has had none."
     )
+    ejection: EjectionOut | None = Field(description="Its ejection by passive health; null if it is not ejected.")
+    handshakes: HandshakesOut | None = Field(
+        description="Of the handshakes that were sampled in the last minutes; null if there were none."
+    )
+    hint: str = Field(description="How its handshakes differ from those of its peers; empty if they do not.")
 
 
 class DeclaredOut(ResponseBody):
@@ -320,8 +342,15 @@ class BackendOut(ResponseBody):
                 observed_generation=view.observed_generation,
                 drain=DrainOut.of(view.drain) if view.drain else None,
                 certificate=CertificateOut.of(view.certificate) if view.certificate else None,
+                ejection=EjectionOut(**asdict(view.ejection)) if view.ejection else None,
+                handshakes=_handshakes(view.handshakes),
+                hint=view.hint,
             ),
         )
+
+
+def _handshakes(found: Latency | None) -> HandshakesOut | None:
+    return None if found is None else HandshakesOut(p50_seconds=found.p50, p99_seconds=found.p99)
 
 
 class BackendChangedOut(BackendOut):

@@ -24,7 +24,7 @@ from xdplb.model.address import address_order
 from xdplb.model.backend import AdminState
 from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import ConflictError, FieldProblem, InvalidError, OwnedError, XdplbError, located
-from xdplb.model.health import HealthCheck
+from xdplb.model.health import HealthCheck, fitted, fitted_checks
 from xdplb.model.host import NO_HOST
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import Vip, VipKey
@@ -33,7 +33,7 @@ from .access import AccessIn
 from .backend import MOST_BACKENDS, BackendIn, DeclaredOut
 from .base import Generation, ReadOnly, RequestBody, ResponseBody, Warnings, warnings_of
 from .effect import changes_of
-from .health_check import ONE_CHECK, SEVERAL_CHECKS, Checks, HealthCheckIn, checks_of
+from .health_check import ONE_CHECK, SEVERAL_CHECKS, Checks, HealthCheckIn, given_checks
 from .long_list import in_parts
 from .vip import VipIn
 
@@ -89,9 +89,7 @@ class ConfigVip(VipIn):
         vip = self._vip(pointer, faults)
         if vip is None:
             return None
-        checks: tuple[HealthCheck, ...] = ()
-        with _told(pointer, faults):
-            checks = checks_of(self.health_check, self.checks, vip.key)
+        checks = self._checks(vip.key, pointer, faults)
         backends = tuple([backend.backend() for backend in self.backends])
         return DeclaredVip(pointer, vip, checks, self._access_list(vip.key, pointer, faults), backends)
 
@@ -111,6 +109,19 @@ class ConfigVip(VipIn):
                     return None
                 del settings[wrong]
         return None
+
+    def _checks(self, key: VipKey, pointer: str, faults: list[XdplbError]) -> tuple[HealthCheck, ...]:
+        """Return the checks. Those that are wrong are left out, so that each is told."""
+        made: list[HealthCheck] = []
+        with _told(pointer, faults):
+            given = given_checks(self.health_check, self.checks)
+            for at, each in given:
+                with _told(f"{pointer}{at}", faults):
+                    made.append(fitted(each.check(), key))
+            if len(made) == len(given):
+                with _told(f"{pointer}/checks", faults):
+                    return fitted_checks(made, key)
+        return tuple(made)
 
     def _access_list(self, key: VipKey, pointer: str, faults: list[XdplbError]) -> AccessList:
         if not self.access.allow and not self.access.deny:

@@ -8,7 +8,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from xdplb.control.answers.views import ChecksView, CheckView
 from xdplb.model import check_fields as rules
@@ -48,6 +48,7 @@ __all__ = [
     "RecentOut",
     "checks_of",
     "checks_out",
+    "given_checks",
 ]
 
 
@@ -59,9 +60,27 @@ def _check_type(value: object) -> object:
     return value
 
 
+def _status(value: object) -> int | str:
+    try:
+        return rules.status("expect_status", value)
+    except InvalidError as error:
+        raise refused(error) from error
+
+
 CheckTypeWord = Annotated[CheckType, Field(strict=False), BeforeValidator(_check_type)]
 TargetWord = Annotated[Target, Field(strict=False)]
-StatusCode = Annotated[int, Field(ge=100, le=599)] | Annotated[str, Field(pattern=rules.STATUS_PATTERN)]
+StatusCode = Annotated[
+    int | str,
+    PlainValidator(_status),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 100, "maximum": 599},
+                {"type": "string", "pattern": rules.STATUS_PATTERN},
+            ]
+        }
+    ),
+]
 File = Annotated[str, Field(pattern=rules.FILE_PATTERN, max_length=1024)]
 Text = Annotated[str, Field(max_length=rules.LONGEST_TEXT)]
 Word = Annotated[str, Field(max_length=1024)]
@@ -222,25 +241,28 @@ class HealthCheckIn(RequestBody):
 Checks = Annotated[list[HealthCheckIn], Field(max_length=MOST_CHECKS)]
 
 
-def checks_of(
-    one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | None, key: VipKey
-) -> tuple[HealthCheck, ...]:
-    """Return the checks of the VIP `key` that are given as `health_check`, or as `checks`. InvalidError if by both."""
+def given_checks(one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | None) -> list[tuple[str, HealthCheckIn]]:
+    """Return the checks that are given as `health_check`, or as `checks`, each with its place in the VIP's body.
+
+    InvalidError if they are given as both.
+    """
     if one is not None and several is not None:
         raise InvalidError.field(
             "/health_check", "both health_check and checks are given", hint="give all checks as checks"
         )
     if one is not None:
-        with within("/health_check"):
-            return (fitted(one.check(), key),)
-    return _fitted(several or (), key)
+        return [("/health_check", one)]
+    return [(f"/checks/{number}", each) for number, each in enumerate(several or ())]
 
 
-def _fitted(given: Sequence[HealthCheckIn], key: VipKey) -> tuple[HealthCheck, ...]:
+def checks_of(
+    one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | None, key: VipKey
+) -> tuple[HealthCheck, ...]:
+    """Return the checks of the VIP `key` that are given as `health_check`, or as `checks`. InvalidError if by both."""
     made: list[HealthCheck] = []
-    for number, each in enumerate(given):
-        with within(f"/checks/{number}"):
-            made.append(each.check())
+    for pointer, each in given_checks(one, several):
+        with within(pointer):
+            made.append(fitted(each.check(), key))
     with within("/checks"):
         return fitted_checks(made, key)
 
@@ -252,7 +274,7 @@ class ChecksIn(RequestBody):
 
     def wanted(self, key: VipKey) -> tuple[HealthCheck, ...]:
         """Return the checks of the model, for the VIP `key`."""
-        return _fitted(self.checks, key)
+        return checks_of(None, self.checks, key)
 
 
 class RecentOut(ResponseBody):
@@ -268,6 +290,10 @@ class _LastResultOut(ResponseBody):
     """What one check of one backend found last."""
 
     backend: str = Field(description="The backend's address.", examples=["10.0.0.11"])
+    asks: str = Field(
+        description="What its probes ask: an address and port; of the VIP's, the way of forwarding that they take.",
+        examples=["203.0.113.10:443 by ipip"],
+    )
     health: Health = Field(description="Its health, according to `rise` and `fall` of this check.")
     reason: str = Field(description="The last result, as a sentence.")
     since: datetime = Field(description="Since when the backend has the health that all checks show, UTC.")
@@ -292,8 +318,8 @@ class CheckResultOut(_LastResultOut):
     def of(cls, view: CheckView) -> Self:
         """Return the body for the manager's view."""
         recent = [
-            RecentOut(at=at, passed=result.passed, reason=result.reason, seconds=result.seconds)
-            for at, result in view.recent
+            RecentOut(at=at, passed=passed, reason=reason, seconds=seconds)
+            for at, passed, reason, seconds in view.recent
         ]
         return cls(**_last_result(view), recent=recent)
 
@@ -327,7 +353,7 @@ def _of_vip(key: VipKey, view: ChecksView) -> Iterator[CheckOfVipOut]:
     labels = labels_of(tuple(check for check, _ in view.checks))
     for label, (_, results) in zip(labels, view.checks, strict=True):
         for each in sorted(results, key=_address):
-            recent = "".join(_SIGNS[result.passed] for _, result in each.recent)
+            recent = "".join(_SIGNS[passed] for _, passed, _, _ in each.recent)
             yield CheckOfVipOut(**_last_result(each), vip=str(key), check=label, recent=recent)
 
 

@@ -28,6 +28,7 @@ class SlotsChangedOut(ResponseBody):
     moved: int = Field(description="Slots that get another owner.")
     kept: int = Field(description="Those of them in which open connections stay with their backends.")
     assigned: int = Field(description="Slots of VIPs that had no backend before.")
+    owed: int = Field(description="Slots that go to backends that ramp up, in later steps (slow start).")
     tables: int = Field(description="How many VIPs get another table.")
 
 
@@ -57,6 +58,7 @@ class TableChangeOut(ResponseBody):
     is_first: bool = Field(description="It had no backend before.")
     moved: int = Field(description="Slots that get another owner.")
     kept: int = Field(description="Those of them in which open connections stay with their backends.")
+    owed: int = Field(description="Slots that go to backends that ramp up, in later steps (slow start).")
     moves: list[SlotMoveOut] = Field(description=f"From whom to whom, {MOVES}.")
     moves_in_all: int = Field(description="How many there are.")
     after: SlotStatesOut = Field(description="All slots of the table once the change is made.")

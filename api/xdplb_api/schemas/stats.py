@@ -22,6 +22,10 @@ class BackendStatsOut(ResponseBody):
     packets: int = Field(description=PACKETS)
     bytes: int = Field(description=BYTES)
     new_flows: int = Field(description=NEW_FLOWS)
+    failovers: int = Field(
+        description="New connections that went to another backend, since this one was suspect or could not be sent to."
+    )
+    over: int = Field(description="New connections that went to another backend, since they were over max_new_flows.")
 
 
 class VipStatsOut(ResponseBody):
@@ -46,7 +50,14 @@ class VipStatsOut(ResponseBody):
             at_risk=view.at_risk,
             records=view.records,
             backends=[
-                BackendStatsOut(backend=each.backend, packets=each.packets, bytes=each.bytes, new_flows=each.new_flows)
+                BackendStatsOut(
+                    backend=each.backend,
+                    packets=each.packets,
+                    bytes=each.bytes,
+                    new_flows=each.new_flows,
+                    failovers=each.failovers,
+                    over=each.over,
+                )
                 for each in view.backends
             ],
         )

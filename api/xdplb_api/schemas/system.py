@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
-from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, PlaceView, StatusView, UseView
+from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, PlaceView, StatusView, UseView, VipView
 from xdplb.control.events import DriftKind
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.dataplane.plane import Attachment
 
 from .base import ResponseBody
@@ -23,6 +24,7 @@ __all__ = [
     "FlowTableOut",
     "HealthzOut",
     "NicOut",
+    "ReadyVipOut",
     "ReadyzOut",
     "StatusOut",
     "UseOut",
@@ -223,11 +225,37 @@ class HealthzOut(ResponseBody):
     status: Literal["ok"] = Field(default="ok", description="Always `ok`: a daemon that answers is alive.")
 
 
+class ReadyVipOut(ResponseBody):
+    """Whether enough backends of a VIP serve."""
+
+    vip: str = Field(description="The VIP.", examples=["203.0.113.10:443/tcp"])
+    name: str | None = Field(description="Its name.", examples=["web"])
+    operating_status: OperatingStatus = Field(description="Its status.")
+    backends_serving: int = Field(description="How many of its backends are healthy and take new connections.")
+    backends_needed: int = Field(description="How many must, by its `min_serving`.")
+    min_serving_met: bool = Field(description="Whether as many serve as must.")
+
+    @classmethod
+    def of(cls, view: VipView) -> Self:
+        """Return the body for the manager's view."""
+        return cls(
+            vip=str(view.vip.key),
+            name=view.vip.name,
+            operating_status=view.operating_status,
+            backends_serving=view.backends_serving,
+            backends_needed=view.backends_needed,
+            min_serving_met=view.min_serving_met,
+        )
+
+
 class ReadyzOut(ResponseBody):
-    """The daemon is ready."""
+    """The daemon is ready, and so are the VIPs that were asked about."""
 
     ready: Literal[True] = Field(
         default=True, description="Always true: if it is not ready, the answer is a 503 problem."
+    )
+    vips: list[ReadyVipOut] = Field(
+        default=[], description="The VIPs that were asked about; a 503 problem has them, too."
     )
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict, JsonValue
 
-from xdplb.control.answers.views import OperatingStatus, VipView
+from xdplb.control.answers.views import VipView
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.model.access import AccessList
 from xdplb.model.errors import within
 from xdplb.model.min_serving import MIN_SERVING_MOST, MIN_SERVING_PATTERN, MinServing
@@ -185,7 +186,13 @@ _SETTINGS_RULES: list[JsonValue] = [
 _NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
 _KEY_RULES: list[JsonValue] = [
     _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
-    _when("protocol", [Protocol.UDP.value], limits=_NO_NEW_FLOWS, syn_failover={"const": False}),
+    _when(
+        "protocol",
+        [Protocol.UDP.value],
+        limits=_NO_NEW_FLOWS,
+        passive={"const": Passive.OFF.value},
+        syn_failover={"const": False},
+    ),
     _when("port", [0], last_port={"type": "null"}),
 ]
 
@@ -351,12 +358,19 @@ class VipStatusOut(ResponseBody):
     """The status of a VIP."""
 
     operating_status: OperatingStatus = Field(
-        description="ONLINE: every ready backend serves; DEGRADED: some do; OFFLINE: none; NO_BACKEND: it has none."
+        description="ONLINE: every ready backend serves; DEGRADED: some do; FAILING_OPEN: backends that are not healthy"
+        " do; OFFLINE: none; NO_BACKEND: it has none."
+    )
+    reason: str = Field(
+        description="What is special about who serves, such as that backups do; empty if nothing is.",
+        examples=["1 of 3 primaries serves, min_serving is 2, so backups serve"],
     )
     observed_generation: ObservedGeneration
     slots: SlotsOut = Field(description="The state of its slots.")
     backends: int = Field(description="How many backends it has.")
-    backends_serving: int = Field(description="How many of them take new connections.")
+    backends_serving: int = Field(description="How many of them are healthy and take new connections.")
+    backends_needed: int = Field(description="How many must, by `min_serving`.")
+    min_serving_met: bool = Field(description="Whether as many serve as must, as in `/readyz?vip=`.")
     access: AccessCountOut = Field(description="How many prefixes its access list has.")
 
 
@@ -403,10 +417,13 @@ class VipOut(ResponseBody):
             generation=view.generation,
             status=VipStatusOut(
                 operating_status=view.operating_status,
+                reason=view.reason,
                 observed_generation=view.observed_generation,
                 slots=SlotsOut(steady=slots.steady, moving=slots.moving, pinned=slots.pinned),
                 backends=view.backends,
                 backends_serving=view.backends_serving,
+                backends_needed=view.backends_needed,
+                min_serving_met=view.min_serving_met,
                 access=AccessCountOut(allow=view.allowed, deny=view.denied),
             ),
         )

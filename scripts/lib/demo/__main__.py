@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from xdplb.dataplane.loader import pass_program
 from xdplb.model.errors import XdplbError
 from xdplb.net import netns
 from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
 
-from . import breaking, configuring, preparing, rolling, showing, upgrading
+from . import breaking, configuring, failover, preparing, rolling, showing, upgrading
 from .playing import say_how_to_play
 from .screen import Screen
 from .world import DemoError, World
@@ -39,7 +40,11 @@ TOUR: Steps = (
 )
 
 
-SHOWS: dict[str, tuple[Steps, str]] = {"tour": (TOUR, "demo.web"), "rolling": (rolling.STEPS, rolling.SERVICE)}
+SHOWS: dict[str, tuple[Steps, str]] = {
+    "tour": (TOUR, "demo.web"),
+    "failover": (failover.STEPS, "demo.web"),
+    "rolling": (rolling.STEPS, rolling.SERVICE),
+}
 """What there is to show: its steps, and what its backends run."""
 
 
@@ -53,7 +58,7 @@ def main() -> int:
     screen.say(f"setup took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
     try:
         with _ended_by_signals():
-            lab = _show(screen, *SHOWS[options.show], keep=options.keep)
+            lab = _show(screen, *SHOWS[options.show], keep=options.keep, svg=options.svg)
         if not options.keep:
             _expect_nothing_left(screen, lab)
     except KeyboardInterrupt:
@@ -65,9 +70,9 @@ def main() -> int:
     return 1 if screen.failed else 0
 
 
-def _show(screen: Screen, steps: Steps, service: str, *, keep: bool) -> Lab:
+def _show(screen: Screen, steps: Steps, service: str, *, keep: bool, svg: Path | None) -> Lab:
     with pass_program() as program, Lab(port_program=program.fileno()) as lab:
-        world = World(lab, screen, keep=keep, service=service)
+        world = World(lab, screen, keep=keep, service=service, svg=svg)
         # With --keep the balancer stays up, so the last step, which takes it down, is left out.
         for step in steps[: -1 if keep else None]:
             step(world, screen)
@@ -125,6 +130,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo")
     parser.add_argument("show", nargs="?", default="tour", choices=SHOWS, help="what to show")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="of failover: draw how long connections took")
     parser.add_argument("--keep", action="store_true", help="leave the lab up, and print commands to try in it")
     parser.add_argument("--clean", nargs="?", const="", metavar="LAB", help="remove a lab that was left up, or all")
     parser.add_argument("--no-color", action="store_true", help="no colours")

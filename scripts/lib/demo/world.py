@@ -70,8 +70,9 @@ class World:
     vip_path = f"/v1/vips/{VIP}:{PORT}:tcp"
     url = f"http://{VIP}/"
 
-    def __init__(self, lab: Lab, screen: Screen, *, keep: bool, service: str) -> None:
-        self.lab = lab
+    def __init__(self, lab: Lab, screen: Screen, *, keep: bool, service: str, svg: Path | None = None) -> None:
+        """`service` is the module that backends run, `svg` the file to draw into, if any."""
+        self.lab, self.svg = lab, svg
         self.socket = lab.folder / "api.sock"
         self.config_file = lab.folder / "config.toml"
         self.backends = [
@@ -106,6 +107,10 @@ class World:
         """Start a backend's service."""
         command = [sys.executable, "-m", self._service, backend.name, str(PORT)]
         self._servers[backend.name] = self._start(backend.name, command, log=f"{backend.name}.log")
+
+    def serve(self, backend: Backend, command: Sequence[str]) -> None:
+        """Start another server on a backend's host; it always ends with the demo."""
+        self.lab.popen(backend.name, command)
 
     def kill_server(self, backend: Backend) -> None:
         """Kill a backend's service with -9."""

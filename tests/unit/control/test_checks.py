@@ -332,7 +332,7 @@ def test_equal_checks_of_one_host_are_one_and_all_flip_together() -> None:
         assert sorted(calls) == [1, 1000]
         moments = Counter(at for at, _ in flips)
         assert sorted(moments.values()) == [1, 1000]
-        assert book.known[999] == KnownHealth(D, "no", NOW)
+        assert book.known[999] == KnownHealth(D, "no", NOW, was_up=True)
         checker.watch({5: thousand[5]}, book.known)
         host.tries.clear()
         await asyncio.sleep(1)

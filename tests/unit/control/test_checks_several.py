@@ -79,7 +79,7 @@ def test_all_must_pass(before: Health, one: str, other: str, after: Health, plac
 
 def test_a_few_results_are_kept() -> None:
     tally = tally_of(ONE, "-" + "+" * 20 + "-?")
-    assert [result.passed for _, result in tally.recent] == [None, False, *[True] * (MOST_RECENT - 2)]
+    assert [passed for _, passed, _, _ in tally.recent] == [None, False, *[True] * (MOST_RECENT - 2)]
 
 
 def test_the_reason_names_the_check_that_failed() -> None:

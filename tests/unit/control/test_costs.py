@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import pytest
 
+from tests.fakes import until
 from tests.unit.control.world import World
 from xdplb.control.edits import edit as edits
 from xdplb.control.edits.edit import Batch, Edit
@@ -45,6 +46,12 @@ def backend(number: int, **asked: Any) -> Backend:
 def nothing_is_verified_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a pace of its own, by the number of tables, and may fall into a change."""
     monkeypatch.setattr("xdplb.control.writing.verifier._TURN_SECONDS", 3600)
+
+
+@pytest.fixture(autouse=True)
+def what_follows_comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status of VIPs is looked at within what is counted."""
+    monkeypatch.setattr("xdplb.control.writing.vip_watch._SETTLE_SECONDS", 0.01)
 
 
 class Steps:
@@ -105,6 +112,7 @@ async def settled(manager: Manager) -> None:
     """Wait until the maps hold what is wanted."""
     await asyncio.sleep(0.05)
     await manager._writer.with_maps(lambda: None)
+    await until(lambda: not manager._vips._came.is_set())  # it has looked at the status of VIPs
 
 
 async def costs(path: Path, vips: int, backends: int) -> dict[str, int]:

@@ -87,6 +87,7 @@ def test_one_table_is_computed_for_all_vips_with_the_same_backends(
 
     async def scenario(world: World, manager: Door) -> None:
         await with_many_vips(manager)
+        table._places.cache_clear()
         table._pattern.cache_clear()
         fills.clear()
         world.hops.set("10.0.0.1", DEAD)

@@ -14,7 +14,7 @@ from tests.fakes import next_hop, until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, fills_from_now, run, slots_of, with_backends
 from xdplb.balance.slots import unpack
-from xdplb.control.answers.views import OperatingStatus
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.dataplane.fake import FakePlane
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
@@ -127,15 +127,23 @@ def test_keep_leaves_a_failed_backend_its_connections(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-@pytest.mark.parametrize(("choice", "left"), [(AllUnhealthy.FAIL_OPEN, 1.0), (AllUnhealthy.FAIL_CLOSED, 0.0)])
-def test_without_a_healthy_backend_the_vip_decides(tmp_path: Path, choice: AllUnhealthy, left: float) -> None:
+@pytest.mark.parametrize(
+    ("choice", "left", "status"),
+    [
+        (AllUnhealthy.FAIL_OPEN, 1.0, OperatingStatus.FAILING_OPEN),
+        (AllUnhealthy.FAIL_CLOSED, 0.0, OperatingStatus.OFFLINE),
+    ],
+)
+def test_without_a_healthy_backend_the_vip_decides(
+    tmp_path: Path, choice: AllUnhealthy, left: float, status: OperatingStatus
+) -> None:
     async def scenario(world: World, manager: Door) -> None:
         await checked(manager, world, 1, 2)
         await manager.patch_vip("web", {"all_unhealthy": choice})
         for last in (1, 2):
             world.health.flip(f"10.0.0.{last}", Health.DOWN)
         await until(lambda: "check failed" in manager.backend("web", "10.0.0.2").reason)
-        assert manager.vip("web").operating_status is OperatingStatus.OFFLINE
+        assert (manager.vip("web").operating_status, manager.vip("web").backends_serving) == (status, 0)
         assert share(manager, 1) + share(manager, 2) == left
 
     run(tmp_path, scenario)

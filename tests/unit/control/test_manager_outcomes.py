@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run_in, with_backends
-from xdplb.control.answers.views import OperatingStatus
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
 from xdplb.model.backend import AdminState
 from xdplb.model.vip import Forward, Protocol, Scheduler, Tracking

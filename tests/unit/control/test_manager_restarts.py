@@ -70,6 +70,7 @@ def test_a_known_table_is_neither_read_nor_computed_nor_written(
 ) -> None:
     world = _world(tmp_path)
     computed: list[object] = []
+    table._places.cache_clear()
     table._pattern.cache_clear()
     base = table._base
 

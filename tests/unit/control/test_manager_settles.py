@@ -17,7 +17,7 @@ from tests.unit.control.world import WEB, World, backend, run, slots_of, viewed,
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Owners, unpack
 from xdplb.control.flows.drain import DrainState
-from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST, FLOW_SECOND_CHOICE
 from xdplb.dataplane.plane import BackendCounters
 from xdplb.model.errors import ConflictError
 from xdplb.model.vip import QuicIds, Tracking, Vip, VipKey
@@ -266,6 +266,30 @@ def test_a_vip_that_records_everything_settles_without_losing_a_record(tmp_path:
         assert world.plane.flow_count() == 1
 
     run(tmp_path, scenario)
+
+
+def test_the_records_of_second_choices_outlive_a_restart_and_hold_their_slots_once_none_are_made(
+    tmp_path: Path,
+) -> None:
+    async def first(world: World, manager: Door) -> None:
+        await with_backends(manager, 1, 2, vip=replace(WEB, syn_failover=True))
+        world.clock.advance(61)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+        away, note, left = (world.flow_to(1, nth=number) for number in range(3))
+        world.plane.add_flow(*away, WEB.key, backend=2, flags=FLOW_ESTABLISHED | FLOW_SECOND_CHOICE)
+        world.plane.add_flow(*note, WEB.key, backend=1, flags=0, probation=True)
+        world.plane.add_flow(*left, WEB.key, backend=2)
+
+    async def second(world: World, manager: Door) -> None:
+        await manager.patch_vip("web", {"name": "web", "idle_timeout_seconds": 50})
+        assert sorted(world.plane.scan_flows().flags) == [0, FLOW_ESTABLISHED | FLOW_SECOND_CHOICE]
+        await manager.patch_vip("web", {"syn_failover": False})
+        await until(lambda: slots_of(manager) == (65536, 0, 1))
+        assert list(world.plane.scan_flows().flags) == [FLOW_ESTABLISHED | FLOW_SECOND_CHOICE]
+        world.clock.advance(60)
+        await until(lambda: slots_of(manager) == (65537, 0, 0))
+
+    run(tmp_path, first, second)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Vip, VipKey
 
 OTHER = Vip(VipKey.parse("203.0.113.20:443/tcp"), name="other")
-COUNTED = BackendCounters(packets=100, bytes=10_000, new_flows=10)
+COUNTED = BackendCounters(packets=100, bytes=10_000, new_flows=10, failovers=3, over=4)
 
 
 def backend_stats(view: MetricsView) -> list[BackendStatsView]:
@@ -32,7 +32,7 @@ def test_counters_outlive_a_restart(tmp_path: Path) -> None:
 
     async def second(world: World, manager: Door) -> None:
         view = await manager.metrics()
-        assert backend_stats(view) == [BackendStatsView("10.0.0.1", 100, 10_000, 10)]
+        assert backend_stats(view) == [BackendStatsView("10.0.0.1", 100, 10_000, 10, 3, 4)]
         assert view.stats == await manager.stats()
         assert view.stats.vips[0].packets == 100
 
@@ -58,7 +58,7 @@ def test_a_new_backend_or_vip_never_has_the_counters_of_who_had_its_id(tmp_path:
             async def check() -> None:
                 stats = (await manager.metrics()).stats
                 assert [(vip.vip, vip.packets) for vip in stats.vips] == [(str(OTHER.key), 0)]
-                assert stats.vips[0].backends == (BackendStatsView("10.0.0.2", 0, 0, 0),)
+                assert stats.vips[0].backends == (BackendStatsView("10.0.0.2", 0, 0, 0, 0, 0),)
                 assert await manager.stats() == stats
                 assert await manager.vip_stats("other") == stats.vips[0]
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.fakes import FakeClock, until
 from tests.unit.control.world import World, with_backends
-from xdplb.control.answers.views import OperatingStatus
 from xdplb.control.events import DriftFound, DriftKind, DriftOver, Event, Events, NicAttached
 from xdplb.control.plan.nics import judge
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.dataplane.fake import FakePlane

@@ -258,6 +258,7 @@ def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
         for table in ("clock", "told", "declared_backend", "config", "drain_certificate"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
+        connection.execute("ALTER TABLE health DROP COLUMN was_up")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
     fill(small / "filler")

@@ -161,6 +161,14 @@ def as_schema_3(path: Path) -> None:
     connection.close()
 
 
+def as_schema_9(path: Path) -> None:
+    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE health DROP COLUMN was_up")
+        connection.execute("PRAGMA user_version = 9")
+    connection.close()
+
+
 def as_schema_7(path: Path) -> None:
     """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
     as_schema_8(path)
@@ -184,6 +192,7 @@ def as_schema_5(path: Path) -> None:
 
 def as_schema_8(path: Path) -> None:
     """Make the state what xdplb of schema 8 wrote, whose drains cut nothing and left no certificate."""
+    as_schema_9(path)
     with sqlite3.connect(path / "state.db") as connection:
         connection.execute("DROP TABLE drain_certificate")
         connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
@@ -281,3 +290,16 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(PlatformError, match="newer xdplb"):
         SqliteStore(tmp_path).open()
+
+
+def test_in_a_state_of_schema_9_nobody_that_is_down_is_known_to_have_been_up(tmp_path: Path) -> None:
+    then = datetime(2030, 1, 1, tzinfo=UTC)
+    saved(tmp_path, full_state())
+    store = SqliteStore(tmp_path)
+    store.open()
+    known = {1: KnownHealth(Health.DOWN, "refused", then, was_up=True), 2: KnownHealth(Health.UP, "", then)}
+    store.save_health(known)
+    store.close()
+    assert {number: reopened(tmp_path)[1][number] for number in known} == known
+    as_schema_9(tmp_path)
+    assert reopened(tmp_path)[1][1] == KnownHealth(Health.DOWN, "refused", then)

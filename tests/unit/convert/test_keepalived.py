@@ -41,10 +41,10 @@ virtual_server 203.0.113.10 443 {
     quorum 2                            # told
     hysteresis 1                        # told
     quorum_down "/bin/down now"         # told
-    virtualhost www.example.net         # told
+    virtualhost www.example.net
     snmp_name shop
     inhibit_on_failure
-    sorry_server 10.0.0.99 443          # told
+    sorry_server 10.0.0.99 443
     made_up 7                           # told
     real_server 10.0.0.11 443 {
         weight 3
@@ -56,7 +56,7 @@ virtual_server 203.0.113.10 443 {
                 digest 9b3a0c85a887a256d6939da88aabd8cd  # told
                 status_code 200 204
             }
-            url {                       # told
+            url {
                 path /other
             }
             connect_port 8080
@@ -65,10 +65,10 @@ virtual_server 203.0.113.10 443 {
             delay_before_retry 5
             bindto 10.0.0.1             # told
         }
-        PING_CHECK {                    # told
+        PING_CHECK {
         }
     }
-    real_server 10.0.0.12 443 {
+    real_server 10.0.0.12 443 {         # told: it has one of the checks
         weight 1
         lvs_method TUN type gue port 6080
         HTTP_GET {
@@ -114,6 +114,8 @@ def service(inner: str, *, head: str = "203.0.113.10 80", real: str = "") -> str
 
 def test_what_has_a_counterpart_is_there(tmp_path: Path) -> None:
     (vip,), _ = made(tmp_path, EVERYTHING)
+    times = {"interval_seconds": 5.0, "rise": 1}
+    asked = {"type": "http", "port": 8080, "host": "www.example.net", **times, "timeout_seconds": 2.5, "fall": 3}
     assert vip == {
         "address": "203.0.113.10",
         "port": 443,
@@ -123,18 +125,18 @@ def test_what_has_a_counterpart_is_there(tmp_path: Path) -> None:
         "scheduler": "sh",
         "on_unhealthy": "keep",
         "all_unhealthy": "fail-closed",
+        "min_serving": 2,
         "idle_timeout_seconds": 1200,
-        "health_check": {
-            "type": "http",
-            "port": 8080,
-            "path": "/healthz",
-            "expect_status": [200, 204],
-            "interval_seconds": 5.0,
-            "timeout_seconds": 2.5,
-            "rise": 1,
-            "fall": 3,
-        },
-        "backends": [{"address": "10.0.0.11", "weight": 3}, {"address": "10.0.0.12", "weight": 1, "forward": "gue"}],
+        "checks": [
+            {**asked, "path": "/healthz", "expect_status": [200, 204]},
+            {**asked, "path": "/other", "expect_status": ["200-299"]},
+            {"type": "icmp", **times, "timeout_seconds": 5.0, "fall": 2, "fast_interval_seconds": 1.0},
+        ],
+        "backends": [
+            {"address": "10.0.0.11", "weight": 3},
+            {"address": "10.0.0.12", "weight": 1, "forward": "gue"},
+            {"address": "10.0.0.99", "weight": 1, "role": "backup", "checked": False},
+        ],
     }
 
 
@@ -248,73 +250,114 @@ def test_the_second_of_two_equal_vips_or_backends_is_left_out(tmp_path: Path) ->
     assert "keepalived.conf:1 has the same VIP" in told
 
 
+SSL_GET = """SSL_GET {
+ enable_sni
+ virtualhost a.example
+ url {
+ path /a
+ status_code 200-204 404
+ regex up|ok
+ }
+}"""
+PLAIN = {"interval_seconds": 1, "timeout_seconds": 5, "rise": 1}
+NINE = {"timeout_seconds": 9}
+
+
 @pytest.mark.parametrize(
     ("checker", "check"),
     [
-        ("TCP_CHECK {\n}", {"type": "tcp"}),
-        ("TCP_CHECK {\n connect_port 81\n}", {"type": "tcp", "port": 81}),
-        ("HTTP_GET {\n url {\n path /a\n }\n}", {"type": "http", "path": "/a"}),
-        ("SSL_GET {\n url {\n path /a\n }\n connect_port 444\n}", {"type": "tcp", "port": 444}),
-        ("SMTP_CHECK {\n helo_name a\n}", {"type": "tcp"}),
-        ("DNS_CHECK {\n type A\n name a.example\n}", {"type": "tcp"}),
-        ("MISC_CHECK {\n misc_path /bin/x\n}", {"type": "tcp"}),
-        ("PING_CHECK {\n}", {"type": "tcp"}),
-        ("UDP_CHECK {\n payload ab\n}", {"type": "tcp"}),
-        ("BFD_CHECK {\n name x\n}", {"type": "tcp"}),
-        ("FILE_CHECK {\n track_file x\n}", {"type": "tcp"}),
+        ("TCP_CHECK {\n}", {"type": "tcp", "fall": 2}),
+        ("TCP_CHECK {\n connect_port 81\n}", {"type": "tcp", "port": 81, "fall": 2}),
+        (
+            "HTTP_GET {\n url {\n path /a\n }\n}",
+            {"type": "http", "path": "/a", "expect_status": ["200-299"], "fall": 2},
+        ),
+        (
+            SSL_GET,
+            {
+                "type": "https", "path": "/a", "expect_status": ["200-204", 404], "fall": 2, "host": "a.example",
+                "sni": "a.example", "expect_body_regex": "up|ok",
+            },
+        ),
+        ("SMTP_CHECK {\n}", {"type": "tcp", "expect": "220", "fall": 2}),
+        (
+            "DNS_CHECK {\n type A\n name a.example\n}",
+            {"type": "dns", "port": 80, "query_type": "A", "query_name": "a.example", "fall": 4},
+        ),
+        (
+            'MISC_CHECK {\n misc_path "/bin/x -h \'a b\' 10.0.0.11"\n misc_timeout 9\n user me\n misc_dynamic\n}',
+            {"type": "exec", "command": ["/bin/x", "-h", "a b", "{address}"], "user": "me", **NINE, "fall": 1},
+        ),
+        ("PING_CHECK {\n}", {"type": "icmp", "fall": 2}),
+        (
+            "UDP_CHECK {\n payload 50 ff0A\n require_reply\n}",
+            {"type": "udp", "port": 80, "send": "P\xff\n", "expect": "", "fall": 2},
+        ),
+        ("BFD_CHECK {\n name x\n}", {"type": "tcp", "fall": 2}),
+        ("FILE_CHECK {\n track_file x\n}", {"type": "tcp", "fall": 2}),
     ],
-)
+)  # fmt: skip
 def test_each_checker_has_the_check_that_comes_nearest(tmp_path: Path, checker: str, check: dict[str, object]) -> None:
     (vip,), notes = made(tmp_path, service("delay_loop 1", real=checker))
-    assert vip["health_check"].items() >= check.items()
+    assert vip["health_check"] == {**PLAIN, **check}
     name = checker.split(maxsplit=1)[0]
-    assert any(name in note.said for note in notes) is (name not in {"TCP_CHECK", "HTTP_GET"})
+    assert any(name in note.said for note in notes) is (name in {"SMTP_CHECK", "BFD_CHECK", "FILE_CHECK"})
 
 
-@pytest.mark.parametrize(("checker", "has"), [("PING_CHECK", False), ("MISC_CHECK", False), ("DNS_CHECK", True)])
-def test_a_udp_service_without_a_check_over_tcp_has_none(tmp_path: Path, checker: str, has: bool) -> None:
+def test_what_a_check_by_a_program_does_otherwise_is_told(tmp_path: Path) -> None:
+    _, notes = made(tmp_path, service("", real="MISC_CHECK {\n misc_path /bin/x\n}"))
+    told = "\n".join(map(str, notes))
+    assert "is run by nobody" in told
+    assert "exit status 2 to 255 is a weight here" in told
+    (vip,), (note,) = made(tmp_path, service("", real="MISC_CHECK {\n misc_path x\n}"))
+    assert "health_check" not in vip
+    assert "does not begin with an absolute path" in str(note)
+
+
+@pytest.mark.parametrize(("checker", "kind"), [("PING_CHECK", "icmp"), ("BFD_CHECK", ""), ("DNS_CHECK", "dns")])
+def test_a_udp_service_has_the_checks_that_need_no_tcp(tmp_path: Path, checker: str, kind: str) -> None:
     text = service("protocol UDP", head="203.0.113.10 53", real=f"{checker} {{\n}}").replace("11 80", "11 53")
     (vip,), notes = made(tmp_path, text)
-    assert ("health_check" in vip) is has
-    assert has or "counts as up" in "\n".join(map(str, notes))
-    assert not has or vip["health_check"]["port"] == 53
+    assert vip.get("health_check", {}).get("type", "") == kind
+    assert ("there is no BFD check" in "\n".join(map(str, notes))) is (not kind)
 
 
-def test_checks_that_differ_are_one_and_the_others_are_told(tmp_path: Path) -> None:
-    text = service(
-        "real_server 10.0.0.12 80 {\n TCP_CHECK {\n connect_port 81\n}\n}\nreal_server 10.0.0.13 80 {\n}",
-        real="TCP_CHECK {\n connect_port 81\n}",
-    ) + service(
-        "real_server 10.0.0.12 80 {\n HTTP_GET {\n url {\n path /\n}\n}\n}", head="203.0.113.11 80",
-        real="TCP_CHECK {\n}",
-    )  # fmt: skip
-    (first, second), notes = made(tmp_path, text)
-    assert first["health_check"]["port"] == 81
-    assert second["health_check"]["type"] == "http"
-    told = "\n".join(map(str, notes))
-    assert "10.0.0.13 80: it has no check there" in told
-    assert "10.0.0.11 80: its check is another one there" in told
+def test_all_checkers_of_a_real_server_and_all_their_urls_become_checks(tmp_path: Path) -> None:
+    real = "PING_CHECK {\n}\nHTTP_GET {\n url {\n path /a\n}\n url {\n path /b\n}\n}"
+    (vip,), notes = made(tmp_path, service("", real=real))
+    assert [(check["type"], check.get("path")) for check in vip["checks"]] == [
+        ("icmp", None), ("http", "/a"), ("http", "/b"),
+    ]  # fmt: skip
+    assert notes == []
 
 
-def test_times_are_kept_and_a_slower_failover_is_told(tmp_path: Path) -> None:
+def test_a_backend_has_its_own_port_and_path_or_no_check_and_what_differs_more_is_told(tmp_path: Path) -> None:
+    others = (
+        "real_server 10.0.0.12 80 {\n HTTP_GET {\n connect_port 82\n url {\n path /mine\n}\n}\n}\n"
+        "real_server 10.0.0.13 80 {\n}\nreal_server 10.0.0.14 80 {\n TCP_CHECK {\n}\n}"
+    )
+    (vip,), (note,) = made(tmp_path, service(others, real="HTTP_GET {\n url {\n path /\n}\n}"))
+    backends = {backend["address"]: backend for backend in vip["backends"]}
+    assert (vip["health_check"]["port"], vip["health_check"]["path"]) == (82, "/mine")
+    assert backends["10.0.0.11"].items() >= {"check_port": 80, "check_path": "/"}.items()
+    assert backends["10.0.0.13"]["checked"] is False
+    assert "checked" not in backends["10.0.0.11"]
+    assert "10.0.0.14 80: its checks are other ones there" in str(note)
+
+
+def test_times_are_kept(tmp_path: Path) -> None:
     checker = "TCP_CHECK {\n connect_timeout 2\n retry 3\n delay_before_retry 1\n}"
-    (vip,), (note,) = made(tmp_path, service("delay_loop 10", real=checker))
+    (vip,), notes = made(tmp_path, service("delay_loop 10", real=checker))
     check = vip["health_check"]
     assert (check["interval_seconds"], check["timeout_seconds"], check["fall"], check["rise"]) == (10, 2, 4, 1)
-    assert "out after 40 s at most, plus the timeout, where it was 13 s" in str(note)
+    assert check["fast_interval_seconds"] == 1, "a failed check is repeated after that, as there"
+    assert notes == []
 
 
 def test_times_out_of_range_are_told(tmp_path: Path) -> None:
     (vip,), notes = made(tmp_path, service("delay_loop 7200\nretry 0\nconnect_timeout soon", real="TCP_CHECK {\n}"))
     assert vip["health_check"]["interval_seconds"] == 2
     assert {note.said for note in notes} == {"interval_seconds 7200", "connect_timeout soon"}
-
-
-def test_statuses_may_be_ranges(tmp_path: Path) -> None:
-    url = "HTTP_GET {\n url {\n path /\n status_code 200-204 299 404\n}\n}"
-    (vip,), notes = made(tmp_path, service("delay_loop 1", real=url))
-    assert vip["health_check"]["expect_status"] == [200, 201, 202, 203, 204, 299, 404]
-    assert any("range" in note.detail for note in notes)
 
 
 def test_a_port_of_a_real_server_is_told_and_the_vips_is_checked(tmp_path: Path) -> None:
@@ -435,3 +478,18 @@ def test_bytes_that_are_no_utf_8_are_no_error(tmp_path: Path) -> None:
     written, notes = convert(Source.KEEPALIVED, str(file), "main")
     assert "[[vips]]" in written
     assert notes == []
+
+
+def test_a_sorry_server_is_a_backup_that_is_used_below_the_quorum(tmp_path: Path) -> None:
+    inner = "quorum 1\nsorry_server 10.0.0.99 8080\nsorry_server_lvs_method TUN\nsorry_server_inhibit"
+    (vip,), notes = made(tmp_path, service(inner))
+    assert vip["min_serving"] == 1
+    assert vip["backends"][1:] == [
+        {"address": "10.0.0.99", "weight": 1, "forward": "ipip", "role": "backup", "checked": False}
+    ]
+    told = [note.comment() for note in notes]
+    assert any("sorry_server 10.0.0.99 8080" in line and "no port of its own" in line for line in told), told
+    assert not any("quorum 1" in line for line in told)
+    (vip,), notes = made(tmp_path, service("quorum 0"))
+    assert "min_serving" not in vip
+    assert any("quorum 0" in note.comment() for note in notes)

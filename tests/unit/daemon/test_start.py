@@ -27,7 +27,7 @@ from xdplb.control.writing import applier
 from xdplb.daemon.options import ApiOptions, DaemonOptions, Otherwise
 from xdplb.daemon.start import state_at_start
 from xdplb.dataplane.plane import Mark
-from xdplb.model.backend import AdminState, Backend
+from xdplb.model.backend import AdminState, Backend, BackendRole
 from xdplb.model.errors import ConflictError, PlatformError, StateError
 from xdplb.model.health import CheckType, HealthCheck, Target
 from xdplb.model.vip import AllUnhealthy, Forward, HashKind, RateLimits, Scheduler, Tracking, Vip, VipKey, VlanTags
@@ -400,6 +400,35 @@ def test_an_older_state_tells_what_the_maps_do_not(host: Host, tmp_path: Path) -
     kept = host.folder / "state.db.replaced-1"
     assert SqliteStore(tmp_path / "backup").open()[0].vips.keys() == {WEB.key, PLAIN[0].key}
     assert kept.exists()
+
+
+@pytest.mark.parametrize("scheduler", [Scheduler.MAGLEV, Scheduler.WLC])
+def test_policies_are_of_the_older_state_and_a_part_of_a_weight_is_not_taken_for_one(
+    host: Host, tmp_path: Path, scheduler: Scheduler
+) -> None:
+    asked = {"min_serving": "50%", "panic_share": 0.5, "slow_start_seconds": 30, "all_unhealthy": "last-good"}
+
+    async def first(door: Door) -> None:
+        await door.patch_vip("web", {**asked, "scheduler": scheduler, "tracking": "always"})
+        await door.patch_backend("web", "10.0.0.1", {"weight": 20, "max_new_flows": 7})
+        await door.create_backend("web", backend(9, role=BackendRole.BACKUP))
+
+    async def then(door: Door) -> None:
+        await door.drain("web", "10.0.0.2")
+        await door.undrain("web", "10.0.0.2")
+
+    host.run(first)
+    shutil.copytree(host.folder, tmp_path / "backup")
+    before = host.start()
+    host.run(then)
+    shutil.rmtree(host.folder)
+    shutil.copytree(tmp_path / "backup", host.folder)
+    host.run(nothing, Otherwise.ADOPT)
+    web = host.start().vips[WEB.key]
+    assert web.vip == before.vips[WEB.key].vip
+    assert {str(address): one.backend for address, one in web.backends.items()} == {
+        str(address): one.backend for address, one in before.vips[WEB.key].backends.items()
+    }
 
 
 @pytest.mark.parametrize("call", ["link", "replace", "rename", "fsync", "unlink"])

@@ -50,6 +50,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_source_route": 48,
         "drop_source_mac": 49,
         "drop_tcp_fragment": 50,
+        "drop_backend_rate": 51,
         "answer_echo": 96,
         "answer_too_big": 97,
     },
@@ -75,10 +76,22 @@ GIVEN: dict[str, dict[str, int]] = {
         "access": 7,
         "limits": 8,
         "capture": 9,
+        "passive": 10,
+        "second_choice": 11,
     },
-    "CHOSEN": {"NOBODY": 0, "OWNER": 1, "PREVIOUS": 2, "RECORD": 3, "SCHEDULER": 4, "QUIC": 5, "FRAGMENT": 6},
+    "CHOSEN": {
+        "NOBODY": 0,
+        "OWNER": 1,
+        "PREVIOUS": 2,
+        "RECORD": 3,
+        "SCHEDULER": 4,
+        "QUIC": 5,
+        "FRAGMENT": 6,
+        "SECOND": 7,
+    },
     "DECISION": {"VIP": 0x01, "SLOT": 0x02, "RECORD": 0x04, "NEW": 0x08, "AT_RISK": 0x10},
-    "FLOW": {"ESTABLISHED": 0x01, "FIN": 0x02, "RST": 0x04},
+    "HANDSHAKE": {"ANSWERED": 0x01, "FIN": 0x02, "RESET": 0x04},
+    "FLOW": {"ESTABLISHED": 0x01, "FIN": 0x02, "RST": 0x04, "SECOND_CHOICE": 0x08},
     "FORWARD": {"DR": 1, "IPIP": 2, "IPIP6": 3, "GUE": 4, "GUE6": 5},
     "BACKEND": {
         "USABLE": 0x01,
@@ -97,6 +110,8 @@ GIVEN: dict[str, dict[str, int]] = {
         "LIMITED": 0x08,
         "ALIAS": 0x10,
         "BOTH": 0x20,
+        "SECOND_CHOICE": 0x40,
+        "SAMPLED": 0x80,
     },
     "SCHEDULER": {"HASH": 0, "ROTATION": 1, "LEAST": 2, "TWO": 3},
     "RULE": {"TCP": 0x01, "UDP": 0x02},
@@ -106,6 +121,7 @@ GIVEN: dict[str, dict[str, int]] = {
 RETIRED: dict[str, dict[str, int]] = {}
 
 NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
+NOT_NUMBERS |= {f"HANDSHAKE_{size}" for size in ("BITS", "BUCKETS", "BUSY", "FIRST_BIT", "WAIT_NS")}
 """Constants of layout that begin like a code and are sizes."""
 
 RANGES = {"pass": range(1, 32), "drop": range(32, 96), "answer": range(96, 128)}
@@ -141,7 +157,7 @@ def test_no_number_is_given_out_twice(kind: str) -> None:
 
 def test_every_feature_and_every_choice_has_a_number() -> None:
     assert set(BITS) == set(Feature)
-    assert {name.upper(): number for number, name in CHOSEN.items()} == GIVEN["CHOSEN"]
+    assert {chosen.name: number for number, chosen in CHOSEN.items()} == GIVEN["CHOSEN"]
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=lambda reason: reason.name)
@@ -163,6 +179,9 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "backends": {1: 3187877111},
     "backend_stats": {1: 1122633702},
     "backend_loads": {1: 1042380605},
+    "backend_doubts": {1: 1828200224},
+    "second_stats": {1: 910464506},
+    "vip_strays": {1: 1917049742},
     "quic_servers": {1: 1514847233},
     "tx_ports": {1: 320501658},
     "flow_lines": {1: 3655101086},
@@ -178,6 +197,9 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "access4": {1: 2242809839},
     "access6": {1: 503083872},
     "answer_budget": {1: 3497104019},
+    "handshake_shares": {1: 3977416503},
+    "handshakes": {1: 2412384015},
+    "handshake_stats": {1: 1380305659},
     "explain_decision": {1: 3062096465},
     "capture_decision": {1: 1115236496},
     "capture_filter": {1: 256590315},

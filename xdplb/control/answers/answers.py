@@ -12,7 +12,7 @@ from xdplb.control.answers import render
 from xdplb.control.answers.gathered import Gathered
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.nics import nics_shown
-from xdplb.control.answers.readiness import not_ready
+from xdplb.control.answers.readiness import not_ready, too_few_serve
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -44,6 +44,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_ch
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome
@@ -83,6 +84,7 @@ class Answers:
         *,
         nics: NicWatch,
         paths: PathWatch,
+        passive: PassiveWatch,
         drifts: Drifts,
         pulses: Pulses,
         checker: HealthSource | None,
@@ -94,7 +96,7 @@ class Answers:
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
-        self._drifts, self._pulses = drifts, pulses
+        self._drifts, self._pulses, self._passive = drifts, pulses, passive
         self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
@@ -219,6 +221,7 @@ class Answers:
             nics=nics_shown(applier.nics),
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
+            handshakes=await self._passive.counted(),
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
@@ -258,7 +261,10 @@ class Answers:
             vips=tuple(self.vips()),
             flows=self._flow_table(),
             last_error=self._writer.last_error,
-            warnings=tuple(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
+            warnings=(
+                *(warning_sentence(warned) for warned in self._writer.host.concerns(self._snapshot.desired)),
+                *self._passive.warnings(),
+            ),
             notes=(*self._notes(), *((_HELD_BACK,) if self._plane.is_held_back else ())),
             config=self.truth(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
@@ -280,6 +286,16 @@ class Answers:
         if why := self._checks_standing.reason:
             reasons.append(why)
         return reasons
+
+    def readiness_of(self, refs: Sequence[str]) -> tuple[list[VipView], list[str]]:
+        """Return these VIPs, each once, and why they are not ready here: what `not_ready` returns, and their backends.
+
+        NotFoundError if there is no such VIP. It suggests none: anybody may ask this, as often as they like.
+        """
+        snapshot, facts = self._snapshot, self._facts()
+        keys = dict.fromkeys(find_key(snapshot.desired, ref, "/query/vip", suggests=False) for ref in refs)
+        views = [render.vip_view(snapshot.vips[key], facts) for key in keys]
+        return views, [*self.not_ready(), *filter(None, map(too_few_serve, views))]
 
     async def _read_counters(self) -> Counted:
         applier = self._writer.applier
@@ -320,7 +336,8 @@ class Answers:
         if outcome is not None:
             health = ChainMap(dict(health), dict(outcome.health))
         carry = all(not standing.reason for standing in applier.nics.standings)
-        return render.Facts(self._writer.applied, health, applier.eligibility, applier.tables, carry)
+        known = applier.known
+        return render.Facts(self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry)
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]
@@ -340,6 +357,7 @@ class Answers:
             drain=self._flows.drain(backend),
             certificate=self._flows.certificate(backend),
             tallies=self._tallies(backend),
+            passive=self._passive.of(vip, backend),
         )
         return backend_on_the_wall(view, self._steady.ahead())
 

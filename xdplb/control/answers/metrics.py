@@ -17,9 +17,9 @@ from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
-from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
+from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.control.writing.path_watch import Ignored, sent_mtu
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
@@ -40,6 +40,7 @@ class BackendState(StrEnum):
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
     DRAIN = "drain"
+    EJECTED = "ejected"
     UP = "up"
 
 
@@ -49,7 +50,7 @@ class BackendMetrics:
 
     `draining_flows` is None if it is not draining or not counted yet, `mtu` while it is not known. `checks` are those
     of its VIP, each with its results. `path_errors` are ICMP errors about packets in its tunnel, empty if there were
-    none.
+    none. `handshakes` are those that were sampled, None if they are not.
     """
 
     state: BackendState
@@ -58,6 +59,7 @@ class BackendMetrics:
     checks: tuple[tuple[HealthCheck, CheckTally], ...]
     mtu: int | None
     path_errors: Mapping[ErrorKind, int]
+    handshakes: HandshakeCounts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Moment:
     nics: tuple[NicView, ...]
     held: Mapping[int, BackendEntry]
     path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
+    handshakes: Mapping[int, HandshakeCounts]
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
@@ -147,13 +150,15 @@ def _vip_metrics(vip: BoundVip, moment: Moment) -> VipMetrics:
 
 
 def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> BackendMetrics:
+    handshakes = moment.handshakes.get(backend.id)
     return BackendMetrics(
-        state=_state(backend, moment.facts.health_of(backend).health, moment.facts.eligibility.get(backend.id)),
+        state=_state(backend, moment, is_ejected=handshakes is not None and handshakes.is_ejected),
         weight=backend.backend.weight,
         draining_flows=_draining_flows(backend, moment),
         checks=tuple(zip(vip.checks, moment.checks.get(backend.id, ()), strict=False)),
         mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
         path_errors=_path_errors(vip, backend, moment),
+        handshakes=handshakes,
     )
 
 
@@ -162,7 +167,8 @@ def _path_errors(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Mappin
     return {} if tunnel is None else moment.path_errors.get(tunnel, {})
 
 
-def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) -> BackendState:
+def _state(backend: BoundBackend, moment: Moment, *, is_ejected: bool) -> BackendState:
+    health, standing = moment.facts.health_of(backend).health, moment.facts.eligibility.get(backend.id)
     if backend.backend.admin_state is AdminState.MAINT:
         return BackendState.MAINT
     if health is Health.DOWN:
@@ -171,7 +177,9 @@ def _state(backend: BoundBackend, health: Health, standing: Eligibility | None) 
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
-    return BackendState.DRAIN if backend.backend.admin_state is AdminState.DRAIN else BackendState.UP
+    if backend.backend.admin_state is AdminState.DRAIN:
+        return BackendState.DRAIN
+    return BackendState.EJECTED if is_ejected else BackendState.UP
 
 
 def _draining_flows(backend: BoundBackend, moment: Moment) -> int | None:

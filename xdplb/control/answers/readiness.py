@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from xdplb.control.plan.eligibility import WAITING, Eligibility, Use
+from xdplb.control.answers.views import VipView
+from xdplb.control.plan.eligibility import Eligibility, Use, is_waiting
 from xdplb.control.plan.nics import NicStanding
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState
 
-__all__ = ["not_ready"]
+__all__ = ["not_ready", "too_few_serve"]
 
 
 def not_ready(
@@ -39,6 +41,21 @@ def not_ready(
     return reasons
 
 
+def too_few_serve(view: VipView) -> str:
+    """Return why a VIP is not ready, as a sentence: fewer of its backends serve than must; "" if enough do."""
+    if view.min_serving_met:
+        return ""
+    name = view.vip.name or str(view.vip.key)
+    if not view.backends:
+        return f"VIP {name} has no backend"
+    asked = view.vip.min_serving
+    must = f"{view.backends_needed} must" + (f" (min_serving is {asked})" if asked.percent else "")
+    number = f"{view.backends_serving} of {view.backends} backends"
+    if view.operating_status is OperatingStatus.FAILING_OPEN:
+        return f"VIP {name}: {number} serve and are healthy, and {must}; others are used all the same"
+    return f"VIP {name}: {number} serve{'s' if view.backends_serving == 1 else ''}, and {must}"
+
+
 def _why_nothing_is_forwarded(snapshot: Snapshot, eligibility: Mapping[int, Eligibility]) -> str:
     """Return why no packet of any VIP can be forwarded; "" if some can, or none is meant to be.
 
@@ -50,17 +67,13 @@ def _why_nothing_is_forwarded(snapshot: Snapshot, eligibility: Mapping[int, Elig
         if bound.backend.admin_state is AdminState.MAINT:
             continue
         standing = eligibility.get(bound.id)
-        if standing is None or not (standing.use is Use.OUT or _is_waiting(standing)):
+        if standing is None or not (standing.use is Use.OUT or is_waiting(standing)):
             return ""  # nearly always at the first one: this is asked every second
         found.append((bound.backend.address, standing))
     if not found:
         return ""
-    if waiting := next((address for address, standing in found if _is_waiting(standing)), None):
+    if waiting := next((address for address, standing in found if is_waiting(standing)), None):
         return f"no backend takes new connections yet: no check has passed, such as that of {waiting}"
     first, standing = found[0]
     which = f"the only backend, {first}" if len(found) == 1 else f"any of the {len(found)} backends, such as {first}"
     return f"no packet can be sent to {which}: {standing.reason}"
-
-
-def _is_waiting(standing: Eligibility) -> bool:
-    return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)

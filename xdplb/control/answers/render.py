@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.slots import SlotCounts
@@ -12,8 +12,8 @@ from xdplb.control.answers.views import (
     BackendStatsView,
     BackendView,
     CheckView,
+    EjectionView,
     FlowTableView,
-    OperatingStatus,
     SlotsView,
     StatsView,
     VipStatsView,
@@ -21,13 +21,19 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
+from xdplb.control.health.passive.ejections import Ejection
 from xdplb.control.health.tally import CheckTally
-from xdplb.control.plan.eligibility import DRAINING, Eligibility, Use
+from xdplb.control.plan.drafts import VipDraft
+from xdplb.control.plan.eligibility import DRAINING, Eligibility
+from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
+from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.passive_watch import PassiveView
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
-from xdplb.model.backend import AdminState, Health, KnownHealth
+from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.health import asked_of
 from xdplb.model.next_hop import NextHop
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
@@ -38,7 +44,7 @@ _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtim
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility and tables.
+    """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility, tables and drafts.
 
     `nics_carry`: every NIC that is asked for carries packets.
     """
@@ -47,11 +53,26 @@ class Facts:
     health: Mapping[int, KnownHealth]
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, HeldTable]
+    drafts: Mapping[int, VipDraft]
     nics_carry: bool = True
+
+    def rule_of(self, vip: BoundVip) -> Rule:
+        """Return the rule by which the backends of a VIP serve."""
+        draft = self.drafts.get(vip.id)
+        return NO_RULE if draft is None else draft.rule
 
     def health_of(self, backend: BoundBackend) -> KnownHealth:
         """Return the health of a backend; unknown for one that has been removed while the answer is made."""
         return self.health.get(backend.id, _GONE)
+
+    def standing_of(self, vip: BoundVip) -> VipStanding:
+        """Return how a VIP stands. While the maps do not have it yet, none of its backends serves."""
+        draft = self.drafts.get(vip.id)
+        if draft is not None and draft.vip.vip.key == vip.vip.key:
+            return draft.standing(nics_carry=self.nics_carry)
+        asked = sum(is_asked(backend.backend) for backend in vip.backends.values())
+        status = OperatingStatus.OFFLINE if vip.backends else OperatingStatus.NO_BACKEND
+        return VipStanding(0, needed_of(vip.vip.min_serving, asked), status)
 
 
 def vip_view(vip: BoundVip, facts: Facts) -> VipView:
@@ -59,15 +80,17 @@ def vip_view(vip: BoundVip, facts: Facts) -> VipView:
     seen = facts.applied.vips.get(vip.vip.key)
     table = facts.tables.get(vip.id)
     slots = _NO_SLOTS if table is None else table.counts
-    serving = [backend for backend in vip.backends.values() if _serves(backend, facts)]
+    standing = facts.standing_of(vip)
     return VipView(
         vip=vip.vip,
         generation=vip.generation,
         observed_generation=seen.generation if seen is not None and seen.id == vip.id else 0,
-        operating_status=_operating_status(vip, len(serving), nics_carry=facts.nics_carry),
+        operating_status=standing.status,
         slots=SlotsView(slots.steady, slots.moving, slots.pinned),
         backends=len(vip.backends),
-        backends_serving=len(serving),
+        backends_serving=standing.serving,
+        backends_needed=standing.needed,
+        reason=rule_words(facts.rule_of(vip), vip.vip),
         allowed=len(vip.access.allow),
         denied=len(vip.access.deny),
     )
@@ -84,11 +107,12 @@ def backend_view(
     drain: DrainView | None,
     certificate: Certificate | None,
     tallies: Sequence[CheckTally],
+    passive: PassiveView,
 ) -> BackendView:
     """Return the view of a backend; `tallies` are the results of its checks."""
     known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
-    why = known.reason if standing is None else _reason(standing, known.health, drain, tallies)
+    why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tallies)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
@@ -105,11 +129,24 @@ def backend_view(
         certificate=certificate,
         path=path,
         declared=backend.desired.declared,
+        ejection=_ejection_view(passive.ejection),
+        handshakes=passive.latency,
+        hint=passive.differs,
     )
 
 
-def _reason(standing: Eligibility, health: Health, drain: DrainView | None, tallies: Sequence[CheckTally]) -> str:
-    """Return the reason with what came of it since: the last result of the check, or the result of the drain."""
+def _ejection_view(found: Ejection | None) -> EjectionView | None:
+    if found is None:
+        return None
+    return EjectionView(found.since, found.since + timedelta(seconds=found.seconds), found.times, found.reason)
+
+
+def _reason(
+    standing: Eligibility, rule: Rule, health: Health, drain: DrainView | None, tallies: Sequence[CheckTally]
+) -> str:
+    """Return the reason with what came of it since: the last result of the check, the result of the drain, numbers."""
+    if standing.waits_as_backup:
+        return backup_words(rule)
     if standing.about_check and (result := _last_failure(health, tallies)):
         return standing.about_check.format(result)
     if standing.reason != DRAINING or drain is None or drain.state is DrainState.DRAINING:
@@ -134,6 +171,7 @@ def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: 
     return CheckView(
         backend=str(backend.backend.address),
         check=vip.checks[place],
+        asks=asked_of(vip.checks[place], vip.vip.key, backend.backend.address, vip.forward_of(backend.backend)),
         health=known.health if alone else tally.verdict,
         reason=tally.last.reason if tally.last is not None else known.reason if alone else "",
         since=known.since,
@@ -150,7 +188,7 @@ def vip_stats_view(vip: BoundVip, counted: Counted) -> VipStatsView:
     """Return the counters of a VIP and its backends."""
     total = counted.of_vip(vip)
     backends = tuple(
-        BackendStatsView(str(address), part.packets, part.bytes, part.new_flows)
+        BackendStatsView(str(address), part.packets, part.bytes, part.new_flows, part.failovers, part.over)
         for address, backend in vip.backends.items()
         for part in (counted.of_backend(backend),)
     )
@@ -172,25 +210,6 @@ def stats_view(snapshot: Snapshot, counted: Counted, flow_table: FlowTableView) 
 
 def _reasons(counters: Counters, kind: str) -> dict[str, int]:
     return {reason.removeprefix(kind): n for reason, n in counters.reasons.items() if reason.startswith(kind)}
-
-
-def _serves(backend: BoundBackend, facts: Facts) -> bool:
-    """Return whether a backend takes new connections and is healthy, not just in use because all others failed too."""
-    standing = facts.eligibility.get(backend.id)
-    return standing is not None and standing.use is Use.SERVING and facts.health_of(backend).health is Health.UP
-
-
-def _operating_status(vip: BoundVip, serving: int, *, nics_carry: bool) -> OperatingStatus:
-    if not vip.backends:
-        return OperatingStatus.NO_BACKEND
-    if not serving:
-        return OperatingStatus.OFFLINE
-    asked = sum(
-        1
-        for backend in vip.backends.values()
-        if backend.backend.admin_state is AdminState.READY and backend.backend.weight
-    )
-    return OperatingStatus.ONLINE if serving >= asked and nics_carry else OperatingStatus.DEGRADED
 
 
 def _observed_generation(vip: BoundVip, backend: BoundBackend, facts: Facts) -> int:

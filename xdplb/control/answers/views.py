@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from xdplb.control.flows.drain import DrainView
-from xdplb.control.health.probes.result import ProbeResult
+from xdplb.control.health.passive.totals import Latency
+from xdplb.control.health.tally import Recent
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.drifts import Drift
@@ -32,9 +33,9 @@ __all__ = [
     "ChecksView",
     "ConfigView",
     "DataplaneView",
+    "EjectionView",
     "FlowTableView",
     "NicView",
-    "OperatingStatus",
     "OverlayView",
     "PlaceView",
     "SlotsView",
@@ -45,18 +46,6 @@ __all__ = [
     "VipStatsView",
     "VipView",
 ]
-
-
-class OperatingStatus(StrEnum):
-    """The status of a VIP: all of its ready backends serve, some do, none does, or it has no backend.
-
-    While a NIC that was asked for carries no packets, it is DEGRADED at best: packets may be lost on their way in.
-    """
-
-    ONLINE = "ONLINE"
-    DEGRADED = "DEGRADED"
-    OFFLINE = "OFFLINE"
-    NO_BACKEND = "NO_BACKEND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,8 @@ class SlotsView:
 class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
-    `allowed` and `denied` are the numbers of prefixes in its access list.
+    `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
+    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -82,8 +72,15 @@ class VipView:
     slots: SlotsView
     backends: int
     backends_serving: int
+    backends_needed: int
+    reason: str
     allowed: int
     denied: int
+
+    @property
+    def min_serving_met(self) -> bool:
+        """Whether as many backends serve as must."""
+        return self.backends_serving >= self.backends_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +92,16 @@ class AccessView:
 
 
 @dataclass(frozen=True, slots=True)
+class EjectionView:
+    """An ejection: `times` counts it and those shortly before it, and `until` is when it ends by itself."""
+
+    since: datetime
+    until: datetime
+    times: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackendView:
     """A backend and its status.
 
@@ -102,6 +109,8 @@ class BackendView:
     new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
     scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
     the config file says of it, if an overlay lies over that. `certificate` is what came of its drain, or the last one.
+    `handshakes` is the latency of those that were sampled lately, None if there were none. `hint` is a sentence about
+    how they differ from those of its peers, empty if they do not.
     """
 
     backend: Backend
@@ -119,6 +128,9 @@ class BackendView:
     certificate: Certificate | None
     path: PathView
     declared: Declared | None
+    ejection: EjectionView | None
+    handshakes: Latency | None
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +143,11 @@ class BackendsView:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One check of one backend: the health that it shows, its last result, and those before it (`recent`)."""
+    """One check of one backend: what it asks, the health that it shows, its last result, and those before it."""
 
     backend: str
     check: HealthCheck
+    asks: str
     health: Health
     reason: str
     since: datetime
@@ -143,7 +156,7 @@ class CheckView:
     last_seconds: float | None
     passes: int
     failures: int
-    recent: tuple[tuple[datetime, ProbeResult], ...]
+    recent: tuple[Recent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +169,18 @@ class ChecksView:
 
 @dataclass(frozen=True, slots=True)
 class BackendStatsView:
-    """Counters of one backend; `bytes` are those of frames as received, with the Ethernet header."""
+    """Counters of one backend; `bytes` are those of frames as received, with the Ethernet header.
+
+    `failovers` and `over` are new connections that went to another backend: since this one was suspect or could not be
+    sent to, and since it had as many as it may get.
+    """
 
     backend: str
     packets: int
     bytes: int
     new_flows: int
+    failovers: int
+    over: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +308,8 @@ class TruthView:
 class StatusView:
     """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
 
-    `warnings` are sentences about VIPs that are in the way of what this host sends itself, `notes` about the daemon.
-    `drift` is what is not as it should be on this host.
+    `warnings` are sentences about VIPs that are in the way of what this host sends itself, and about backends that
+    differ from their peers; `notes` are about the daemon. `drift` is what is not as it should be on this host.
     """
 
     version: str

@@ -22,6 +22,7 @@ CHOSEN = {
     Chosen.SCHEDULER: "chosen by the scheduler",
     Chosen.QUIC: "chosen by its QUIC connection ID",
     Chosen.FRAGMENT: "chosen like its first fragment",
+    Chosen.SECOND: "chosen as its second choice",
 }
 """How a backend was chosen, if not as the owner of the slot."""
 

@@ -18,11 +18,12 @@ __all__ = ["find_backend", "find_key", "no_backend", "vip_of"]
 AnyBackend = TypeVar("AnyBackend")
 
 
-def find_key(desired: Desired, ref: str, pointer: str) -> VipKey:
+def find_key(desired: Desired, ref: str, pointer: str, *, suggests: bool = True) -> VipKey:
     """Return the key of the VIP with this name or key.
 
-    NotFoundError points at `pointer`, where `ref` was given, and suggests the closest match. InvalidError if `ref` has
-    the form of a key, but a part of it is wrong, such as its port.
+    NotFoundError points at `pointer`, where `ref` was given, and if it `suggests`, which takes a while with thousands
+    of VIPs, names the closest match. InvalidError if `ref` has the form of a key, but a part of it is wrong, such as
+    its port.
     """
     if (named := desired.places.names.get(ref)) is not None:
         return named
@@ -31,9 +32,9 @@ def find_key(desired: Desired, ref: str, pointer: str) -> VipKey:
     except InvalidError as error:
         if _is_in_a_part(error):
             raise InvalidError.field(pointer, error.detail, hint=error.hint) from None
-        hint = _nearest(desired, ref) or error.hint
+        hint = (_nearest(desired, ref) if suggests else "") or error.hint
         raise NotFoundError.field(pointer, f"there is no VIP {quoted(ref, 100)}", hint=hint) from None
-    vip_of(desired, key, pointer)
+    vip_of(desired, key, pointer, suggests=suggests)
     return key
 
 
@@ -42,13 +43,13 @@ def _is_in_a_part(error: InvalidError) -> bool:
     return any(problem.pointer != "/vip" for problem in error.problems)
 
 
-def vip_of(desired: Desired, key: VipKey, pointer: str = "/key") -> DesiredVip:
-    """Return the VIP with this key; NotFoundError suggests the closest match.
+def vip_of(desired: Desired, key: VipKey, pointer: str = "/key", *, suggests: bool = True) -> DesiredVip:
+    """Return the VIP with this key; NotFoundError is as in `find_key`.
 
     It points at `pointer`, by default the key in an edit.
     """
     if key not in desired.vips:
-        hint = _nearest(desired, str(key)) or "xdplb vip ls lists them"
+        hint = (_nearest(desired, str(key)) if suggests else "") or "xdplb vip ls lists them"
         raise NotFoundError.field(pointer, f"there is no VIP {key}", hint=hint)
     return desired.vips[key]
 

@@ -10,7 +10,7 @@ from xdplb.control.state.desired import DesiredVip
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.errors import InvalidError, XdplbError
-from xdplb.model.vip import Forward, Vip
+from xdplb.model.vip import Forward, Protocol, Vip
 
 __all__ = ["check_backends", "check_settings", "unfit_backends"]
 
@@ -39,6 +39,12 @@ def unfit_backends(
         yield from _unfit_family(vip, backend, f"{pointer}/{'address' if backend.forward is None else 'forward'}")
         if backend.quic_server_id is not None:
             yield from _unfit_quic(vip.vip, backend, f"{pointer}/quic_server_id")
+        if backend.max_new_flows and vip.vip.key.protocol is Protocol.UDP:
+            yield InvalidError.field(
+                f"{pointer}/max_new_flows",
+                f"VIP {vip.vip.key} is for UDP, and only TCP connections are counted",
+                hint="omit max_new_flows; limits.packets of the VIP holds for UDP",
+            )
     if any(vip.backends[address].backend.quic_server_id is not None for address in changed):
         yield from _server_ids_given_twice(vip, pointers)
 

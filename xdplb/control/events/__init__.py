@@ -15,6 +15,14 @@ from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.passive import (
+    BackendDiffers,
+    BackendEjected,
+    BackendNotEjected,
+    BackendReturned,
+    HandshakesNotRead,
+)
+from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
     AuthenticationFailed,
@@ -27,6 +35,7 @@ from xdplb.control.events.rights import (
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
+from xdplb.control.events.vips import VipStatusChanged
 
 __all__ = [
     "DAEMON",
@@ -34,6 +43,10 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AuthenticationFailed",
+    "BackendDiffers",
+    "BackendEjected",
+    "BackendNotEjected",
+    "BackendReturned",
     "CaptureBegan",
     "CaptureEnded",
     "CaptureStuck",
@@ -57,6 +70,7 @@ __all__ = [
     "EventsLost",
     "EventsNotKept",
     "FlowScanFailed",
+    "HandshakesNotRead",
     "HealthChanged",
     "Level",
     "NextHopChanged",
@@ -65,6 +79,7 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
     "ProgramSwapped",
@@ -73,6 +88,8 @@ __all__ = [
     "Say",
     "SlotsPinned",
     "SlotsSteady",
+    "SlowStartBegan",
+    "SlowStartEnded",
     "StaleFlowsDeleted",
     "StateNotWritable",
     "StateRestored",
@@ -87,6 +104,7 @@ __all__ = [
     "TokenRemoved",
     "TookOver",
     "VipInTheWay",
+    "VipStatusChanged",
 ]
 
 KINDS: dict[str, type[Event]] = {

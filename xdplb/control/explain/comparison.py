@@ -87,13 +87,15 @@ class Asker:
     def _model(self, cpu: int) -> Answer:
         vips, flow, at = self._vips(), self.question.flow, now()
         if not vips:
-            return Answer(self._process(FlowState(), at, cpu), Remembered(), at, cpu)
+            return Answer(self._process(Remembered(), FlowState(), at, cpu), Remembered(), at, cpu)
         remembered = self.plane.recall(flow, vips[0].id)
         at = now()
-        return Answer(self._process(state_of(flow, vips[0].id, remembered, cpu), at, cpu), remembered, at, cpu)
+        state = state_of(flow, vips[0].id, remembered, cpu)
+        return Answer(self._process(remembered, state, at, cpu), remembered, at, cpu)
 
-    def _process(self, state: FlowState, at: int, cpu: int) -> Decision:
-        return Reference(self.config, state).process(frame_of(self.question), self.ifindex, at, cpu)
+    def _process(self, remembered: Remembered, state: FlowState, at: int, cpu: int) -> Decision:
+        config = replace(self.config, suspects=remembered.suspects)
+        return Reference(config, state).process(frame_of(self.question), self.ifindex, at, cpu)
 
     def _vips(self) -> list[VipEntry]:
         return matching(self.config, self.question.flow)

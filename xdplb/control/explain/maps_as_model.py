@@ -84,7 +84,12 @@ def matching(config: Config, flow: FlowId) -> list[VipEntry]:
 
 def state_of(flow: FlowId, vip_id: int, found: Remembered, cpu: int) -> FlowState:
     """Return the state that a packet of this flow meets when it comes in on this CPU."""
-    state = FlowState(loads=dict(found.loads), vip_buckets={vip_id: Bucket(*found.vip_buckets)})
+    state = FlowState(
+        loads=dict(found.loads),
+        vip_buckets={vip_id: Bucket(*found.vip_buckets)},
+        backend_buckets=dict(found.backend_buckets),
+        strays={vip_id: found.strays},
+    )
     if found.record is not None:
         key = FlowKey(flow.source, flow.source_port, flow.destination, flow.destination_port, flow.protocol)
         (state.probation if found.record.probation else state.flows)[key] = _flow(found.record)

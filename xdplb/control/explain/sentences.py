@@ -11,7 +11,7 @@ from xdplb.control.explain.comparison import Comparison
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundVip
-from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST, FLOW_SECOND_CHOICE
 from xdplb.dataplane.plane import VipEntry
 from xdplb.reference.config import Config
 from xdplb.reference.decision import Decision
@@ -22,6 +22,7 @@ from xdplb.reference.slot import SlotState
 
 __all__ = ["Story", "reasons"]
 
+SECOND = 10**9
 SHOWN = 8
 """How many backends a sentence names at most."""
 
@@ -108,9 +109,16 @@ def _of_record(story: Story) -> Iterator[str]:
     if not decision.has_record:
         yield f"the record of its flow does not count: {backend} is not usable, or its id now belongs to another one"
     elif decision.placement is Placement.RECORD:
-        yield f"the record of its flow names {backend}"
+        yield f"the record of its flow names {backend}{_why_second(decision.record.flow)}"
+    elif decision.placement is Placement.SECOND and decision.record.flow.backend in remembered.suspects:
+        waited = (story.comparison.answer.at - decision.record.flow.last_seen) / SECOND
+        yield f"the record of its flow says that {backend}, which is suspect, has not answered for {waited:.1f} s"
     else:
         yield f"the record of its flow, for {backend}, is replaced: {_why_new(story, decision.record.flow)}"
+
+
+def _why_second(flow: Flow) -> str:
+    return ", which was its second choice when it began" if flow.flags & FLOW_SECOND_CHOICE else ""
 
 
 def _why_new(story: Story, flow: Flow) -> str:
@@ -124,7 +132,8 @@ def _why_new(story: Story, flow: Flow) -> str:
 def _is_looked_up(story: Story) -> bool:
     first = story.comparison.vips[0]
     is_tcp = story.question.kind is not PacketKind.DATAGRAM
-    return first.track_always or (is_tcp and story.decision.slot_state is not SlotState.STEADY)
+    is_noted = first.second_choice and story.question.kind is PacketKind.SYN
+    return first.track_always or is_noted or (is_tcp and story.decision.slot_state is not SlotState.STEADY)
 
 
 def _is_per_connection(story: Story) -> bool:
@@ -138,11 +147,24 @@ def _of_choice(story: Story) -> Iterator[str]:
         yield f"it goes to the slot's owner: {backend}"
     elif decision.placement is Placement.PREVIOUS:
         yield f"its connection began before the slot started to move, and stays with {backend}"
+    elif decision.placement is Placement.SECOND:
+        yield f"it goes to its second choice: {backend}{_why_not_first(story)}"
     elif decision.placement is Placement.SCHEDULER:
         yield _scheduler_text(story, story.comparison.vips[0], backend)
     standing = story.eligibility.get(decision.backend_id or 0)
     if standing is not None and standing.reason:
         yield f"{backend}: {standing.reason}"
+
+
+def _why_not_first(story: Story) -> str:
+    """Return why a new flow does not go to the backend that comes first; what a record says was said before."""
+    decision = story.decision
+    if decision.has_record or _is_per_connection(story):
+        return ""
+    owner = story.name(decision.owner)
+    if not story.config.is_usable(decision.owner or 0):
+        return f", since {owner} cannot be sent to"
+    return f", since {owner} gets as many new connections as it may"
 
 
 def _scheduler_text(story: Story, vip: VipEntry, backend: str) -> str:
@@ -187,6 +209,10 @@ STOPS: Mapping[Reason, Callable[[Story], str]] = {
     Reason.DROP_DENIED: _denied,
     Reason.DROP_SOURCE_RATE: lambda story: f"{story.question.flow.source} is over the VIP's limit per source",
     Reason.DROP_VIP_RATE: lambda _: "the VIP is over its rate limit",
+    Reason.DROP_BACKEND_RATE: lambda story: (
+        f"{story.name(story.decision.backend_id)} gets as many new connections as it may, and no other backend can take"
+        " it; the client will send it again"
+    ),
     Reason.DROP_LAND: lambda _: "its source is the VIP itself",
     Reason.DROP_MARTIAN: lambda story: f"{story.question.flow.source} is not the address of a host on the network",
     Reason.DROP_TOO_BIG: _too_big,

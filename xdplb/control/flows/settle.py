@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from xdplb.balance.hashing import flow_hash, flow_hash6, slot_of
 from xdplb.balance.held_table import HeldTable
 from xdplb.balance.slots import STEADY, Slots, find_settled, pin, release
+from xdplb.dataplane.layout import FLOW_SECOND_CHOICE
 from xdplb.dataplane.plane import FlowRecords, VipEntry
 
 __all__ = ["MoveTimes", "Release", "Scan", "find_release", "select", "stale_records"]
@@ -137,7 +138,8 @@ def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArr
 def stale_records(vips: Collection[VipEntry], tables: Mapping[int, HeldTable], flows: FlowRecords) -> NDArray[np.intp]:
     """Return the records that must not exist: in a steady slot of a VIP that records only what moves, or of no VIP.
 
-    They are left behind if a daemon dies between publishing a steady slot and deleting its records.
+    They are left behind if a daemon dies between publishing a steady slot and deleting its records. A VIP with second
+    choices has some in steady slots: those of the connections that went to one, and the notes of SYNs.
     """
     stale = np.ones(len(flows.backend), np.bool_)
     for vip in vips:
@@ -148,6 +150,8 @@ def stale_records(vips: Collection[VipEntry], tables: Mapping[int, HeldTable], f
         elif table is not None and len(mine):
             steady = table.previous.owners == STEADY
             stale[mine] = steady[slots_of(vip, flows, mine)]
+            if vip.second_choice:
+                stale[mine] &= ~(flows.probation[mine] | ((flows.flags[mine] & FLOW_SECOND_CHOICE) != 0))
     return np.flatnonzero(stale)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from xdplb.model.backend import Health, KnownHealth
@@ -35,9 +36,25 @@ class HealthBook:
         self._known.update(changed)
 
     def flip(self, backend_ids: Collection[int], health: Health, reason: str) -> None:
-        """Set the health that one result of a check showed of these backends; it will be saved later."""
-        self._known.update(dict.fromkeys(backend_ids, KnownHealth(health, reason, self._now())))
+        """Set the health that one result of a check showed of these backends; it will be saved later.
+
+        Those that had it already have it for another reason, since when they had it.
+        """
+        now, is_down = self._now(), health is Health.DOWN
+        had = {number: self._known[number] for number in backend_ids if self._has(number, health)}
+        for was_up in (False, True):
+            ids = [number for number in backend_ids if (is_down and self._was_up(number)) is was_up]
+            self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up)))
+        self._known.update({number: replace(known, reason=reason) for number, known in had.items()})
         self._unsaved.update(backend_ids)
+
+    def _has(self, backend_id: int, health: Health) -> bool:
+        known = self._known.get(backend_id)
+        return known is not None and known.health is health
+
+    def _was_up(self, backend_id: int) -> bool:
+        known = self._known.get(backend_id)
+        return known is not None and (known.health is Health.UP or known.was_up)
 
     def take_unsaved(self) -> dict[int, KnownHealth]:
         """Return the health that is not saved yet, and count it as saved."""

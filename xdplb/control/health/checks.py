@@ -7,6 +7,7 @@ all of its backends have the result at the same moment.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections import defaultdict, deque
@@ -16,9 +17,11 @@ from functools import lru_cache, partial
 
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
+from xdplb.control.health.commands import Commands
 from xdplb.control.health.health_source import (
     CheckTarget,
     CheckTargets,
+    OnDoubt,
     OnFlip,
     OnSilence,
     Probing,
@@ -30,7 +33,8 @@ from xdplb.control.health.probes.aim import Aim, Steps
 from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing, not_run_sentence
 from xdplb.control.health.tally import CheckTally, health_of, health_of_all, is_between, tallied
-from xdplb.control.plan.sources import ANY_SOURCE
+from xdplb.control.health.vip_way import by_vip, words
+from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck, labels_of
@@ -47,6 +51,7 @@ _MOST_SOCKETS = 4096
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 1.0
 _MOST_SILENT_SECONDS = 3.0
+_BESIDE_SECONDS = 3.0
 _BUSY = "this host is too busy"
 
 _Key = tuple[IPAddress, int, HealthCheck, VipWay | None]
@@ -72,6 +77,10 @@ class _Check:
         "alarm",
         "alone",
         "answered",
+        "beside",
+        "beside_at",
+        "beside_probing",
+        "by_vip",
         "due",
         "is_quick",
         "is_waiting",
@@ -80,10 +89,12 @@ class _Check:
         "probing",
         "rechecked",
         "tally",
+        "target",
     )
 
     def __init__(self, target: CheckTarget, now: float) -> None:
         check = target.check
+        self.target = target
         self.address = target.address
         self.aim = Aim(check, str(target.address), target.port)
         self.members: set[int] = set()
@@ -99,20 +110,30 @@ class _Check:
         self.rechecked = -math.inf
         self.answered = now
         """When it last had a result that says something, or would have if this host had what it takes."""
+        self.beside: ProbeResult | None = None
+        """What a probe at the backend's own address found last, since those by the VIP's way fail."""
+        self.beside_at = -math.inf
+        self.beside_probing: Probing | None = None
+        self.by_vip: tuple[int, Aim] | None = None
+        """The aim by the VIP's way, and the mark that it is for."""
         self.patience = check.interval_seconds * (1 + check.jitter) + check.timeout_seconds + _GRACE_SECONDS
 
 
 class Checker:
     """Runs the checks of all backends, in the event loop in which it is started.
 
-    It has no more than `sockets` probes under way at a time, and holds no more sockets than that.
+    It has no more than `sockets` probes under way at a time, and holds no more sockets than that. `commands` runs those
+    of exec checks.
     """
 
-    def __init__(self, sockets: int = _MOST_SOCKETS, *, prober: Prober | None = None) -> None:
-        self._most = sockets
-        self._prober: Prober = Sockets(sockets) if prober is None else prober
+    def __init__(
+        self, sockets: int = _MOST_SOCKETS, commands: Commands | None = None, *, prober: Prober | None = None
+    ) -> None:
+        self._most, self.runs_commands = sockets, commands is not None
+        self._prober: Prober = Sockets(sockets, commands) if prober is None else prober
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
+        self._on_doubt: OnDoubt | None = None
         self._source_of: SourceOf | None = None
         self._events = Events()
         self._known: Mapping[int, KnownHealth] = {}
@@ -134,13 +155,14 @@ class Checker:
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_doubt: OnDoubt | None = None,
     ) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms(self._broke)
         self._prober.start(self._alarms, self._probe_broke)
         self._on_flip, self._on_silence, self._events = on_flip, on_silence, events
-        self._source_of = source_of
+        self._source_of, self._on_doubt = source_of, on_doubt
         self._join(self._targets)
         self._look_on()
 
@@ -148,7 +170,7 @@ class Checker:
         """End all checks."""
         if self._on_flip is None:
             return
-        self._on_flip = self._on_silence = None
+        self._on_flip = self._on_silence = self._on_doubt = None
         if self._look_timer is not None:
             self._look_timer.cancel()
         self._waiting.clear()
@@ -198,11 +220,27 @@ class Checker:
         """Return what is checked of this backend, in the order of its checks; nothing if it is not watched."""
         return self._targets.get(backend_id, ())
 
-    def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> Probing | None:  # noqa: ARG002
+    def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> Probing | None:
         """Probe a target of a backend now, beside its checks: their tallies do not change, and `steps` is filled."""
         aim = Aim(target.check, str(target.address), target.port, steps=steps)
-        source = ANY_SOURCE if self._source_of is None else self._source_of(target.address)
-        return self._prober.begin(aim, source, on_result)
+        if target.way is None:
+            return self._prober.begin(aim, self._source(target, None), on_result)
+        source = self._source(target, backend_id)
+        return self._prober.begin(
+            by_vip(aim, target.way, source.mark), source, partial(self._explain, target, on_result)
+        )
+
+    def _explain(self, target: CheckTarget, on_result: OnResult, result: ProbeResult) -> None:
+        """Give `on_result` the result of a probe by the VIP's way, with the words for what failed."""
+        if result.passed is not False:
+            on_result(result)
+            return
+        aim = Aim(target.check, str(target.address), target.port)
+        self._prober.begin(
+            aim,
+            self._source(target, None),
+            lambda beside: on_result(replace(result, reason=words(target, result, beside))),
+        )
 
     def standing(self) -> Standing:
         """Return whether the checks are run in time, as of a second ago. It may be called in any thread."""
@@ -215,7 +253,7 @@ class Checker:
         return replace(standing, reason=not_run_sentence(standing.checks, standing.checks, silent, _BUSY))
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
-        """Check those of these backends again at once whose last check failed: the way to them has changed.
+        """Check those of these backends again at once whose last check failed or was not run: the way has changed.
 
         A check under way is given up, since its packets may have gone the old way. If it passes, the next ones follow
         quickly, so that the backend need not wait for `rise` intervals. While the way changes all the time, as when two
@@ -223,11 +261,19 @@ class Checker:
         """
         checks = {check for backend_id in backend_ids for check in self._checks_of.get(backend_id, ())}
         for check in checks:
-            if check.tally.streak >= 0:
+            last = check.tally.last
+            if check.tally.streak >= 0 and (last is None or last.passed is not None):
                 continue
             now = self._loop.time()
             if now - check.rechecked >= check.aim.check.timeout_seconds + _FIRST_WITHIN_SECONDS:
                 check.rechecked, check.is_quick = now, True
+                self._give_up(check)
+                self._begin_within(check, _SOON_SECONDS)
+
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        """Begin the checks of these backends now, but for those under way; those without a check have none."""
+        for check in {found for backend_id in backend_ids for found in self._checks_of.get(backend_id, ())}:
+            if check.probing is None and not check.is_waiting:
                 self._give_up(check)
                 self._begin_within(check, _SOON_SECONDS)
 
@@ -291,6 +337,9 @@ class Checker:
             self._alarms.cancel(check.alarm)
             check.alarm = None
         check.is_waiting = False
+        if check.beside_probing is not None:
+            check.beside_probing.cut()
+            check.beside_probing = None
         if check.probing is not None:
             probing, check.probing = check.probing, None
             probing.cut()
@@ -329,10 +378,15 @@ class Checker:
 
     def _begin(self, check: _Check) -> None:
         try:
-            source = ANY_SOURCE if self._source_of is None else self._source_of(check.address)
+            by_vip_of = None if check.target.way is None else next(iter(check.members))
+            source = self._source(check.target, by_vip_of)
         except Exception as error:
             self._probe_broke(check.aim, error)
             self._note(check, ProbeResult(None, f"{NOT_RUN}: {error!r}", 0.0, starved=True))
+            return
+        if source.in_a_moment:  # it is not late: nobody has been asked
+            check.due = self._loop.time() + _SOON_SECONDS
+            check.alarm = self._alarms.at(check.due, partial(self._is_due, check))
             return
         self._under_way += 1
         is_over = False
@@ -344,20 +398,68 @@ class Checker:
             self._under_way -= 1
             self._note(check, result)
 
-        probing = self._prober.begin(check.aim, source, on_result)
+        probing = self._prober.begin(_aim(check, source.mark), source, on_result)
         if not is_over:
             check.probing = probing
+
+    def _source(self, target: CheckTarget, by_vip_of: int | None) -> Source:
+        """Return where a probe leaves from: to the backend's own address, or by the VIP's way to this backend."""
+        if self._source_of is not None:
+            return self._source_of(target.address, by_vip_of)
+        return ANY_SOURCE if by_vip_of is None else Source(obstacle="nothing here can send it by the way of a VIP")
 
     def _note(self, check: _Check, result: ProbeResult) -> None:
         """Take a result: set the time of the next probe, tell of silence and flips, and begin those that wait."""
         before = check.tally
-        check.tally = tallied(check.aim.check, before, result)
+        check.tally = tallied(check.aim.check, before, self._explained(check, result))
         self._set_next(check, result)
         if result.passed is False and not result.heard and self._on_silence is not None:
             self._on_silence(check.address, before.streak >= 0)
+        if (before.streak < 0) != (check.tally.streak < 0) and self._on_doubt is not None:
+            self._on_doubt(check.members)
         self._judge(check)
+        if check.target.way is not None and result.passed is False:
+            self._probe_beside(check, result)
         if self._waiting:
             self._begin_waiting()
+
+    def _explained(self, check: _Check, result: ProbeResult) -> ProbeResult:
+        """Return the result with the reason in the words of a check by the VIP's way, if it is one that failed."""
+        if check.target.way is None or result.passed is not False:
+            check.beside = None
+            return result
+        return replace(result, reason=words(check.target, result, check.beside))
+
+    def _probe_beside(self, check: _Check, failed: ProbeResult) -> None:
+        """Probe the backend's own address too, for the words: nothing else follows from what it finds.
+
+        At the first failure, when the backend goes down, and every few seconds after that: a host that has booted
+        answers at its own address again, and may have lost the VIP.
+        """
+        now, streak = self._loop.time(), -check.tally.streak
+        is_time = streak in {1, check.aim.check.fall} or now - check.beside_at >= _BESIDE_SECONDS
+        if check.beside_probing is not None or not is_time:
+            return
+        check.beside_at = now
+
+        def on_result(result: ProbeResult) -> None:
+            before = check.beside
+            check.beside_probing, check.beside = None, result
+            if check.tally.streak < 0 and (before is None or _kind(before) != _kind(result)):
+                self._retell(check, words(check.target, failed, result))
+
+        with contextlib.suppress(Exception):  # it is only for the words
+            check.beside_probing = self._prober.begin(check.aim, self._source(check.target, None), on_result)
+
+    def _retell(self, check: _Check, reason: str) -> None:
+        """Put the last failure into other words, also where it was told already."""
+        last = check.tally.last
+        if last is None or self._on_flip is None:
+            return
+        check.tally = replace(check.tally, last=replace(last, reason=reason))
+        down = [each for each in check.alone if each in self._known and self._known[each].health is Health.DOWN]
+        if down:
+            self._on_flip(sorted(down), Health.DOWN, reason)
 
     def _set_next(self, check: _Check, result: ProbeResult) -> None:
         """Set when it is due next: that follows from the schedule, not from when a probe ended, and does not drift."""
@@ -385,13 +487,16 @@ class Checker:
         if self._on_flip is None:
             return
         tally, get = check.tally, self._known.get
-        after = {health: health_of(check.aim.check, health, tally) for health in Health}
-        flips: defaultdict[Health, list[int]] = defaultdict(list)
+        after: dict[Health, Health] = {}
+        flips: dict[Health, list[int]] = {}
         for backend_id in check.alone:
             known = get(backend_id)
-            health = Health.UNKNOWN if known is None else known.health
-            if after[health] is not health:
-                flips[after[health]].append(backend_id)
+            before = Health.UNKNOWN if known is None else known.health
+            health = after.get(before)
+            if health is None:
+                health = after[before] = health_of(check.aim.check, before, tally)
+            if health is not before:
+                flips.setdefault(health, []).append(backend_id)
         for health, backend_ids in flips.items():
             self._on_flip(sorted(backend_ids), health, "" if tally.last is None else tally.last.reason)
         if len(check.members) > len(check.alone):
@@ -451,3 +556,17 @@ class Checker:
 
     def _broke(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "an error in the health checks", "exception": error})
+
+
+def _aim(check: _Check, mark: int) -> Aim:
+    """Return what the next probe aims at; `mark` is that of the VIP's way, 0 for the backend's own address."""
+    if not mark or check.target.way is None:
+        return check.aim
+    if check.by_vip is None or check.by_vip[0] != mark:
+        check.by_vip = mark, by_vip(check.aim, check.target.way, mark)
+    return check.by_vip[1]
+
+
+def _kind(result: ProbeResult) -> tuple[bool | None, bool]:
+    """Return what the words for a probe of the backend's own address depend on."""
+    return result.passed, result.heard

@@ -17,12 +17,23 @@ from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward
 
-__all__ = ["CheckTarget", "CheckTargets", "HealthSource", "OnFlip", "OnSilence", "Probing", "SourceOf", "VipWay"]
+__all__ = [
+    "CheckTarget",
+    "CheckTargets",
+    "HealthSource",
+    "OnDoubt",
+    "OnFlip",
+    "OnSilence",
+    "Probing",
+    "SourceOf",
+    "VipWay",
+]
 
 OnFlip = Callable[[Sequence[int], Health, str], None]
 """Called in the event loop with the ids of the targets, their new health and the reason as a sentence.
 
-A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call.
+A host that dies is a backend of a thousand VIPs: those that flip by one result are in one call. The health may be the
+one that they have, with another reason.
 """
 
 OnSilence = Callable[[IPAddress, bool], None]
@@ -31,8 +42,17 @@ OnSilence = Callable[[IPAddress, bool], None]
 The second argument says whether the check had not failed right before.
 """
 
-SourceOf = Callable[[IPAddress], Source]
-"""Returns where a check of this backend must leave from, asked before each probe."""
+OnDoubt = Callable[[Iterable[int]], None]
+"""Called in the event loop with the ids of the targets of a check that has begun to fail, or has passed again.
+
+It comes with the first failure, before there are enough of them for a flip.
+"""
+
+SourceOf = Callable[[IPAddress, int | None], Source]
+"""Returns where a check of this address must leave from, asked before each probe.
+
+With the id of a backend, the probe is to take the way of its VIP's packets.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +92,18 @@ class Probing(Protocol):
 class HealthSource(Protocol):
     """The source of health: `Checker`, or a fake in tests."""
 
+    @property
+    def runs_commands(self) -> bool:
+        """Whether exec checks can be run."""
+        ...
+
     async def start(
         self,
         on_flip: OnFlip,
         events: Events,
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
+        on_doubt: OnDoubt | None = None,
     ) -> None:
         """Start checking the watched targets."""
         ...
@@ -96,6 +122,10 @@ class HealthSource(Protocol):
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
         """Check those of these backends again at once whose last check failed: the way to them has changed."""
+        ...
+
+    def hurry(self, backend_ids: Iterable[int]) -> None:
+        """Check these backends now, unless they are being checked: something looks wrong with them."""
         ...
 
     def tallies_of(self, backend_id: int) -> tuple[CheckTally, ...]:

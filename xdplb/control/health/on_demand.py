@@ -68,7 +68,12 @@ class OnDemand:
         async with room:
             found: asyncio.Future[ProbeResult] = asyncio.get_running_loop().create_future()
             steps = Steps()
-            probing = self._checker.probe(backend_id, target, steps, found.set_result)
+
+            def on_result(result: ProbeResult) -> None:
+                if not found.done():  # nobody may wait for it any more
+                    found.set_result(result)
+
+            probing = self._checker.probe(backend_id, target, steps, on_result)
             try:
                 result = await found
             except asyncio.CancelledError:

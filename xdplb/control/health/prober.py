@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from xdplb.control.health.alarms import Alarms
+from xdplb.control.health.commands import Commands
 from xdplb.control.health.ending import PortBudget, most_in_time_wait
 from xdplb.control.health.health_source import Probing
 from xdplb.control.health.probes.aim import Aim
@@ -61,8 +62,8 @@ class Sockets:
 
     alarms: Alarms
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, most: int, commands: Commands | None = None) -> None:
+        self.most, self.commands = most, commands
         self.is_behind = False
         self.ports = PortBudget(most_in_time_wait)
         self._epoll: select.epoll | None = None
@@ -78,6 +79,8 @@ class Sockets:
         self._epoll = select.epoll()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._epoll.fileno(), self.read_now)
+        if self.commands is not None:
+            self.commands.start()
 
     def stop(self) -> None:
         """Close all connections."""
@@ -89,6 +92,8 @@ class Sockets:
             probe.cut()
         self._epoll.close()
         self._epoll = None
+        if self.commands is not None:
+            self.commands.stop()
 
     def begin(self, aim: Aim, source: Source, on_result: OnResult) -> Probe | None:
         """Begin a probe, from `source`."""

@@ -16,10 +16,16 @@ from xdplb.control.health.probes.result import ProbeResult
 from xdplb.model.backend import Health
 from xdplb.model.health import HealthCheck
 
-__all__ = ["MOST_RECENT", "CheckTally", "health_of", "health_of_all", "is_between", "tallied"]
+__all__ = ["MOST_RECENT", "CheckTally", "Recent", "health_of", "health_of_all", "is_between", "tallied"]
 
 MOST_RECENT = 10
 """How many results of a check are kept."""
+
+Recent = tuple[datetime, bool | None, str, float]
+"""A result that is kept: when it came, whether it passed, why, and how many seconds it took.
+
+It is a plain tuple, which the garbage collector need not look at again: there are ten for each of thousands of checks.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class CheckTally:
     """The results of one check: the last one, and how many passed and failed, in total and in a row.
 
     `streak` is positive for passes in a row, negative for failures. `verdict` is the health that these results alone
-    show. `recent` are the last results, the latest one first, each with when it came.
+    show. `recent` are the last results, the latest one first.
     """
 
     last_run: datetime | None = None
@@ -36,21 +42,23 @@ class CheckTally:
     passes: int = 0
     failures: int = 0
     verdict: Health = Health.UNKNOWN
-    recent: tuple[tuple[datetime, ProbeResult], ...] = ()
+    recent: tuple[Recent, ...] = ()
 
 
 def tallied(check: HealthCheck, tally: CheckTally, result: ProbeResult) -> CheckTally:
     """Return the tally with one more result. A probe that this host could not run changes no count."""
     now = datetime.now(UTC)
     streak, passes, failures, verdict = tally.streak, tally.passes, tally.failures, tally.verdict
-    recent = ((now, result), *tally.recent[: MOST_RECENT - 1])
+    recent = ((now, result.passed, result.reason, result.seconds), *tally.recent[: MOST_RECENT - 1])
     if result.passed is None:
         return CheckTally(now, result, streak, passes, failures, verdict, recent)
     if result.passed:
         streak, passes = max(streak, 0) + 1, passes + 1
     else:
         streak, failures = min(streak, 0) - 1, failures + 1
-    return CheckTally(now, result, streak, passes, failures, _after(check, verdict, streak), recent)
+    if verdict is not (Health.UP if result.passed else Health.DOWN):
+        verdict = _after(check, verdict, streak)
+    return CheckTally(now, result, streak, passes, failures, verdict, recent)
 
 
 def health_of(check: HealthCheck, health: Health, tally: CheckTally) -> Health:

@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from xdplb.balance.ramp import Newcomer, parts_of
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
 from xdplb.control.plan.path_mtu import least_mtu, outer_mtu
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward, VlanTags
+from xdplb.model.vip import Forward, Vip, VlanTags
 
-__all__ = ["backend_entry"]
+__all__ = ["backend_entry", "load_weight"]
 
 _LARGEST_MTU = 0xFFFF
 _LAST_WORD = 0xFFFFFFFF  # the flow's hash fills at most the last 32 bits of an IPv6 source
 
 
-def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, observed: Observed) -> BackendEntry:
-    """Return the map entry of a backend, exactly as it would be read back from the maps."""
+def backend_entry(
+    vip: BoundVip, bound: BoundBackend, standing: Eligibility, observed: Observed, newcomer: Newcomer | None
+) -> BackendEntry:
+    """Return the map entry of a backend, exactly as it would be read back from the maps.
+
+    `newcomer` says how far it is if it is ramping up.
+    """
     backend, forward = bound.backend, vip.forward_of(bound.backend)
     next_hop = _next_hop(observed, backend.address)
     network = observed.tunnel_source(backend.address.version)
@@ -49,10 +55,24 @@ def backend_entry(vip: BoundVip, bound: BoundBackend, standing: Eligibility, obs
         source_mask=mask,
         inner_version=vip.vip.key.address.version,
         keep_tags=vip.vip.vlan is VlanTags.KEEP,
-        weight=max(1, backend.weight) if vip.vip.scheduler.weighs_load else 1,
+        weight=load_weight(vip.vip, bound, newcomer),
         quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
         takes_new=standing.use is Use.SERVING,
+        max_new_flows=backend.max_new_flows,
     )
+
+
+def load_weight(vip: Vip, bound: BoundBackend, newcomer: Newcomer | None) -> int:
+    """Return what the load of a backend is divided by before it is compared.
+
+    With slow start it is in parts of a weight, so that a newcomer can have fewer of them than its weight has, and no
+    other entry changes by that.
+    """
+    weight = max(1, bound.backend.weight) if vip.scheduler.weighs_load else 1
+    if not (vip.slow_start_seconds and vip.scheduler.is_by_load):
+        return weight
+    parts = parts_of(vip.slow_start_seconds)
+    return weight * parts if newcomer is None else max(1, weight * parts * newcomer.granted // newcomer.of)
 
 
 def _next_hop(observed: Observed, address: IPAddress) -> NextHop | None:

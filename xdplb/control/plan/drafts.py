@@ -10,16 +10,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from hashlib import blake2b
+from itertools import chain
 from operator import attrgetter
 from sys import intern
 from typing import NamedTuple
 
+from xdplb.balance.ramp import Newcomer
 from xdplb.balance.rotation import candidates
 from xdplb.balance.table import WeightedBackend
-from xdplb.control.plan.backend_entries import backend_entry
-from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess, assess_one, fails_open
+from xdplb.control.plan.backend_entries import backend_entry, load_weight
+from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess_by_rule, look_at, rule_for, under
+from xdplb.control.plan.operating import VipStanding, is_asked, needed_of, standing_of
+from xdplb.control.plan.policies import Rule, Tally, Traits
+from xdplb.control.plan.slow_start import newcomers, next_step, ramp_words, still_ramping, tick_of
 from xdplb.control.plan.sources import Sources
 from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
@@ -27,8 +33,9 @@ from xdplb.dataplane.features import Features
 from xdplb.dataplane.needs import needs_of
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.address import IPNetwork
+from xdplb.model.backend import BackendRole, Health
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import AllUnhealthy, Scheduler
+from xdplb.model.vip import Scheduler
 
 __all__ = ["BackendDraft", "HostSide", "TableSource", "VipDraft", "draft"]
 
@@ -44,13 +51,15 @@ _FINGERPRINT_VERSION = 1
 class TableSource:
     """What a table is built from. While it is the same, so is the table, except for slots that settle.
 
-    `out` are the ids that take no new connections, `kept` those that keep their open ones.
+    `out` are the ids that take no new connections, `kept` those that keep their open ones. `newcomers` have a part of
+    their share so far.
     """
 
     scheduler: Scheduler
     configured: tuple[WeightedBackend, ...]
     out: frozenset[int]
     kept: frozenset[int]
+    newcomers: tuple[Newcomer, ...] = ()
 
     @property
     def fingerprint(self) -> bytes:
@@ -61,7 +70,11 @@ class TableSource:
         digest = blake2b(f"{_FINGERPRINT_VERSION} {self.scheduler.value}".encode(), digest_size=16)
         for backend in sorted(self.configured, key=lambda backend: (backend.key, backend.id)):
             digest.update(f"|{backend.key} {backend.weight} {backend.id}".encode())
+            if backend.in_reserve:
+                digest.update(b" in reserve")
         digest.update(f"|{sorted(self.out)}".encode())
+        for newcomer in self.newcomers:
+            digest.update(f"|{newcomer.id} {newcomer.since} {newcomer.granted}/{newcomer.of}".encode())
         return digest.digest()
 
     @property
@@ -86,13 +99,20 @@ class BackendDraft:
     weighted: WeightedBackend
     needs: Features
 
+    def with_entry(self, entry: BackendEntry) -> BackendDraft:
+        """Return the draft with another entry of the same backend, which needs the same of the program."""
+        return BackendDraft(self.bound, self.resolution, self.path_mtu, entry, self.weighted, self.needs)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VipDraft:
     """A VIP, its backends and their eligibility by id, and what its table is built from.
 
-    `host` is what was known of the host. `changed` are the ids of the backends that are not as in the draft before it,
-    among them those that are gone; None if it may be any.
+    `host` is what was known of the host. `asked` are the ids of the backends that the operator wants to serve all the
+    time, `limited` of those that take only so many new connections. `rule` says who serves, which follows from `tally`.
+    `ramps` are the backends that ramp up, by id with the step of the clock at which they came up, and `next_step` is
+    when they get more, None if none does. `changed` are the ids of the backends that are not as in the draft before
+    it, among them those that are gone; None if it may be any.
     """
 
     vip: BoundVip
@@ -100,14 +120,37 @@ class VipDraft:
     backends: Mapping[int, BackendDraft]
     eligibility: Mapping[int, Eligibility]
     table: TableSource
-    fails_open: bool
+    asked: frozenset[int]
+    limited: frozenset[int]
+    rule: Rule
+    tally: Tally
+    ramps: Mapping[int, int] = field(default_factory=dict)
+    next_step: datetime | None = None
     changed: frozenset[int] | None = None
 
     @property
     def entry(self) -> VipEntry:
         """The VIP's map entry."""
         vip = self.vip
-        return VipEntry.of(vip.id, vip.vip, candidates=self.table.candidates, has_access_list=bool(vip.access))
+        return VipEntry.of(
+            vip.id,
+            vip.vip,
+            candidates=self.table.candidates,
+            has_access_list=bool(vip.access),
+            second_choice=vip.vip.syn_failover or bool(self.limited),
+        )
+
+    def standing(self, *, nics_carry: bool) -> VipStanding:
+        """Return how the VIP stands; `nics_carry`: every NIC that is asked for carries packets."""
+        unfit = sum(standing.unfit for standing in self.eligibility.values()) if self.rule.lets_any_in else 0
+        return standing_of(
+            len(self.backends),
+            self.asked,
+            self.table.out,
+            unfit=unfit,
+            needed=needed_of(self.vip.vip.min_serving, len(self.asked)),
+            nics_carry=nics_carry,
+        )
 
     @property
     def concerned(self) -> Mapping[int, BackendDraft]:
@@ -120,8 +163,21 @@ class VipDraft:
         """Return the draft without these backends."""
         backends = {key: value for key, value in self.backends.items() if key not in ids}
         configured = tuple(weighted for weighted in self.table.configured if weighted.id not in ids)
-        table = replace(self.table, configured=configured, out=self.table.out - ids, kept=self.table.kept - ids)
-        return replace(self, backends=backends, table=table, changed=None)
+        table = replace(
+            self.table,
+            configured=configured,
+            out=self.table.out - ids,
+            kept=self.table.kept - ids,
+            newcomers=tuple(newcomer for newcomer in self.table.newcomers if newcomer.id not in ids),
+        )
+        return replace(
+            self,
+            backends=backends,
+            table=table,
+            asked=self.asked - ids,
+            limited=self.limited - ids,
+            changed=None,
+        )
 
 
 class HostSide(NamedTuple):
@@ -150,45 +206,59 @@ def draft(
     If `seen` is given, something new was observed, since the draft `before`, only about the backends with these ids.
     """
     if before is not None and seen is not None and _goes_on(before, vip, observed):
-        changed = _changed_draft(vip, observed, held, before, seen)
-        if vip.vip.all_unhealthy is not AllUnhealthy.FAIL_OPEN or len(changed.table.out) < len(changed.backends):
-            return changed
+        return _changed_draft(vip, observed, held, before, seen)
     return _whole_draft(vip, observed, held, before)
 
 
 def _whole_draft(
     vip: BoundVip, observed: Observed, held: Mapping[int, BackendEntry], before: VipDraft | None
 ) -> VipDraft:
-    eligibility = assess(vip, observed)
+    eligibility, rule = assess_by_rule(vip, observed)
+    out = frozenset([key for key, standing in eligibility.items() if standing.use is not Use.SERVING])
+    kept = frozenset([key for key, standing in eligibility.items() if standing.use is not Use.OUT])
+    if before is None:
+        ramps = _ramps_at_start(vip, eligibility, observed)
+    else:
+        ramps = _ramps(vip, eligibility, observed, before, before.backends.keys() - eligibility.keys())
+    coming = _coming(vip, ramps, observed, out, len(eligibility))
+    _tell_of(coming, eligibility)
     known: Mapping[int, BackendDraft] = {}
     if before is not None and _has_entries_alike(before, vip, observed):
         known = before.backends
     backends: dict[int, BackendDraft] = {}
     for bound in vip.backends.values():
         backends[bound.id] = _backend(
-            vip, bound, eligibility[bound.id], observed, (held.get(bound.id), known.get(bound.id))
+            *(vip, bound, eligibility[bound.id], observed),
+            (coming.get(bound.id), held.get(bound.id), known.get(bound.id)),
         )
     configured = tuple(backends[backend_id].weighted for backend_id in sorted(backends))
-    out = frozenset([key for key in backends if eligibility[key].use is not Use.SERVING])
-    kept = frozenset([key for key in backends if eligibility[key].use is not Use.OUT])
-    table = TableSource(vip.vip.scheduler, configured, out, kept)
-    return VipDraft(vip, HostSide.of(observed), backends, eligibility, table, fails_open(eligibility))
+    return VipDraft(
+        vip,
+        HostSide.of(observed),
+        backends,
+        eligibility,
+        TableSource(vip.vip.scheduler, configured, out, kept, _of_table(vip, coming)),
+        frozenset([bound.id for bound in vip.backends.values() if is_asked(bound.backend)]),
+        frozenset([bound.id for bound in vip.backends.values() if bound.backend.max_new_flows]),
+        rule,
+        Tally.of(standing.traits for standing in eligibility.values()),
+        ramps,
+        _next_step(vip, ramps, observed),
+    )
 
 
 def _goes_on(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether nothing but backends can differ from the draft before, and each can be looked at by itself."""
-    return (
-        not before.fails_open
-        and _asked(before.vip) == _asked(vip)
-        and before.host == HostSide.of(observed)
-        and len(before.table.out) < len(before.backends)
-    )
+    return _asked(before.vip) == _asked(vip) and before.host == HostSide.of(observed)
 
 
 def _asked(vip: BoundVip) -> tuple[object, ...]:
     """Return the settings of a VIP on which all its backends depend."""
     one = vip.vip
-    return vip.id, one.key, one.forward, one.scheduler, one.vlan, one.on_unhealthy, one.all_unhealthy, vip.checks
+    return (
+        *(vip.id, one.key, one.forward, one.scheduler, one.vlan, vip.checks),
+        *(one.on_unhealthy, one.all_unhealthy, one.min_serving, one.panic_share, one.slow_start_seconds),
+    )
 
 
 def _changed_draft(
@@ -201,25 +271,47 @@ def _changed_draft(
     """Return the draft made from the one before: what is not seen anew and has not changed costs nothing."""
     difference = differing(before.vip.backends, vip.backends)
     gone = {before.vip.backends[address].id for address in difference.past}
-    touched = [vip.backends[address] for address in difference.present]
-    again = [before.backends[number].bound for number in seen - gone if number in before.backends]
-    touched += [bound for bound in again if vip.backends.get(bound.backend.address) is bound]
-    eligibility = {bound.id: assess_one(vip, bound, observed) for bound in touched}
-    made = {
-        bound.id: _backend(
-            vip, bound, eligibility[bound.id], observed, (held.get(bound.id), before.backends.get(bound.id))
-        )
-        for bound in touched
-    }
-    gone -= made.keys()
-    source = before.table
+    touched = {vip.backends[address].id: vip.backends[address] for address in difference.present}
+    ramping = before.ramps.keys() if _steps_on(before, observed) else ()
+    for number in {*seen, *ramping}.difference(gone):
+        known = before.backends.get(number)
+        if known is not None and vip.backends.get(known.bound.backend.address) is known.bound:
+            touched[number] = known.bound
+    looks = {number: look_at(vip, bound, observed) for number, bound in touched.items()}
+    lost = [before.eligibility[number].traits for number in gone | touched.keys() if number in before.eligibility]
+    tally = before.tally.after(lost, [look.traits for look in looks.values()])
+    anew = gone | looks.keys()
+    others = ((number, each) for number, each in before.eligibility.items() if number not in anew)
+    rule = rule_for(vip, tally, chain(others, looks.items()), observed)
+    for masks in rule.changed_for(before.rule):
+        for number, standing in before.eligibility.items():
+            if standing.traits & masks == masks and number not in anew:
+                bound = touched[number] = before.backends[number].bound
+                is_let_in = rule.lets_in(standing.traits, observed.health.get(number))
+                looks[number] = standing if is_let_in else look_at(vip, bound, observed)
+    eligibility = {number: under(rule, looks[number], bound, observed) for number, bound in touched.items()}
+    gone -= touched.keys()
     serving = {number for number, standing in eligibility.items() if standing.use is Use.SERVING}
     keeping = {number for number, standing in eligibility.items() if standing.use is not Use.OUT}
+    source = before.table
+    out = (source.out - gone - serving) | (touched.keys() - serving)
+    ramps = _ramps(vip, eligibility, observed, before, gone)
+    number_of_all = len(before.backends) - len(gone) + len(touched.keys() - before.backends.keys())
+    coming = _coming(vip, ramps, observed, out, number_of_all)
+    _tell_of(coming, eligibility)
+    made = {
+        number: _backend(
+            *(vip, bound, eligibility[number], observed),
+            (coming.get(number), held.get(number), before.backends.get(number)),
+        )
+        for number, bound in touched.items()
+    }
     table = TableSource(
         vip.vip.scheduler,
         _with_weights(source.configured, gone, {number: one.weighted for number, one in made.items()}),
-        (source.out - gone - serving) | (made.keys() - serving),
+        out,
         (source.kept - gone - (made.keys() - keeping)) | keeping,
+        _of_table(vip, coming),
     )
     return VipDraft(
         vip,
@@ -227,9 +319,101 @@ def _changed_draft(
         without(before.backends, gone) | made,
         without(before.eligibility, gone) | eligibility,
         table,
-        fails_open=False,
+        (before.asked - gone - made.keys()) | {number for number, one in touched.items() if is_asked(one.backend)},
+        (before.limited - gone - made.keys()) | {number for number, one in made.items() if one.entry.max_new_flows},
+        rule,
+        tally,
+        ramps,
+        _next_step(vip, ramps, observed),
         changed=frozenset(gone | made.keys()),
     )
+
+
+def _ramps(
+    vip: BoundVip,
+    eligibility: Mapping[int, Eligibility],
+    observed: Observed,
+    before: VipDraft,
+    gone: AbstractSet[int],
+) -> Mapping[int, int]:
+    """Return the backends that ramp up, if these eligibilities are those of all that may not be as before.
+
+    One begins to when it can serve and could not in the draft before, or is new.
+    """
+    seconds = vip.vip.slow_start_seconds
+    if not seconds or observed.now is None:
+        return {}
+    tick = tick_of(observed.now, seconds)
+    ramps = dict(before.ramps) if before.vip.vip.slow_start_seconds == seconds else {}
+    for number in gone:
+        ramps.pop(number, None)
+    for number, standing in eligibility.items():
+        if not standing.traits & Traits.SERVES:
+            ramps.pop(number, None)
+        elif not _could_serve(vip, number, before):
+            ramps[number] = tick
+    return still_ramping(ramps, tick, seconds)
+
+
+def _could_serve(vip: BoundVip, number: int, before: VipDraft) -> bool:
+    """Return whether the backend with this id could serve in the draft before."""
+    known = before.backends.get(number)
+    if known is None or not before.eligibility[number].traits & Traits.SERVES:
+        return False
+    now = vip.backends.get(known.bound.backend.address)  # the id may be another one's now
+    return now is not None and (now.id, now.epoch) == (number, known.bound.epoch)
+
+
+def _ramps_at_start(vip: BoundVip, eligibility: Mapping[int, Eligibility], observed: Observed) -> Mapping[int, int]:
+    """Return the backends that ramp up if it is not known who served before, as when a daemon starts.
+
+    Those that were found up lately go on. One that came up otherwise, as after a drain, is taken to have its share.
+    """
+    seconds = vip.vip.slow_start_seconds
+    if not seconds or observed.now is None:
+        return {}
+    up = {
+        number: tick_of(known.since, seconds)
+        for number, standing in eligibility.items()
+        if standing.traits & Traits.SERVES and (known := observed.health[number]).health is Health.UP
+    }
+    return still_ramping(up, tick_of(observed.now, seconds), seconds)
+
+
+def _coming(
+    vip: BoundVip, ramps: Mapping[int, int], observed: Observed, out: AbstractSet[int], backends: int
+) -> Mapping[int, Newcomer]:
+    """Return how far those are that have a part of their share now, by id."""
+    seconds = vip.vip.slow_start_seconds
+    if not ramps or observed.now is None:
+        return {}
+    found = newcomers(ramps, tick_of(observed.now, seconds), seconds, out=out, serving=backends - len(out))
+    return {newcomer.id: newcomer for newcomer in found}
+
+
+def _tell_of(coming: Mapping[int, Newcomer], eligibility: dict[int, Eligibility]) -> None:
+    """Let the reasons of newcomers say how far they are."""
+    for number, newcomer in coming.items():
+        if (standing := eligibility.get(number)) is not None:
+            reason = "; ".join(filter(None, (ramp_words(newcomer), standing.reason)))
+            eligibility[number] = replace(standing, reason=reason)
+
+
+def _of_table(vip: BoundVip, coming: Mapping[int, Newcomer]) -> tuple[Newcomer, ...]:
+    """Return those that have a part of their slots. A scheduler that compares loads goes by their weights instead."""
+    return () if vip.vip.scheduler.is_by_load else tuple(coming.values())
+
+
+def _steps_on(before: VipDraft, observed: Observed) -> bool:
+    """Return whether those that ramp up get more than in the draft before."""
+    return before.next_step is not None and observed.now is not None and observed.now >= before.next_step
+
+
+def _next_step(vip: BoundVip, ramps: Mapping[int, int], observed: Observed) -> datetime | None:
+    if not ramps or observed.now is None:
+        return None
+    seconds = vip.vip.slow_start_seconds
+    return next_step(tick_of(observed.now, seconds), seconds)
 
 
 def _with_weights(
@@ -251,8 +435,11 @@ def _with_weights(
 def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> bool:
     """Return whether everything else that backend entries depend on, beside the backend itself, is unchanged."""
     old, new, host = before.vip.vip, vip.vip, before.host
-    return (before.vip.id, old.forward, old.scheduler, old.vlan, host.tunnel_sources, host.sources) == (
-        *(vip.id, new.forward, new.scheduler, new.vlan),
+    return (
+        *(before.vip.id, old.forward, old.scheduler, old.vlan, old.slow_start_seconds),
+        *(host.tunnel_sources, host.sources),
+    ) == (
+        *(vip.id, new.forward, new.scheduler, new.vlan, new.slow_start_seconds),
         *(observed.tunnel_sources, observed.sources),
     )
 
@@ -262,14 +449,25 @@ def _backend(
     bound: BoundBackend,
     standing: Eligibility,
     observed: Observed,
-    present: tuple[BackendEntry | None, BackendDraft | None],
+    present: tuple[Newcomer | None, BackendEntry | None, BackendDraft | None],
 ) -> BackendDraft:
-    """Return a backend's draft. `present`: its entry in the maps and the draft before, each used where it is right."""
-    held, before = present
-    if before is not None and _is_right(before, bound, standing, observed):
-        return before
-    backend, entry = bound.backend, backend_entry(vip, bound, standing, observed)
-    weighted = WeightedBackend(intern(str(backend.address)), bound.id, backend.weight)
+    """Return a backend's draft.
+
+    `present`: how far it is if it ramps up; its entry in the maps and the draft before, each used where it is right.
+    """
+    newcomer, held, before = present
+    if (
+        before is not None
+        and _is_of(before, bound, observed)
+        and before.entry.weight == load_weight(vip.vip, bound, newcomer)
+    ):
+        usable, takes_new = standing.use is not Use.OUT, standing.use is Use.SERVING
+        if before.entry.usable is usable and before.entry.takes_new is takes_new:
+            return before
+        return before.with_entry(before.entry.used(usable=usable, takes_new=takes_new))
+    backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, newcomer)
+    in_reserve = backend.role is BackendRole.BACKUP
+    weighted = WeightedBackend(intern(str(backend.address)), bound.id, backend.weight, in_reserve)
     return BackendDraft(
         bound,
         observed.next_hop(backend.address),
@@ -280,11 +478,10 @@ def _backend(
     )
 
 
-def _is_right(present: BackendDraft, bound: BoundBackend, standing: Eligibility, observed: Observed) -> bool:
+def _is_of(present: BackendDraft, bound: BoundBackend, observed: Observed) -> bool:
+    """Return whether a draft was made from what there is of a backend now, whatever that is used for."""
     return (
         present.bound is bound
         and present.resolution is observed.next_hop(bound.backend.address)
         and present.path_mtu == observed.path_mtu(bound.backend.address)
-        and present.entry.usable is (standing.use is not Use.OUT)
-        and present.entry.takes_new is (standing.use is Use.SERVING)
     )

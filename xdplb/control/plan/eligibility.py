@@ -1,18 +1,23 @@
-"""Which backends are usable, and why not: pure functions of the desired state and of what was observed."""
+"""Which backends are usable, and why not: pure functions of the desired state and of what was observed.
+
+First each backend is looked at by itself; then a rule follows from how many of the VIP's can serve (`policies.py`), and
+the rule says what else is used, or is not. So a backend that fails costs one look, unless the rule changes by it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from xdplb.control.plan.policies import Policy, Rule, Tally, Traits, backup_words, rule_of
 from xdplb.control.plan.sources import NO_SOURCES, Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, is_checked
 from xdplb.model.address import IPAddress, IPNetwork
-from xdplb.model.backend import AdminState, Health, KnownHealth
+from xdplb.model.backend import AdminState, BackendRole, Health, KnownHealth
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
-from xdplb.model.vip import AllUnhealthy, Forward, OnUnhealthy
+from xdplb.model.vip import Forward, OnUnhealthy
 
 __all__ = [
     "DRAINING",
@@ -21,9 +26,12 @@ __all__ = [
     "Observed",
     "Use",
     "assess",
-    "assess_one",
+    "assess_by_rule",
     "can_be_tagged",
-    "fails_open",
+    "is_waiting",
+    "look_at",
+    "rule_for",
+    "under",
 ]
 
 
@@ -40,13 +48,18 @@ class Eligibility:
     """The use of a backend, and why it does not serve (or serves although its check failed); empty if all is well.
 
     `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
-    the reason with {} in place of the result, for views that know a later one.
+    the reason with {} in place of the result, for views that know a later one. `unfit`: it serves although it is not
+    healthy, as the VIP's policy says. `waits_as_backup`: it is a backup that is not used; views say how many primary
+    ones serve now. `traits` are what the VIP's rule follows from.
     """
 
     use: Use
     reason: str = ""
     reachable: bool = True
     about_check: str = ""
+    unfit: bool = False
+    waits_as_backup: bool = False
+    traits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,9 @@ class Observed:
     without one uses the host's own address. `ifindexes` are the NICs that packets can be sent out by, None if that is
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
-    has told, by the backend's address; they hold for tunnels. `cuts` says when drains were cut, by backend id.
+    has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
+    no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id. `ejected` are
+    the backends that passive health has ejected, by id, with the reason.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -68,6 +83,8 @@ class Observed:
     vlan: bool = False
     sources: Sources = NO_SOURCES
     path_mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    ejected: Mapping[int, str] = field(default_factory=dict)
+    now: datetime | None = None
     cuts: Mapping[int, datetime] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -100,9 +117,14 @@ _CUT = "cut off at the deadline of its drain"
 
 _CUSTOMER_TAG = 0x8100
 
-_SERVES = Eligibility(Use.SERVING)
 _CHECK_FAILED = "its check failed: {}"
-_FAIL_OPEN = "its check failed: {}; it is used all the same, since no other backend can serve (fail-open)"
+_SPARED = "{}; it is used all the same, since too few others can serve"
+_ALL_THE_SAME = f"{_CHECK_FAILED}; it is used all the same, since "
+_IN_SPITE_OF = {
+    Policy.FAIL_OPEN: f"{_ALL_THE_SAME}no other backend can serve (fail-open)",
+    Policy.LAST_GOOD: f"{_ALL_THE_SAME}no backend can serve and it was up last (last-good)",
+    Policy.PANIC: f"{_ALL_THE_SAME}too few backends are healthy (panic)",
+}
 
 
 def can_be_tagged(hop: NextHop) -> bool:
@@ -111,42 +133,90 @@ def can_be_tagged(hop: NextHop) -> bool:
 
 
 def assess(vip: BoundVip, observed: Observed) -> dict[int, Eligibility]:
-    """Return the eligibility of each backend of `vip`, by id.
+    """Return the eligibility of each backend of `vip`, by id."""
+    return assess_by_rule(vip, observed)[0]
 
-    If none would serve and the VIP fails open, failed checks are ignored. This does not let in a backend whose check
-    has never passed, nor one that the operator took out.
+
+def assess_by_rule(vip: BoundVip, observed: Observed) -> tuple[dict[int, Eligibility], Rule]:
+    """Return the eligibility of each backend of `vip`, by id, and the rule that it follows from."""
+    looks = {bound.id: look_at(vip, bound, observed) for bound in vip.backends.values()}
+    rule = rule_for(vip, Tally.of(each.traits for each in looks.values()), looks.items(), observed)
+    return {bound.id: under(rule, looks[bound.id], bound, observed) for bound in vip.backends.values()}, rule
+
+
+def rule_for(vip: BoundVip, tally: Tally, backends: Iterable[tuple[int, Eligibility]], observed: Observed) -> Rule:
+    """Return the rule for a VIP whose backends have these traits; `backends` are looked at only if it depends on them.
+
+    They are the ids of all of them, with what was found when they were looked at.
     """
-    eligibility = {bound.id: _standing(vip, bound, observed) for bound in vip.backends.values()}
-    if vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN and not _any_serves(eligibility):
-        eligibility |= {
-            bound.id: _standing(vip, bound, observed, fail_open=True)
-            for bound in vip.backends.values()
-            if _health(bound, observed) is Health.DOWN
-        }
-    return eligibility
+    rule = rule_of(vip.vip, tally)
+    if rule.policy is not Policy.LAST_GOOD:
+        return rule
+    hopeful = [number for number, each in backends if each.traits & Traits.HOPEFUL == Traits.HOPEFUL]
+    failed = [known.since for number in hopeful if (known := observed.health[number]).was_up]
+    return rule.with_last(max(failed, default=None), vip.checks)
 
 
-def assess_one(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
-    """Return the eligibility of one backend of `vip`, while at least one of them serves without failing open."""
-    return _standing(vip, bound, observed)
+def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
+    """Return what a backend would be used for if it were for it alone, with its traits."""
+    found = _standing(vip, bound, observed)
+    traits = _traits(bound, found, _health(bound, observed))
+    if observed.ejected and found.use is Use.SERVING and (why := observed.ejected.get(bound.id)) is not None:
+        return Eligibility(Use.KEEPING, why, traits=traits & ~Traits.SERVES | Traits.EJECTED)
+    if found.use is Use.SERVING and not found.reason:
+        return _WELL[traits]
+    return Eligibility(found.use, found.reason, found.reachable, found.about_check, traits=traits)
 
 
-def fails_open(eligibility: Mapping[int, Eligibility]) -> bool:
-    """Return whether some of these backends serve only since no other could."""
-    return any(standing.about_check == _FAIL_OPEN for standing in eligibility.values())
+def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed) -> Eligibility:
+    """Return the eligibility of a backend that was looked at, under the rule of its VIP."""
+    traits = look.traits
+    if rule.lets_in(traits, observed.health.get(bound.id)):
+        return _in_spite_of_failure(rule.policy, bound, observed, traits)
+    if traits & Traits.EJECTED and rule.uses_ejected:
+        return Eligibility(Use.SERVING, _SPARED.format(look.reason), traits=traits)
+    if traits & Traits.BACKUP and traits & Traits.SERVES and not rule.uses_backups:
+        return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
+    return look
 
 
-def _any_serves(eligibility: Mapping[int, Eligibility]) -> bool:
-    return any(standing.use is Use.SERVING for standing in eligibility.values())
+def is_waiting(standing: Eligibility) -> bool:
+    """Return whether a backend does not serve only because no check has had a result yet."""
+    return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
 
 
-def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool = False) -> Eligibility:
+def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
+    """Return what of a backend that was looked at decides about the others."""
+    backend, traits = bound.backend, 0
+    if backend.role is BackendRole.BACKUP:
+        traits |= Traits.BACKUP
+    if backend.admin_state is AdminState.READY and backend.weight:
+        traits |= Traits.ASKED
+        if look.use is Use.SERVING:
+            traits |= Traits.SERVES
+        if look.reachable and health is Health.UNKNOWN:
+            traits |= Traits.WAITS
+    if health is Health.DOWN and look.about_check:
+        traits |= Traits.FAILED
+    return traits
+
+
+def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed, traits: int) -> Eligibility:
+    """Return the eligibility of a backend whose failed check is ignored."""
+    if why := _why_nothing_new(bound):
+        return Eligibility(Use.KEEPING, why, traits=traits)
+    why = _IN_SPITE_OF[policy]
+    reason = why.format(observed.health[bound.id].reason)
+    return Eligibility(Use.SERVING, reason, about_check=why, unfit=True, traits=traits)
+
+
+def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
     if why := _why_no_packets(bound, observed):
         return Eligibility(Use.OUT, why)
     if obstacle := _obstacle(vip, bound, observed):
         return Eligibility(Use.OUT, obstacle, reachable=False)
     health = _health(bound, observed)
-    if health is Health.DOWN and not fail_open:
+    if health is Health.DOWN:
         use = Use.KEEPING if vip.vip.on_unhealthy is OnUnhealthy.KEEP else Use.OUT
         why = _CHECK_FAILED + _unless_checked(vip, bound, observed)
         return _by_check(use, why, observed.health[bound.id].reason)
@@ -154,18 +224,11 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_op
         return _waiting(_unless_checked(vip, bound, observed))
     if why := _why_nothing_new(bound):
         return Eligibility(Use.KEEPING, why)
-    return _serving(vip, bound, observed, fail_open=fail_open)
+    return Eligibility(Use.SERVING, _doubt(vip, bound, observed))
 
 
 def _waiting(unless: str) -> Eligibility:
     return Eligibility(Use.KEEPING, WAITING + unless, about_check="" if unless else WAITING + ": {}")
-
-
-def _serving(vip: BoundVip, bound: BoundBackend, observed: Observed, *, fail_open: bool) -> Eligibility:
-    if fail_open:
-        return _by_check(Use.SERVING, _FAIL_OPEN, observed.health[bound.id].reason)
-    doubt = _doubt(vip, bound, observed)
-    return Eligibility(Use.SERVING, doubt) if doubt else _SERVES
 
 
 def _by_check(use: Use, about_check: str, result: str) -> Eligibility:
@@ -239,3 +302,10 @@ def _why_not_attached(interface: str, reason: str | None) -> str:
     if reason is None:
         return f"its route goes out by {interface}, which xdplb is not attached to: add {interface} to `xdplb up`"
     return f"its route goes out by {interface}, which xdplb cannot use now: {reason}"
+
+
+_WELL = {
+    traits: Eligibility(Use.SERVING, traits=traits)
+    for traits in (Traits.ASKED | Traits.SERVES, Traits.ASKED | Traits.SERVES | Traits.BACKUP)
+}
+"""What nearly all backends are found to be, by their traits: one object for all of them."""

@@ -16,6 +16,7 @@ from xdplb.balance.held_table import HeldTable
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind
 from xdplb.control.plan.impact import Cause, Done, is_same
 from xdplb.control.plan.steps import WriteBackends, WriteTable
+from xdplb.control.plan.tables import owners_at_last
 from xdplb.control.state.desired import DesiredVip
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.dataplane.plane import BackendEntry, VipEntry
@@ -266,8 +267,10 @@ def _flows_by_slot(vip_id: int, done: Done) -> bool | None:
 
 
 def _losing(step: WriteTable, done: Done) -> Iterator[Exposed]:
-    """Yield the backends that lose slots, with the share of their slots that they lose."""
+    """Yield the backends that lose slots, with the share of their slots that they lose, now or while others ramp up."""
     old, new = step.before.owners, step.table.owners
+    if (made := done.plan.drafts.get(step.vip_id)) is not None and made.table.newcomers:
+        new = owners_at_last(made.table)
     numbers, lost = np.unique(old.owners[old.owners != new.owners], return_counts=True)
     for number, slots in zip(numbers.tolist(), lost.tolist(), strict=True):
         entry = done.before.backends.get(number)

@@ -14,7 +14,9 @@ from xdplb.balance.slots import SlotCounts
 from xdplb.control.plan.desired_diff import DesiredChange, DiffKind
 from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.plan.plan import Plan
+from xdplb.control.plan.policies import NO_RULE, Policy
 from xdplb.control.plan.steps import ClearBackends, Held, WriteBackends, WriteTable
+from xdplb.control.plan.tables import owed_slots
 from xdplb.control.state.desired import DesiredVip
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import BackendEntry
@@ -55,7 +57,8 @@ class SlotMove:
 class TableChange:
     """The change of a VIP's table: which slots move, in how many of them (`kept`) open connections stay.
 
-    `after` counts the slots by state once it is done. `is_first`: the VIP had no table with a backend in it before.
+    `owed` slots go to backends that ramp up, in later steps. `after` counts the slots by state once it is done.
+    `is_first`: the VIP had no table with a backend in it before.
     """
 
     vip: VipKey
@@ -63,6 +66,7 @@ class TableChange:
     moves: tuple[SlotMove, ...]
     kept: int
     after: SlotCounts
+    owed: int = 0
 
     @property
     def moved(self) -> int:
@@ -102,6 +106,10 @@ class Concern(StrEnum):
     """Backends are to be reached by `dr`, which needs them on the balancer's own segment, and are behind a gateway."""
     FAILS_OPEN = "fails_open"
     """No backend whose check passes takes new connections: they go to backends whose check failed."""
+    PANICS = "panics"
+    """Too few backends are healthy, so new connections go to backends whose check failed, too."""
+    BACKUPS_SERVE = "backups_serve"
+    """Too few primary backends serve, so new connections go to backups, too."""
     AT_RISK = "connections_at_risk"
     """Open connections may break, for another cause than those that have a warning of their own."""
     OWN_SERVICE = "own_service"
@@ -291,6 +299,7 @@ def _table_change(step: WriteTable, done: Done) -> TableChange:
         moves=tuple(_moves(step, done.before.backends, done.after.backends)),
         kept=len(step.moved),
         after=step.table.counts,
+        owed=sum(owed_slots(done.plan.drafts[step.vip_id].table).values()) if step.vip_id in done.plan.drafts else 0,
     )
 
 
@@ -396,13 +405,15 @@ def _warnings_of_tables(tables: Iterable[WriteTable], done: Done) -> Iterator[Wa
         if not step.table.has_owner:
             keeps = done.plan.drafts[step.vip_id].table.kept
             yield Warned(Concern.NO_NEW_CONNECTIONS if keeps else Concern.NO_BACKEND, step.key)
-        elif done.plan.drafts[step.vip_id].fails_open and not _failed_open(step.vip_id, done):
-            yield Warned(Concern.FAILS_OPEN, step.key)
-
-
-def _failed_open(vip_id: int, done: Done) -> bool:
-    before = done.before.drafts.get(vip_id)
-    return before is not None and before.fails_open
+        else:
+            before = done.before.drafts.get(step.vip_id)
+            was, rule = NO_RULE if before is None else before.rule, done.plan.drafts[step.vip_id].rule
+            if rule.fails_open and not was.fails_open:
+                yield Warned(Concern.FAILS_OPEN, step.key)
+            elif rule.policy is Policy.PANIC and was.policy is not Policy.PANIC:
+                yield Warned(Concern.PANICS, step.key)
+            if rule.uses_backups and not was.uses_backups:
+                yield Warned(Concern.BACKUPS_SERVE, step.key)
 
 
 def _warnings_of_uses(uses: Iterable[BackendUse]) -> Iterator[Warned]:

@@ -38,5 +38,8 @@ def features_needed_at_start(snapshot: Snapshot, observed: Observed) -> Features
 
 def _with_one_of_each_kind(vip: BoundVip) -> BoundVip:
     """Return the VIP with few of its backends: of thousands, most need the same."""
-    kinds = {(vip.forward_of(one.backend), one.backend.address.version): one for one in vip.backends.values()}
+    kinds = {
+        (vip.forward_of(one.backend), one.backend.address.version, bool(one.backend.max_new_flows)): one
+        for one in vip.backends.values()
+    }
     return replace(vip, backends={one.backend.address: one for one in kinds.values()})

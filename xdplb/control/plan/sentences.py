@@ -88,9 +88,11 @@ def _table_sentence(table: TableChange) -> str:
         return f"packets to {table.vip} are dropped until a backend is usable"
     if table.is_first:
         return f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots are assigned to backends"
+    later = f"; {table.owed} more go to backends that ramp up, step by step" if table.owed else ""
     return (
         f"VIP {table.vip}: {table.moved} of {TABLE_SIZE} slots change owners; open connections stay in {table.kept}"
         f" of them; then {table.after.steady} are steady, {table.after.moving} moving and {table.after.pinned} pinned"
+        f"{later}"
     )
 
 
@@ -198,6 +200,10 @@ _WARNINGS = {
     Concern.BEHIND_GATEWAY: "{who} of VIP {vip} {get} no packets: {detail}",
     Concern.FAILS_OPEN: "no backend of VIP {vip} whose check passes takes new connections now: they go to backends"
     " whose check failed",
+    Concern.PANICS: "too few backends of VIP {vip} are healthy now (panic_share): new connections go to those whose"
+    " check failed, too",
+    Concern.BACKUPS_SERVE: "too few primary backends of VIP {vip} serve now (min_serving): new connections go to its"
+    " backups, too",
     Concern.AT_RISK: "{detail}",
     Concern.OWN_SERVICE: "VIP {vip} takes packets to this host itself: {detail}; if that is how you reach this host,"
     " you lose it; use an address that is not this host's, or another port",

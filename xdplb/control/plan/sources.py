@@ -28,12 +28,15 @@ _FIRST_PORT = 1024
 class Source:
     """What to bind a connection to: None leaves the address to the kernel, no `ports` the port.
 
-    `obstacle` says why no address is right; the connection is then not worth trying.
+    `obstacle` says why no address is right; the connection is then not worth trying. `in_a_moment`: it may be gone
+    soon. `mark` is what the packets are marked with to be sent by the traffic's own way, 0 for none.
     """
 
     address: IPAddress | None = None
     ports: tuple[range, ...] = ()
     obstacle: str = ""
+    in_a_moment: bool = False
+    mark: int = 0
 
 
 ANY_SOURCE = Source()
@@ -83,6 +86,16 @@ class Sources:
         if far:
             return Source(far[0].address)
         return Source(obstacle=f"checks would leave from {self._no_other(wanted)}")
+
+    def of_version(self, version: int) -> IPAddress | None:
+        """Return the address to send from to whatever has an address of this version, None if there is none."""
+        usable = [
+            own
+            for own in self.host.addresses
+            if own.address.version == version and own.is_usable and own.address not in self.over
+        ]
+        best = min(usable, key=lambda own: (not own.is_source, own.interface == "lo"), default=None)
+        return None if best is None else best.address
 
     def lone(self, key: VipKey) -> IPAddress | None:
         """Return the address of this VIP that the host sends from for want of one that is no VIP's, if there is."""

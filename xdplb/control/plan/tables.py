@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from xdplb.balance import slots
 from xdplb.balance.held_table import NO_TABLE, HeldTable
 from xdplb.balance.pattern import Ownership
@@ -10,9 +13,9 @@ from xdplb.balance.table import assign
 from xdplb.control.plan.drafts import TableSource, VipDraft
 from xdplb.control.plan.steps import Held, WriteTable
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.vip import Protocol, Vip
+from xdplb.model.vip import Protocol
 
-__all__ = ["owners_of", "table_step"]
+__all__ = ["owed_slots", "owners_at_last", "owners_of", "table_step"]
 
 
 def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
@@ -23,10 +26,10 @@ def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
         held.tables.get(vip_id) if present is not None else None
     )  # without its VIP, a table may be left from another one
     # In steady slots, records are no longer looked up then: these slots must be pinned, though their owners stay.
-    loses_records = present is not None and present.track_always and not vip.tracks_always
+    loses_records = present is not None and _loses_records(present, wanted.entry)
     if before is not None and made_from is not None and made_from.table == wanted.table and not loses_records:
         return None
-    after = _after(vip, wanted.table, before, present)
+    after = _after(wanted, before, present, loses_records=loses_records)
     if before is None:
         before = NO_TABLE
     elif before == after:
@@ -35,8 +38,19 @@ def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
     return WriteTable(vip_id, vip.key, after, before, fingerprint)
 
 
-def _after(vip: Vip, source: TableSource, before: HeldTable | None, present: VipEntry | None) -> HeldTable:
-    """Return the table with the owners of `source`, such that open connections stay with their backends."""
+def _loses_records(present: VipEntry, wanted: VipEntry) -> bool:
+    """Return whether connections may be elsewhere than their steady slots say, and packets will no longer look.
+
+    Second choices are looked up in steady slots as well, but no other records.
+    """
+    if wanted.track_always:
+        return False
+    return present.track_always or (present.second_choice and not wanted.second_choice)
+
+
+def _after(wanted: VipDraft, before: HeldTable | None, present: VipEntry | None, *, loses_records: bool) -> HeldTable:
+    """Return the wanted table, such that open connections stay with their backends."""
+    vip, source = wanted.vip.vip, wanted.table
     owners = owners_of(source)
     if before is None or present is None:
         return HeldTable.steady(owners)
@@ -45,7 +59,7 @@ def _after(vip: Vip, source: TableSource, before: HeldTable | None, present: Vip
     if present.scheduler.is_per_connection:  # only records said where its connections go, not its slots
         steady = HeldTable.steady(owners)
         return steady if vip.tracks_always else _pinned(steady)
-    if present.track_always and not vip.tracks_always:
+    if loses_records:
         before = _pinned(before)
     return before.move(owners, gone=before.named - source.kept)
 
@@ -58,5 +72,21 @@ def owners_of(source: TableSource) -> Ownership:
     """Return who owns each slot of a table."""
     # lc and wlc use the beginning of a rotation as the list of backends to compare.
     if source.scheduler.takes_turns or source.scheduler.compares_all:
-        return Ownership.of(rotation(source.configured, source.out, weighted=source.scheduler.weighs_turns))
-    return assign(source.configured, source.out)
+        turns = rotation(
+            source.configured, source.out, weighted=source.scheduler.weighs_turns, newcomers=source.newcomers
+        )
+        return Ownership.of(turns)
+    return assign(source.configured, source.out, source.newcomers)
+
+
+def owners_at_last(source: TableSource) -> Ownership:
+    """Return who owns each slot once nobody ramps up any more, if nothing else changes."""
+    return owners_of(replace(source, newcomers=()))
+
+
+def owed_slots(source: TableSource) -> Mapping[int, int]:
+    """Return how many slots newcomers get in later steps, by id. Turns are no slots, which connections go by."""
+    if not source.newcomers or source.scheduler.is_per_connection:
+        return {}
+    now, at_last = owners_of(source).owned, owners_at_last(source).owned
+    return {one.id: at_last.get(one.id, 0) - now.get(one.id, 0) for one in source.newcomers}

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import gcd
 
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.balance.held_table import HeldTable
@@ -141,9 +142,15 @@ def _vip(found: _Found) -> DesiredVip:
     backends = {one.address: _backend(found, one, told, weights) for one in found.backends}
     if known is None:
         return DesiredVip(told, (), backends, found.access)
-    before = known.vip
-    told = replace(told, name=before.name, on_unhealthy=before.on_unhealthy, all_unhealthy=before.all_unhealthy)
+    told = replace(told, **{name: getattr(known.vip, name) for name in _NOT_IN_MAPS})
     return DesiredVip(told, known.checks, backends, known.access if found.access and known.access else found.access)
+
+
+_NOT_IN_MAPS = (
+    *("name", "on_unhealthy", "all_unhealthy", "min_serving", "panic_share", "slow_start_seconds"),
+    *("passive", "syn_failover"),
+)
+"""What of a VIP only the state has."""
 
 
 def _forward(found: _Found) -> Forward:
@@ -157,14 +164,23 @@ def _forward(found: _Found) -> Forward:
 def _weights(found: _Found) -> Mapping[int, int]:
     """Return the weights by id, of those that the table or the entries tell."""
     scheduler = found.entry.scheduler
+    if found.known is not None and found.known.vip.slow_start_seconds:  # the maps may tell of a part of its weight
+        return {one.id: one.backend.weight for one in found.known.backends.values() if one.backend.weight}
     if scheduler.weighs_load:
-        return {backend.id: backend.weight for backend in found.backends}
+        return _in_range({backend.id: backend.weight for backend in found.backends})
     if scheduler.is_by_load or (scheduler.takes_turns and not scheduler.weighs_turns):
         return {}
     known = {} if found.known is None else found.known.backends
     ids = {backend.id for backend in found.backends}
     likely = {one.id: one.backend.weight for one in known.values()}
     return weights_of({owner: share for owner, share in found.owners.items() if owner in ids}, likely)
+
+
+def _in_range(weights: Mapping[int, int]) -> Mapping[int, int]:
+    """Return weights as a backend may have them: with slow start, those in the maps are in parts of a weight."""
+    most = WEIGHT_RANGE[1]
+    divisor = gcd(*weights.values()) if max(weights.values(), default=0) > most else 1
+    return {number: min(weight // divisor, most) for number, weight in weights.items()}
 
 
 def _backend(found: _Found, entry: BackendEntry, vip: Vip, weights: Mapping[int, int]) -> DesiredBackend:
@@ -181,9 +197,15 @@ def _backend(found: _Found, entry: BackendEntry, vip: Vip, weights: Mapping[int,
     if known is None:
         return DesiredBackend(told)
     if serves:
-        return DesiredBackend(
-            replace(told, weight=weights.get(entry.id, known.backend.weight)), declared=known.declared
+        weight = weights.get(entry.id, known.backend.weight)
+        served = replace(
+            known.backend,
+            weight=weight,
+            forward=told.forward,
+            admin_state=AdminState.READY,
+            quic_server_id=told.quic_server_id,
         )
+        return DesiredBackend(served, declared=known.declared)
     # It drains, is in maintenance, or its check has failed: what was asked of it says which.
     return replace(known, backend=replace(known.backend, forward=told.forward, quic_server_id=told.quic_server_id))
 

@@ -140,8 +140,12 @@ def _read_declared(connection: sqlite3.Connection) -> dict[tuple[str, str], Decl
 
 def read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
     """Return the last known health, by backend id."""
-    rows = connection.execute("SELECT backend, health, reason, since FROM health")
-    return {backend: KnownHealth(Health(health), reason, _utc(since)) for backend, health, reason, since in rows}
+    return {
+        backend: KnownHealth(Health(health), reason, _utc(since), bool(was_up))
+        for backend, health, reason, since, was_up in connection.execute(
+            "SELECT backend, health, reason, since, was_up FROM health"
+        )
+    }
 
 
 def _delete_gone(connection: sqlite3.Connection, before: Snapshot, after: Snapshot) -> None:
@@ -252,8 +256,11 @@ def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindi
 def write_health(connection: sqlite3.Connection, health: Mapping[int, KnownHealth]) -> None:
     """Write these healths."""
     connection.executemany(
-        "INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?)",
-        [(key, known.health.value, known.reason, known.since.timestamp()) for key, known in health.items()],
+        "INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?)",
+        [
+            (key, known.health.value, known.reason, known.since.timestamp(), known.was_up)
+            for key, known in health.items()
+        ],
     )
 
 

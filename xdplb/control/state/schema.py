@@ -22,7 +22,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -62,6 +62,7 @@ _DECLARED = (
     "CREATE TABLE config (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 )
 
+_WAS_UP = "ALTER TABLE health ADD COLUMN was_up INTEGER NOT NULL DEFAULT 0"
 _DRAIN_CUT = "drain_cut INTEGER NOT NULL DEFAULT 0"
 _CERTIFICATE = """CREATE TABLE drain_certificate (
         backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
@@ -74,6 +75,7 @@ _SCHEMA = (
     *_BINDINGS,
     _EPOCH,
     _HEALTH.format(name="health"),
+    _WAS_UP,
     CLOCK,
     TOLD,
     *_DECLARED,
@@ -211,6 +213,11 @@ def _to_certificates(connection: sqlite3.Connection) -> None:
     connection.execute(_CERTIFICATE)
 
 
+def _to_last_good(connection: sqlite3.Connection) -> None:
+    """Before, it was not kept whether a backend that is down was up before. Then it is not taken for one that was."""
+    connection.execute(_WAS_UP)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -224,5 +231,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     6: _to_an_owner,
     7: _to_several_checks,
     8: _to_certificates,
+    9: _to_last_good,
 }
 """By version: the migration from it to the next version."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 
 import numpy as np
@@ -37,6 +38,7 @@ from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.nics import NicKeeper
+from xdplb.control.writing.policy_events import policy_events
 from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipCounters, VipEntry
@@ -78,6 +80,8 @@ class Applier:
         self._printed: dict[int, TableSource] = {}
         """By VIP id, what the table was made from when its fingerprint was looked at last."""
         self.eligibility: Mapping[int, Eligibility] = {}
+        self.steps_due: Mapping[int, datetime] = {}
+        """When backends that ramp up get more, by VIP id. Replaced as a whole."""
         self.evictions = Evictions()
 
     @property
@@ -179,6 +183,7 @@ class Applier:
             for table in planned.tables:
                 self._events.say(TablePublished(str(table.key), len(table.moved)))
             self._hold(after)
+            self._follow_policies(planned, made_for, after)
             if not self._swept:
                 self._sweep(after)
             if only is None:
@@ -186,6 +191,17 @@ class Applier:
             else:
                 gone_ids = [number for number in planned.cleared if number in self.eligibility]
                 self.eligibility = without(self.eligibility, gone_ids) | planned.eligibility
+
+    def _follow_policies(self, planned: Plan, before: Held, after: Held) -> None:
+        """Tell of what has begun or ended by a plan, and note when backends that ramp up get more."""
+        for vip_id, made in planned.drafts.items():
+            if (known := before.drafts.get(vip_id)) is not None or vip_id not in before.vips:
+                for event in policy_events(known, made):
+                    self._events.say(event)
+        due = {vip_id: made.next_step for vip_id, made in planned.drafts.items() if made.next_step is not None}
+        if due or self.steps_due:
+            others = {vip_id: at for vip_id, at in self.steps_due.items() if vip_id in after.vips}
+            self.steps_due = {vip_id: at for vip_id, at in others.items() if vip_id not in planned.drafts} | due
 
     def belong_to(self, instance: int, generation: int) -> None:
         """Make the maps those of a state, before they are changed; they hold what they hold of it after `brought_to`.
@@ -408,7 +424,12 @@ class Applier:
 def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, VipEntry]) -> bool:
     """Return whether packets of a VIP change slots, or whether it starts or stops to look up flows in steady slots."""
     changed = [(before[vip_id], after[vip_id]) for vip_id in differing(before, after).changed]
-    return any((old.hash_source, old.track_always) != (new.hash_source, new.track_always) for old, new in changed)
+    return any(_looks_up(old) != _looks_up(new) for old, new in changed)
+
+
+def _looks_up(vip: VipEntry) -> tuple[bool, ...]:
+    """Return on what it depends which records packets of a VIP find."""
+    return vip.hash_source, vip.track_always, vip.second_choice
 
 
 def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:

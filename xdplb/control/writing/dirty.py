@@ -69,10 +69,13 @@ class Index:
         """The ids of the backends that drain."""
         self.overlaid: frozenset[int] = frozenset()
         """The ids of the backends under an overlay. Replaced as a whole."""
+        self.sampled: dict[int, VipKey] = {}
+        """The keys of the VIPs whose handshakes are sampled, by id."""
 
     def follow(self, snapshot: Snapshot, changes: Collection[Touched]) -> None:
         """Look up in this snapshot from now on, which differs by these changes from the one before."""
         self._snapshot = snapshot
+        self.sampled = self._sampled_after(changes)
         for each in changes:  # first all that go, since others may have their ids
             for backend in each.lost:
                 del self._places[backend.id]
@@ -91,11 +94,24 @@ class Index:
                     self.draining.add(backend.id)
                 self._by_address[backend.backend.address].add(backend.id)
 
+    def _sampled_after(self, changes: Iterable[Touched]) -> dict[int, VipKey]:
+        """Return which VIPs are sampled after these changes; the same if they are as before."""
+        was = {each.before.id for each in changes if each.before is not None and each.before.id in self.sampled}
+        now = [each.after for each in changes if each.after is not None and each.after.vip.samples_handshakes]
+        if not was and not now:
+            return self.sampled
+        kept = {vip_id: key for vip_id, key in self.sampled.items() if vip_id not in was}
+        return kept | {vip.id: vip.vip.key for vip in now}
+
     def backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend]:
         """Return the backend with this id, and its VIP."""
         key, address = self._places[backend_id]
         vip = self._snapshot.vips[key]
         return vip, vip.backends[address]
+
+    def find_backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend] | None:
+        """Return the backend with this id, and its VIP; None if there is none."""
+        return self.backend(backend_id) if backend_id in self._places else None
 
     def vips_of(self, address: IPAddress) -> dict[int, int]:
         """Return the ids of the VIPs that have this backend, each with the backend's id there."""

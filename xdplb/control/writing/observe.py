@@ -24,6 +24,8 @@ def observe(
     path_mtus: Mapping[IPAddress, int],
     tunnel_sources: tuple[IPNetwork, ...],
     sources: Sources,
+    ejected: Mapping[int, str],
+    now: datetime,
     cuts: Mapping[int, datetime],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
@@ -37,5 +39,7 @@ def observe(
         nics_out=nics_out(keeper.standings),
         vlan=not next_hops.vlan_nics().isdisjoint(nics),
         sources=sources,
+        ejected=ejected,
+        now=now,
         cuts=cuts,
     )

@@ -23,6 +23,7 @@ from xdplb.control.plan.impact import UNKNOWN_IMPACT, Impact
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.touched import Touched, touched
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.commands_allowed import refuse_commands
 from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.request import Outcome, Request
@@ -64,12 +65,13 @@ class Preparer:
         capacity: Capacity,
         recorded_flows: Callable[[], FlowCounts | None],
         observe: Callable[[Snapshot, Mapping[int, KnownHealth]], Observed],
+        runs_commands: bool,
         now: Callable[[], datetime],
     ) -> None:
         self._applier, self._maps, self._health = applier, maps, health
         self._next_hops, self._host, self._risks = next_hops, host, risks
         self._capacity, self._recorded_flows = capacity, recorded_flows
-        self._observe, self._now = observe, now
+        self._observe, self._now, self._runs_commands = observe, now, runs_commands
 
     async def prepare(self, before: Snapshot, request: Request, dirty: Dirty) -> tuple[Outcome, Prepared | None]:
         """Return the outcome of a change and what is needed to make it; None if nothing changes.
@@ -81,6 +83,8 @@ class Preparer:
         if foreseen is None:
             return Outcome(before=before, after=before, health=dict(known)), None
         after, changes = foreseen
+        if not self._runs_commands:
+            refuse_commands(changes)
         changed = health_after(changes, known, self._now())
         health = {**known, **changed}
         about = dirty.note(changes)

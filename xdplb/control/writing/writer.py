@@ -29,7 +29,7 @@ from xdplb.control.events import (
 from xdplb.control.flows.drain import FlowCounts
 from xdplb.control.flows.traffic import Traffic
 from xdplb.control.health.book import HealthBook
-from xdplb.control.health.health_source import CheckTarget, HealthSource
+from xdplb.control.health.health_source import CheckTarget, CheckTargets, HealthSource
 from xdplb.control.health.known import check_targets, health_at_start, reissued
 from xdplb.control.history.history import History
 from xdplb.control.paths.book import PathBook
@@ -69,6 +69,8 @@ _GATHER_SECONDS = 0.001
 _MOST_VIPS = 50
 """By how many of its VIPs the event of a next hop is found."""
 _HEARTBEAT_SECONDS = 10.0
+_AFTER_STEP_SECONDS = 0.001
+"""A timer may end a little early, by the clock that steps go by."""
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
 _DESIRED = "the desired state"
@@ -100,6 +102,9 @@ class Writer:
         self.health = HealthBook(steady.now)
         self.paths = PathBook()
         self.last_error = ""
+        self.sampling = asyncio.Event()
+        """Set while the handshakes of a VIP are sampled, and until whoever looks at them has seen that none are."""
+        self._ejected: Mapping[int, str] = {}
         self.saver = Saver(store, events, steady)
         self.host = HostWatch(next_hops, events, drifts, tunnel_sources)
         self.ways = WayWatch(next_hops, drifts)
@@ -109,6 +114,10 @@ class Writer:
         """When drains were cut at their deadline, by backend id. Replaced as a whole."""
         self.on_change: Callable[[Outcome], None] = lambda _: None
         """Called with each change once the maps have it."""
+        self.on_targets: Callable[[Collection[int], CheckTargets], None] = lambda _gone, _targets: None
+        """Called with the ids of backends that are checked no more, and what is checked anew."""
+        self.on_brought: Callable[[Dirty], None] = lambda _: None
+        """Called with what was dirty whenever the maps have been brought up to date."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
@@ -116,6 +125,8 @@ class Writer:
         self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._many_events = ManyEvents(events)
         self._next_hops, self._checker, self._now = next_hops, checker, steady.now
+        self.now = steady.now
+        """Returns the time, which never goes back."""
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
@@ -130,6 +141,7 @@ class Writer:
             capacity=capacity,
             recorded_flows=recorded_flows,
             observe=self.observe,
+            runs_commands=checker is None or checker.runs_commands,
             now=steady.now,
         )
         self._disturbed = asyncio.Event()
@@ -139,6 +151,7 @@ class Writer:
         self._is_stopping = False
         self._index = Index()
         self._targets: dict[int, tuple[CheckTarget, ...]] = {}
+        self._step_timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Read the store and the maps, and set the health that backends start with. The maps are not changed yet."""
@@ -160,6 +173,8 @@ class Writer:
 
     async def close(self) -> None:
         """Finish all work under way, save the health, and close the store."""
+        if self._step_timer is not None:
+            self._step_timer.cancel()
         await self._to_the_end.all_done()
         self._many_events.say_the_rest()
         with contextlib.suppress(XdplbError):
@@ -221,6 +236,10 @@ class Writer:
         pulses.watch(MAPS_THREAD, self._maps.ask, "changes and failed checks do not reach the packet path")
         self.saver.watch_thread(pulses)
 
+    def find_backend(self, backend_id: int) -> tuple[BoundVip, BoundBackend] | None:
+        """Return the backend with this id and its VIP, None if there is none."""
+        return self._index.find_backend(backend_id)
+
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
         return await self._maps(work)
@@ -260,6 +279,23 @@ class Writer:
             HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
         )
 
+    def ejected(self, ejected: Mapping[int, str]) -> None:
+        """Let these backends, by id, take no new connections, with the reason, and plan again soon."""
+        for number in self._ejected.keys() ^ ejected.keys():
+            if (found := self._index.find_backend(number)) is not None:
+                self._dirty.touch(found[0].id, [number])
+        self._ejected = ejected
+        self._disturbed.set()
+
+    @property
+    def sampled_ids(self) -> Collection[int]:
+        """The ids of the VIPs whose handshakes are sampled, in any thread: a mapping that is replaced as a whole."""
+        return self._index.sampled.keys()
+
+    def sampled_vips(self) -> dict[int, BoundVip]:
+        """Return the VIPs whose handshakes are sampled, by id."""
+        return {vip_id: self.snapshot.vips[key] for vip_id, key in self._index.sampled.items()}
+
     def cut(self, backend_ids: Collection[int]) -> None:
         """Send these backends no packets any more soon, since the deadline of their drains has come."""
         kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
@@ -274,7 +310,10 @@ class Writer:
 
     def _watch(self, before: Snapshot, changes: Collection[Touched]) -> None:
         """Tell the next-hop source and the checker what has changed of what to watch."""
+        was_sampled = self._index.sampled
         self._index.follow(self.snapshot, changes)
+        if self._index.sampled is not was_sampled:
+            self.sampling.set()
         if before.desired.places.backends is not self.snapshot.desired.places.backends:
             self._seeking.watch()
             self.paths.keep(self.snapshot.addresses())
@@ -284,6 +323,7 @@ class Writer:
             for backend_id in gone:
                 del self._targets[backend_id]
             self._targets.update(targets)
+            self.on_targets(gone, targets)
             self._checker.change(gone, targets, self.health.known)
 
     def draining(self) -> list[tuple[BoundVip, BoundBackend]]:
@@ -317,6 +357,8 @@ class Writer:
             path_mtus=self.paths.mtus,
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
+            ejected=self._ejected,
+            now=self._now(),
             cuts=self.cuts,
         )
 
@@ -400,7 +442,10 @@ class Writer:
             await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
 
     def _take(self, outcome: Outcome, prepared: Prepared) -> None:
-        self.health.set(prepared.health, gone=reissued(prepared.changes))
+        gone = reissued(prepared.changes)
+        self.health.set(prepared.health, gone=gone)
+        if not gone.isdisjoint(self._ejected):
+            self._ejected = {number: why for number, why in self._ejected.items() if number not in gone}
         self._risks.tracked.note(prepared.changes, self._now())
         self.snapshot = outcome.after
         if outcome.before.desired.settings != outcome.after.desired.settings:
@@ -452,9 +497,27 @@ class Writer:
             self._dirty.everything = True  # after a failure it is not known which VIPs are up to date
             self._disturbed.set()
             raise
+        self.on_brought(dirty)
         dirty.clear()
         self.applied, self.last_error, self._retry_seconds = snapshot, "", 0.0
         self._drifts.well(DriftKind.MAP, _DESIRED)
+        self._await_step()
+
+    def _await_step(self) -> None:
+        """Plan again when backends that ramp up get more."""
+        if self._step_timer is not None:
+            self._step_timer.cancel()
+            self._step_timer = None
+        if due := self.applier.steps_due:
+            seconds = max(0.0, (min(due.values()) - self._now()).total_seconds())
+            self._step_timer = asyncio.get_running_loop().call_later(seconds + _AFTER_STEP_SECONDS, self._step)
+
+    def _step(self) -> None:
+        self._step_timer, now = None, self._now()
+        for vip_id, at in self.applier.steps_due.items():
+            if at <= now:
+                self._dirty.touch(vip_id)
+        self._disturbed.set()
 
     async def _save_health(self) -> None:
         if health := self.health.take_unsaved():

@@ -14,11 +14,12 @@ from xdplb.convert.service import Real, Service
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError
 from xdplb.model.key import Protocol
+from xdplb.model.min_serving import MIN_SERVING_MOST, MinServing
 from xdplb.model.numbers import whole_of
 from xdplb.model.vip import IDLE_TIMEOUT_RANGE, NAME_PATTERN, AllUnhealthy, Forward, OnUnhealthy, VipKey
 
 from .blocks import Statement
-from .checks import CHECKERS, TIMES, Timing, check_of
+from .checks import CHECKERS, TIMES, Around, Timing, checks_of
 
 __all__ = ["READ", "WITHOUT", "Servers"]
 
@@ -28,18 +29,13 @@ _METHODS = {"lb_kind", "lvs_method"}
 _FLAGS = {"flag-1", "flag-2", "flag-3", "sh-port", "sh-fallback", "mh-port", "mh-fallback"}
 READ = {
     *_SCHEDULERS, *_METHODS, *_FLAGS, *TIMES, *CHECKERS, "persistence_timeout", "protocol", "real_server", "weight",
-    "inhibit_on_failure", "alpha", "snmp_name",
+    "inhibit_on_failure", "alpha", "snmp_name", "virtualhost", "quorum", "sorry_server", "sorry_server_lvs_method",
 }  # fmt: skip
 """Keywords that are converted. `alpha` is how it always is here: a backend with a check begins as unknown."""
 
 WITHOUT = {
-    "sorry_server": "there is no backup backend. If no backend is up, packets are dropped (all_unhealthy ="
-    ' "fail-closed"); "fail-open" uses the failed ones. Or add it as a backend, and set it to maint until it is needed',
-    "sorry_server_inhibit": "there is no backup backend",
-    "sorry_server_lvs_method": "there is no backup backend",
-    "quorum": "there is no least number of backends: the others get all connections. Watch"
-    " xdplb_vip_backends_serving, and let your router or VRRP take the address away by it",
-    "hysteresis": "there is no quorum",
+    "sorry_server_inhibit": "a backup that is not used any more keeps its open connections in any case",
+    "hysteresis": "the number of backends at which backups begin to serve and end to is the same",
     "quorum_up": "no programs are run: follow xdplb events, or watch the metrics",
     "quorum_down": "no programs are run: follow xdplb events, or watch the metrics",
     "notify_up": "no programs are run: follow xdplb events, or watch the metrics",
@@ -47,7 +43,6 @@ WITHOUT = {
     "smtp_alert": "no mail is sent: follow xdplb events, or watch the metrics",
     "omega": "no programs are run, also not at the end",
     "ha_suspend": "checks always run",
-    "virtualhost": "an http check asks with the backend's address as Host",
     "warmup": "checks begin at a random time within their first interval",
     "persistence_granularity": "clients are told apart by their whole addresses",
     "persistence_engine": "there are no persistence engines",
@@ -81,9 +76,12 @@ class Servers:
         settings, forward = self._settings(statement, block, protocol, own)
         service = Service(statement.where, keys, settings, forward, notes=own)
         timing = Timing().with_those_of(block)
+        host = next((each.value for each in block if each.name == "virtualhost"), None)
         for each in block:
             if each.name == "real_server":
-                service.reals.append(_real(each, timing, protocol, own))
+                service.reals.append(_real(each, timing, protocol, host, own))
+        _add_sorry_server(block, service)
+        _set_quorum(block, service)
         self._keep(block, service)
         return service
 
@@ -192,7 +190,7 @@ def _forwarding(method: Statement) -> Forwarding:
     )
 
 
-def _real(statement: Statement, timing: Timing, protocol: Protocol, notes: Notes) -> Real:
+def _real(statement: Statement, timing: Timing, protocol: Protocol, host: str | None, notes: Notes) -> Real:
     address, port = statement.value, whole_of("".join(statement.values[1:2]))
     real = Real(statement.where, str(statement), address, port)
     checkers: list[Statement] = []
@@ -207,15 +205,45 @@ def _real(statement: Statement, timing: Timing, protocol: Protocol, notes: Notes
             real.forward = forwarding_of(each.where, str(each), _forwarding(each), notes)
         elif each.name in CHECKERS:
             checkers.append(each)
+        elif each.name == "virtualhost":
+            host = each.value
         elif each.name == "snmp_name":
             notes.left_out(each.where, str(each), "a backend has no name")
         elif each.name not in READ:
             notes.left_out(each.where, str(each), WITHOUT.get(each.name, "this keyword is not known"))
     if checkers:
-        real.is_checked = True
         own = timing.with_those_of(statement.block or [])
-        real.check, real.check_note = check_of(checkers, own, port, protocol, notes)
+        real.checks = checks_of(checkers, own, Around(protocol, address, port, host), notes)
     return real
+
+
+def _add_sorry_server(block: list[Statement], service: Service) -> None:
+    """Make the sorry server a backup. There it is not checked."""
+    said = next((each for each in block if each.name == "sorry_server"), None)
+    method = next((each for each in block if each.name == "sorry_server_lvs_method"), None)
+    if said is None:
+        return
+    forward = None if method is None else forwarding_of(method.where, str(method), _forwarding(method), service.notes)
+    port = whole_of("".join(said.values[1:2]))
+    service.reals.append(Real(said.where, str(said), said.value, port, forward=forward, is_backup=True))
+
+
+def _set_quorum(block: list[Statement], service: Service) -> None:
+    said = next((each for each in block if each.name == "quorum"), None)
+    if said is None:
+        return
+    quorum = whole_of(said.value)
+    if quorum is None or not 1 <= quorum <= MIN_SERVING_MOST:
+        service.notes.left_out(said.where, str(said), f"give 1 to {MIN_SERVING_MOST}")
+        return
+    service.settings["min_serving"] = MinServing(quorum)
+    if quorum > 1:
+        service.notes.differs(
+            said.where,
+            str(said),
+            f"min_serving = {quorum} counts backends, not their weights; with fewer, backups serve beside those that"
+            " are left, and xdplb status --vip says that the VIP is not ready",
+        )
 
 
 def _keys_of(statement: Statement, words: list[str], protocol: Protocol, notes: Notes) -> list[VipKey]:

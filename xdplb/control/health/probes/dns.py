@@ -35,7 +35,7 @@ class _Question:
         number = random.getrandbits(16)
         self._message = number.to_bytes(2) + query(check.query_name or ".", self._kind)
         self.opening = len(self._message).to_bytes(2) + self._message if in_stream else self._message
-        self._data = b""
+        self._data = bytearray()
         self._odd = ""
         self.is_cut = False
         """The answer did not fit a datagram."""
@@ -94,7 +94,7 @@ class _StreamQuestion(_Question):
         length = int.from_bytes(self._data[:2]) + 2
         if len(self._data) < max(length, 2):
             return None
-        return super().take(self._data[2:length]) or self.ended()
+        return super().take(bytes(self._data[2:length])) or self.ended()
 
 
 class DnsProbe(DatagramProbe):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from xdplb.control.health.probes.agent import Agent
 from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.command import CommandProbe
 from xdplb.control.health.probes.datagram import DatagramProbe
 from xdplb.control.health.probes.dns import DnsProbe
 from xdplb.control.health.probes.http import Http
@@ -40,4 +41,5 @@ _KINDS: dict[CheckType, Callable[[Aim, Keeper, OnResult], Probe]] = {
     CheckType.UDP: lambda aim, keeper, tell: DatagramProbe(aim, keeper, tell, Udp(aim.check)),
     CheckType.DNS: DnsProbe,
     CheckType.ICMP: PingProbe,
+    CheckType.EXEC: CommandProbe,
 }

@@ -15,6 +15,7 @@ import socket
 from typing import Protocol
 
 from xdplb.control.health.alarms import Alarm, Alarms
+from xdplb.control.health.commands import Commands
 from xdplb.control.health.ending import PortBudget, reset_on_close
 from xdplb.control.health.local_end import asked_from, bind
 from xdplb.control.health.probes.aim import Aim, Step
@@ -40,6 +41,7 @@ class Keeper(Protocol):
     alarms: Alarms
     ports: PortBudget
     contexts: Contexts
+    commands: Commands | None
 
     def register(self, probe: Probe, events: int) -> None:
         """Call `probe.news` whenever its socket gets some of these events. Raises OSError."""

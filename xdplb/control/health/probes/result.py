@@ -123,6 +123,6 @@ def result_of_error(code: int, seconds: float, *, connected: bool = False, sourc
     return ProbeResult(passed=False, reason=words + source, seconds=seconds, heard=connected or code in _HEARD)
 
 
-def quoted(data: bytes) -> str:
+def quoted(data: bytes | bytearray) -> str:
     """Return what a backend sent, or what was expected of it, in quotes, printable and cut where it is long."""
     return printable.quoted(data.decode("utf-8", "backslashreplace"), _LONGEST_QUOTE)

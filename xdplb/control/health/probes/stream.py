@@ -97,7 +97,9 @@ class StreamProbe(Probe):
 
     def _connected(self) -> None:
         if self.aim.steps is not None:
-            self._step("connect", f"to {self.aim.host} port {self.aim.port}{asked_from(self._sock)}")
+            aim = self.aim
+            place = f"{aim.name} on {aim.host}" if aim.name else f"{aim.host} port {aim.port}"
+            self._step("connect", f"to {place}{asked_from(self._sock)}")
         if self._tls_wanted is None:
             self._ask()
             return
@@ -218,6 +220,9 @@ class StreamProbe(Probe):
             if self._state is _State.ASKED:
                 self._found(Finding(passed=False, reason=str(failure)))
             self.cut()
+            return
+        self._flush()  # what TLS itself answers, such as to a change of keys
+        if self._sock is None:
             return
         if plain:
             self._take(plain)

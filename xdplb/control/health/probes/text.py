@@ -36,7 +36,7 @@ class Text:
     def __init__(self, check: HealthCheck) -> None:
         self.opening = bytes_of(check.send)
         self._secured = check.type.uses_tls
-        self._heard = b""
+        self._heard = bytearray()
         self._expected: bytes | None = None
         self.at_once: Finding | None = None
         if check.expect is not None:

@@ -32,7 +32,7 @@ class Tls:
         self._context, self._server = context, (host, port, name)
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         assert context.context is not None, context.error
-        session = context.session(self._server)
+        session = context.session(self._server) if context.resumes else None
         self._object = context.context.wrap_bio(self._in, self._out, server_hostname=name or None, session=session)
         self._is_secured = False
         self.is_closed = False
@@ -82,12 +82,12 @@ class Tls:
             self._object.unwrap()
 
     def keep_session(self) -> None:
-        """Keep what the next handshake may resume, at the end: servers send it after the handshake."""
-        if not self._is_secured:
+        """Keep what the next handshakes may resume, at the end: servers send it after the handshake."""
+        if not self._context.resumes or not self._is_secured or self._object.session_reused:
             return
         session = self._object.session
         if session is not None and session.has_ticket:
-            self._context.keep(self._server, session, resumed=bool(self._object.session_reused))
+            self._context.keep(self._server, session)
 
     def described(self) -> str:
         """Return what was agreed, for people."""

@@ -53,10 +53,15 @@ class TlsWanted:
 
 @dataclass(slots=True)
 class Context:
-    """A context, and what was agreed with servers; or the sentence that says why there is none."""
+    """A context, and what was agreed with servers; or the sentence that says why there is none.
+
+    `resumes`: a handshake that resumes an earlier one is cheaper than a whole one. That is so where certificates are
+    verified: else it takes more to read what was agreed than to agree anew.
+    """
 
     context: ssl.SSLContext | None
     error: str = ""
+    resumes: bool = False
     _sessions: dict[tuple[str, int, str], tuple[ssl.SSLSession, float]] = field(default_factory=dict)
 
     def session(self, server: tuple[str, int, str]) -> ssl.SSLSession | None:
@@ -69,15 +74,11 @@ class Context:
             return None
         return found[0]
 
-    def keep(self, server: tuple[str, int, str], session: ssl.SSLSession, *, resumed: bool) -> None:
-        """Keep what the next handshake with this server may resume."""
-        before = self._sessions.get(server)
-        if resumed and before is None:
-            return
-        until = before[1] if resumed and before is not None else _now() + _RESUMED_SECONDS
-        if before is None and len(self._sessions) >= _MOST_SESSIONS:
+    def keep(self, server: tuple[str, int, str], session: ssl.SSLSession) -> None:
+        """Keep what the next handshakes with this server may resume, after a whole one."""
+        if len(self._sessions) >= _MOST_SESSIONS:
             self._sessions.clear()
-        self._sessions[server] = session, until
+        self._sessions[server] = session, _now() + _RESUMED_SECONDS
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ def _read(files: TlsFiles, known: _Signature | None) -> tuple[_Signature | None,
     if signature == known:
         return signature, None
     try:
-        return signature, Context(_context(files))
+        return signature, Context(_context(files), resumes=files.verify)
     except ssl.SSLError as error:
         return None, Context(None, f"{' or '.join(files.paths())} cannot be used: {error.reason or error}")
     except OSError as error:

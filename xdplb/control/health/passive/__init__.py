@@ -1,0 +1,1 @@
+"""Passive health: what the sampled handshakes of clients say about backends. Used by `writing/passive_watch.py`."""

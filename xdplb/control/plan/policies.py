@@ -1,0 +1,204 @@
+"""The rule by which the backends of a VIP serve, from how many of them can. Pure.
+
+It says whether backups are used, and whether backends whose checks failed are used all the same. It depends on what the
+backends are now, not on what was before: so it is the same after a restart, and on every balancer that sees the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from xdplb.control.plan.operating import needed_of
+from xdplb.model.backend import KnownHealth
+from xdplb.model.health import HealthCheck
+from xdplb.model.vip import AllUnhealthy, Vip
+
+__all__ = ["NO_RULE", "Policy", "Rule", "Tally", "Traits", "backup_words", "rule_of", "rule_words"]
+
+
+class Traits:
+    """What counts of a backend when the rule of its VIP is made, as bits: a flip looks at those of all backends."""
+
+    ASKED: Final = 1
+    """The operator wants it to take new connections."""
+    SERVES: Final = 2
+    """It is asked to, and nothing is in the way."""
+    WAITS: Final = 4
+    """It is asked to, and its check has not passed yet."""
+    FAILED: Final = 8
+    """Its check failed, and packets could be sent to it."""
+    BACKUP: Final = 16
+    """Its role is backup."""
+    EJECTED: Final = 32
+    """It is asked to, and only passive health is in the way."""
+    HOPEFUL: Final = ASKED | FAILED
+    """It would serve if its failed check were ignored."""
+
+
+class Policy(StrEnum):
+    """Why backends serve whose checks failed, or why none serves."""
+
+    NONE = "none"
+    """None of them does: those serve that can."""
+    PANIC = "panic"
+    """Too few primary backends are healthy, so all of them serve."""
+    FAIL_OPEN = "fail-open"
+    """No backend is healthy, so those that failed serve."""
+    LAST_GOOD = "last-good"
+    """No backend is healthy, so those serve that were the last healthy ones."""
+    FAIL_CLOSED = "fail-closed"
+    """No backend is healthy, and none serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many backends of a VIP have which traits."""
+
+    numbers: Mapping[int, int]
+
+    @classmethod
+    def of(cls, traits: Iterable[int]) -> Tally:
+        """Count them."""
+        return cls(Counter(traits))
+
+    def after(self, lost: Iterable[int], got: Iterable[int]) -> Tally:
+        """Return the tally without some and with others."""
+        numbers = Counter(self.numbers)
+        numbers.subtract(lost)
+        numbers.update(got)
+        return Tally(+numbers)
+
+    def count(self, having: int, lacking: int = 0) -> int:
+        """Return how many have all of some traits, and none of others."""
+        return sum(n for traits, n in self.numbers.items() if traits & having == having and not traits & lacking)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who serves of a VIP, and the numbers that this follows from.
+
+    `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve.
+    `spares_primaries`: failed backups are used, since no primary backend could be. With `last-good`, those serve that
+    were up until `since` or later. `uses_ejected`: backends that are ejected serve, since too few others can.
+    """
+
+    policy: Policy = Policy.NONE
+    uses_backups: bool = False
+    spares_primaries: bool = False
+    uses_ejected: bool = False
+    since: datetime | None = None
+    serving: int = field(default=0, compare=False)
+    asked: int = field(default=0, compare=False)
+    needed: int = field(default=1, compare=False)
+    backups: int = field(default=0, compare=False)
+
+    @property
+    def fails_open(self) -> bool:
+        """Whether nobody is healthy, and backends serve all the same."""
+        return self.policy in (Policy.FAIL_OPEN, Policy.LAST_GOOD)
+
+    @property
+    def lets_any_in(self) -> bool:
+        """Whether backends serve whose checks failed."""
+        return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
+
+    def lets_in(self, traits: int, health: KnownHealth | None) -> bool:
+        """Return whether the failed check of a backend with these traits and this health is ignored."""
+        if health is None or not self.lets_any_in or not traits & Traits.FAILED:
+            return False
+        if bool(traits & Traits.BACKUP) is not self.spares_primaries:
+            return False
+        if self.policy is not Policy.LAST_GOOD:
+            return True
+        return health.was_up and self.since is not None and health.since >= self.since
+
+    def with_last(self, last: datetime | None, checks: Sequence[HealthCheck]) -> Rule:
+        """Return the rule for `last-good` if the last backend that had been up failed at `last`.
+
+        What fails for one cause is noticed at different times. So those that failed within the time in which the
+        slowest of the VIP's `checks` notices a failure count as the last ones together.
+        """
+        if last is None:
+            return self
+        notices = (one.interval_seconds * (1 + one.jitter) * one.fall + one.timeout_seconds for one in checks)
+        return replace(self, since=last - timedelta(seconds=max(notices, default=0.0)))
+
+    def changed_for(self, before: Rule) -> tuple[int, ...]:
+        """Return the traits of backends that may be used in another way than before: all that have all of some."""
+        found: list[int] = []
+        if self.uses_backups is not before.uses_backups:
+            found.append(Traits.BACKUP | Traits.SERVES)
+        if self.uses_ejected is not before.uses_ejected:
+            found.append(Traits.EJECTED)
+        if replace(self, uses_backups=before.uses_backups, uses_ejected=before.uses_ejected) != before:
+            found.append(Traits.FAILED)
+        return tuple(found)
+
+
+NO_RULE = Rule()
+"""The rule while all is as it should be."""
+
+
+def rule_of(vip: Vip, tally: Tally) -> Rule:
+    """Return the rule for a VIP whose backends have these traits; for `last-good`, without who was the last."""
+    asked = tally.count(Traits.ASKED, Traits.BACKUP)
+    serving = tally.count(Traits.SERVES, Traits.BACKUP)
+    backups = tally.count(Traits.SERVES | Traits.BACKUP)
+    needed = needed_of(vip.min_serving, asked)
+    uses_backups = bool(backups) and serving < needed
+    rule = Rule(uses_backups=uses_backups, serving=serving, asked=asked, needed=needed, backups=backups)
+    ejected = bool(tally.count(Traits.EJECTED))
+    if not serving and not uses_backups and ejected:
+        return replace(rule, uses_ejected=True)
+    if not serving and not uses_backups:
+        if not tally.count(Traits.HOPEFUL):
+            return rule
+        spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
+        return replace(rule, policy=_ALL_UNHEALTHY[vip.all_unhealthy], spares_primaries=spares)
+    judged = asked - tally.count(Traits.WAITS, Traits.BACKUP)
+    if not uses_backups and serving < vip.panic_share * judged:
+        return replace(rule, policy=Policy.PANIC, uses_ejected=ejected)
+    return rule
+
+
+def backup_words(rule: Rule) -> str:
+    """Return why a backup is not used under this rule."""
+    return f"a backup: {_serving_words(rule)}, min_serving is {rule.needed}"
+
+
+def rule_words(rule: Rule, vip: Vip) -> str:
+    """Return what is special about who serves of a VIP, as a sentence; empty if nothing is."""
+    if rule.policy is not Policy.NONE:
+        healthy = f"{rule.serving} of {rule.asked}"
+        return _POLICY_WORDS[rule.policy].format(healthy=healthy, share=f"{vip.panic_share:g}")
+    if rule.uses_ejected:
+        return "no other backend can serve, so those that are ejected do"
+    if rule.uses_backups:
+        return f"{_serving_words(rule)}, min_serving is {rule.needed}, so backups serve"
+    return ""
+
+
+def _serving_words(rule: Rule) -> str:
+    if not rule.asked:
+        return "no primary is asked to serve"
+    return f"{rule.serving} of {rule.asked} primaries serve{'s' if rule.serving == 1 else ''}"
+
+
+_ALL_UNHEALTHY = {
+    AllUnhealthy.FAIL_OPEN: Policy.FAIL_OPEN,
+    AllUnhealthy.FAIL_CLOSED: Policy.FAIL_CLOSED,
+    AllUnhealthy.LAST_GOOD: Policy.LAST_GOOD,
+}
+
+_POLICY_WORDS = {
+    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so those whose"
+    " check failed serve too",
+    Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
+    Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
+    Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",
+}

@@ -1,0 +1,83 @@
+"""Tells when the status of a VIP changes: once a change, and none of what lasts shorter than a moment.
+
+A storm of flips concerns the same VIPs again and again, so they are looked at together, a moment after the first flip.
+That is never in the way of a flip: what is looked at is what the maps were written from, and it is looked at in parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from xdplb.control.events import Events, VipStatusChanged
+from xdplb.control.plan.drafts import VipDraft
+from xdplb.control.plan.eligibility import is_waiting
+from xdplb.control.plan.operating import OperatingStatus, VipStanding
+from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.dirty import Dirty
+
+__all__ = ["VipWatch"]
+
+_SETTLE_SECONDS = 0.2
+_A_PART = 64
+"""VIPs that are looked at in one go: well below a millisecond, unless they fail open."""
+
+_WELL = VipStanding(1, 1, OperatingStatus.ONLINE)
+"""What is expected of a VIP of which nothing has been told."""
+
+
+class VipWatch:
+    """Says events about VIPs whose status is another one than before. Used in the event loop."""
+
+    def __init__(self, applier: Applier, events: Events) -> None:
+        self._applier, self._events = applier, events
+        self._told: dict[int, tuple[str, VipStanding]] = {}
+        self._touched: set[int] = set()
+        self._came = asyncio.Event()
+
+    def touch(self, dirty: Dirty) -> None:
+        """Look soon at these VIPs, which the maps have anew."""
+        known = self._applier.known.drafts.keys()
+        self._touched.update(known | self._told.keys() if dirty.everything else dirty.vips.keys())
+        self._came.set()
+
+    async def run(self) -> None:
+        """Forever: tell what has changed."""
+        while True:
+            await self._came.wait()
+            await asyncio.sleep(_SETTLE_SECONDS)
+            touched, self._touched = sorted(self._touched), set()
+            for start in range(0, len(touched), _A_PART):
+                self._look(touched[start : start + _A_PART])
+                await asyncio.sleep(0)
+            if not self._touched:
+                self._came.clear()
+
+    def _look(self, vip_ids: list[int]) -> None:
+        drafts = self._applier.known.drafts
+        nics_carry = all(not standing.reason for standing in self._applier.nics.standings)
+        for vip_id in vip_ids:
+            draft = drafts.get(vip_id)
+            if draft is None:
+                self._told.pop(vip_id, None)
+            else:
+                self._judge(vip_id, draft, draft.standing(nics_carry=nics_carry))
+
+    def _judge(self, vip_id: int, draft: VipDraft, standing: VipStanding) -> None:
+        key = str(draft.vip.vip.key)
+        told_of, before = self._told.get(vip_id, ("", None))
+        if told_of != key:  # its id was another VIP's
+            before = None
+        if before is None and _waits(draft, standing):
+            return  # nothing is known of it yet, as after a boot: that is no news
+        self._told[vip_id] = key, standing
+        if before is None and standing.status is OperatingStatus.NO_BACKEND:
+            return
+        known = _WELL if before is None else before
+        if (standing.status, standing.min_serving_met) != (known.status, known.min_serving_met):
+            was = None if before is None else before.status.value
+            self._events.say(VipStatusChanged(key, standing.status.value, was, standing.serving, standing.needed))
+
+
+def _waits(draft: VipDraft, standing: VipStanding) -> bool:
+    """Return whether no backend serves since no check of it has had a result yet."""
+    return not standing.serving and any(is_waiting(each) for each in draft.eligibility.values())
