@@ -117,6 +117,12 @@ def _several() -> Iterator[Row]:
 def _choices() -> Iterator[Row]:
     source, always, quic = Service(hash_source=True), Service(tracks=True), Service(quic=True)
     yield Row("hash = source: DR, 1 M flows", source, traffic.tcp, RANDOM, FLOWS_1M)
+    second, strays = Service(second_choice=True), Service(second_choice=True, strays=True)
+    yield Row("syn_failover: DR, 1 flow", second, traffic.tcp)
+    yield Row("syn_failover: DR, 1 M flows", second, traffic.tcp, RANDOM, FLOWS_1M)
+    yield Row("syn_failover: DR, SYN, ever new flows", second, _syn, FRESH)
+    yield Row("syn_failover, some elsewhere: DR, 1 flow", strays, traffic.tcp)
+    yield Row("syn_failover, some elsewhere: DR, 1 M flows", strays, traffic.tcp, RANDOM, FLOWS_1M)
     yield Row("tracking = always: DR, 1 flow", always, traffic.tcp)
     yield Row("tracking = always: DR, 1 M flows", always, traffic.tcp, RANDOM, FLOWS_1M)
     yield Row("tracking = always: DR, SYN, ever new flows", always, _syn, FRESH)

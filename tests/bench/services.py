@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -39,6 +40,7 @@ SCATTERED = {4: 1 << 17, 6: 60_000}
 class Service:
     """A VIP for TCP and UDP with `ports` ports, or all with `prefix`; `outer` is the backends' IP version.
 
+    `strays`: a connection has gone to a second choice just now.
     `sampled` is the share of its connections whose handshakes are sampled, of 2**32, None where the VIP is not sampled.
     """
 
@@ -48,6 +50,8 @@ class Service:
     moving: bool = False
     tracks: bool = False
     hash_source: bool = False
+    second_choice: bool = False
+    strays: bool = False
     scheduler: Scheduler = Scheduler.MAGLEV
     quic: bool = False
     limits: RateLimits = NO_LIMITS
@@ -92,6 +96,8 @@ class Services:
         owners = _owners(service, configured)
         self._plane.write_backends(backends)
         self._plane.write_table(vip_id, pack(owners, np.roll(owners, 1) if service.moving else np.zeros_like(owners)))
+        if service.strays:
+            self._plane.maps.vip_strays.update(vip_id, time.monotonic_ns().to_bytes(8, "little"))
         if service.sampled is not None:
             self._plane.write_shares({vip_id: service.sampled})
         if service.access:
@@ -107,7 +113,8 @@ class Services:
             QuicIds(server_id_bytes=2) if service.quic else None,
             service.limits,
             service.access is not None,
-            service.sampled is not None,
+            second_choice=service.second_choice,
+            is_sampled=service.sampled is not None,
         )
 
 

@@ -6,15 +6,17 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+import numpy as np
 import pytest
 
-from xdplb.dataplane.plane import BackendEntry, DataPlane
+from xdplb.dataplane import layout
+from xdplb.dataplane.plane import BackendEntry, DataPlane, ProbeWay
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.errors import CapacityError
 from xdplb.model.next_hop import VlanTag
 from xdplb.model.vip import Forward
 
-from .planes import CAPACITY, HOP, HOP6, KEY, Kit, backend
+from .planes import CAPACITY, HOP, HOP6, KEY, KernelKit, Kit, backend
 
 OUTER6: dict[str, Any] = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
 
@@ -121,6 +123,16 @@ def suspects(plane: DataPlane) -> frozenset[int]:
     return plane.recall(flow, 0).suspects
 
 
+def test_what_an_older_version_has_not_written_is_written_with_the_first_suspects(kit: Kit) -> None:
+    kit.plane.write_backends([backend(1), backend(2, takes_new=False), backend(3)])
+    if isinstance(kit, KernelKit):
+        kit.maps.backend_doubts.update(1, np.zeros(1, layout.BACKEND_DOUBT))
+        plane = kit.again()
+        plane.write_suspects({3})
+        doubts = kit.maps.backend_doubts.read_all()[1].view(layout.BACKEND_DOUBT).reshape(-1)
+        assert np.flatnonzero(doubts["takes"]).tolist() == [1]
+
+
 def test_suspects_are_those_told_last_and_outlive_the_daemon_but_not_their_backend(kit: Kit) -> None:
     plane = kit.plane
     plane.write_backends([backend(1, max_new_flows=7), backend(2), backend(3)])
@@ -134,3 +146,17 @@ def test_suspects_are_those_told_last_and_outlive_the_daemon_but_not_their_backe
     assert suspects(plane) == frozenset()
     with pytest.raises(CapacityError):
         plane.write_suspects({CAPACITY.backends + 1})
+
+
+def test_ways_of_probes_are_taken_only_while_probing_is_open(kit: Kit) -> None:
+    way = ProbeWay(ip_address("203.0.113.10"))
+    with pytest.raises(ValueError, match="open it first"):
+        kit.plane.write_probe_ways({1: way})
+    kit.plane.open_probing()
+    kit.plane.write_probe_ways({1: way, 2: replace(way, source=ip_address("10.0.0.2")), 3: None})
+    with pytest.raises(CapacityError):
+        kit.plane.write_probe_ways({CAPACITY.backends + 1: way})
+    assert list(kit.plane.keep_probing()) == []
+    kit.plane.close_probing()
+    with pytest.raises(ValueError, match="open it first"):
+        kit.plane.write_probe_ways({1: None})

@@ -146,6 +146,18 @@ def test_tunnels_of_both_families_and_mixed(ready: Balancer) -> None:
         lab.configure(host, f"address del {VIP6}/128 dev lo")
 
 
+def test_of_a_prefix_the_first_address_is_asked(ready: Balancer) -> None:
+    balancer, key, address = ready, f"203.0.113.32/28:{PORT}/tcp", ADDRESSES["dr1"]
+    balancer.cli("vip", "add", key, *CHECK)
+    add(balancer, key, "dr", address)
+    assert f"not for 203.0.113.32:{PORT} by dr" in becomes(balancer, "down", address, key)
+    balancer.backend_host("dr1", "setup", key, "--forward", "dr", "--interface", "eth0")
+    becomes(balancer, "up", address, key)
+    assert f"203.0.113.32:{PORT} by dr" in balancer.cli("health", "ls", key).stdout
+    balancer.backend_host("dr1", "undo", key)
+    balancer.cli("vip", "rm", key)
+
+
 def test_datagrams_are_asked_by_the_vips_way_too(ready: Balancer) -> None:
     """The service answers datagrams for the VIP alone."""
     balancer = ready

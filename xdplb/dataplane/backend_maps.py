@@ -90,14 +90,12 @@ class BackendMaps:
         self._loads.write(ids, loads)
 
     def write_suspects(self, ids: Collection[int]) -> None:
-        """Make these suspect, and no others."""
-        wanted = np.zeros(len(self._doubts.held), np.uint16)
-        wanted[list(ids)] = 1
-        changed = np.flatnonzero(self._doubts.held["suspect"] != wanted).astype(np.uint32)
-        doubts = self._doubts.held[changed]
-        doubts["suspect"] = wanted[changed]
-        doubts["takes"] = _takes(self._values.held[changed]) & ~wanted[changed]
-        self._put_doubts(changed, doubts)
+        """Make these suspect, and no others. An older xdplb may have left nothing of the others."""
+        doubts = self._doubts.held.copy()
+        doubts["suspect"] = 0
+        doubts["suspect"][list(ids)] = 1
+        doubts["takes"] = _takes(self._values.held) & ~doubts["suspect"]
+        self._put_doubts(np.arange(len(doubts), dtype=np.uint32), doubts)
 
     def verify(self) -> Iterator[tuple[str, bool]]:
         """Compare some at each step; say of which map they are and whether they had to be written again."""

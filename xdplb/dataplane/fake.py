@@ -76,9 +76,9 @@ class FakePlane:
     `calls` has the name of each method of the DataPlane that was called, `access` the access lists, `loads` the flows
     of the backends by id, `suspects` the ids of those that are suspect, `removed` the pins that `repair` puts back;
     `probe_ways` is None unless probing is open, and `probing_lost` has the NICs that `keep_probing` puts programs on
-    again; `explain` returns `decision`, and fails while it is None. `vip_buckets` and `source_buckets` are what rate
-    limits remember. `clock` is ns of a monotonic clock. `shares` say what is sampled, by VIP id, `handshakes` what was
-    noted of that.
+    again; `explain` returns `decision`, and fails while it is None. `vip_buckets`, `source_buckets` and
+    `backend_buckets` are what rate limits remember. `clock` is ns of a monotonic clock. `shares` say what is sampled,
+    by VIP id, `handshakes` what was noted of that.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class FakePlane:
         self.rolled_back: str | None = None
         self.vip_buckets: dict[int, Buckets] = {}
         self.source_buckets: dict[tuple[IPAddress, int], Buckets] = {}
+        self.backend_buckets: dict[int, int] = {}
         self.capture: FakeCapture | None = None
         self._capacity = capacity or Capacity()
         self._features = features
@@ -401,6 +402,7 @@ class FakePlane:
             loads={backend_id: load for backend_id, load in self.loads.items() if load},
             new_flows=(self._vip_counters.get(vip_id, VipCounters()).new_flows,),
             suspects=self.suspects,
+            backend_buckets=dict(self.backend_buckets),
         )
 
     @_operation

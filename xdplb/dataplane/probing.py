@@ -34,7 +34,8 @@ _FOLDER = "probes"
 _FUNCTIONS = {Hook.OUT: "probe_out", Hook.IN: "probe_in"}
 _FLOWS = 65536  # PROBE_FLOWS
 _MOST_NICS = 1024
-_MAKER = "probe_nics"
+_NICS = "probe_nics"
+"""The map of the NICs that have the programs, by ifindex: 1 if xdplb has made the clsact qdisc."""
 _SOURCE = "probe_source"
 
 PROBE_WAY = np.dtype([("vip", "V16"), ("source", "V16"), ("version", "<u4"), ("unused", "<u4")])
@@ -48,7 +49,7 @@ def _specs(slots: int) -> tuple[MapSpec, ...]:
         MapSpec("probe_ways", MapType.HASH, U32, PROBE_WAY, slots),
         MapSpec("probe_ports", MapType.LRU_HASH, _PROBE_SOCKET, U32, _FLOWS),
         MapSpec("probe_answered", MapType.LRU_HASH, _PROBE_ANSWERS, _PROBE_ANSWER, _FLOWS),
-        MapSpec(_MAKER, MapType.HASH, U32, U32, _MOST_NICS),
+        MapSpec(_NICS, MapType.HASH, U32, U32, _MOST_NICS),
         MapSpec(_SOURCE, MapType.ARRAY, U32, U64, 1),
     )
 
@@ -80,7 +81,7 @@ class Probing:
         text = flatten(source_dir() / "probes.c")
         flags = _flags(self._pin_dir, self._folder, capacity)
         if not self._take_up(source_hash(text, flags), backends):
-            _remove_pins(self._folder, but=_MAKER)
+            _remove_pins(self._folder, but=_NICS)
             self._make(text, flags, capacity)
         self._forget_ways()
 
@@ -146,8 +147,9 @@ class Probing:
         there = {(each.hook, each.program_id) for each in tc.filters(ifindex) if each.is_ours}
         if there == {(hook, libbpf.program_info(program).id) for hook, program in self._programs.items()}:
             return False
-        if tc.make_qdisc(ifindex):
-            self._maps[_MAKER].update(ifindex, 1)
+        made, nics = tc.make_qdisc(ifindex), self._maps[_NICS]
+        if made or nics.lookup(ifindex) is None:
+            nics.update(ifindex, int(made))
         for hook, program in self._programs.items():
             tc.attach(program, ifindex, hook)
         return True
@@ -188,7 +190,8 @@ def remove_probing(pin_dir: Path) -> bool:
     folder = pin_dir / _FOLDER
     if not folder.is_dir():
         return False
-    take_off(pin_dir, [index for index, _ in socket.if_nameindex()])
+    with suppress(FileNotFoundError), BpfMap.open(folder / _NICS) as nics:
+        take_off(pin_dir, [int.from_bytes(key.tobytes(), "little") for key in nics.read_all()[0]])
     _remove_pins(folder)
     bpffs.remove_directory(folder)
     return True
@@ -202,13 +205,13 @@ def take_off(pin_dir: Path, ifindexes: Collection[int]) -> None:
     for ifindex in ifindexes:
         with suppress(FileNotFoundError):  # somebody else removes it at this moment
             tc.detach(ifindex)
-    with suppress(FileNotFoundError), BpfMap.open(pin_dir / _FOLDER / _MAKER) as maker:
+    with suppress(FileNotFoundError), BpfMap.open(pin_dir / _FOLDER / _NICS) as nics:
         for ifindex in ifindexes:
-            if maker.lookup(ifindex) is not None:
-                maker.delete(ifindex)
-                if not tc.filters(ifindex):
-                    with suppress(OSError):  # it is gone, or the NIC
-                        tc.remove_qdisc(ifindex)
+            made = nics.lookup(ifindex)
+            nics.delete(ifindex)
+            if made is not None and any(made) and not tc.filters(ifindex):
+                with suppress(OSError):  # it is gone, or the NIC
+                    tc.remove_qdisc(ifindex)
 
 
 def _remove_pins(folder: Path, but: str = "") -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.fakes import next_hop, until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, run, with_backends
+from xdplb.control.explain.maps_as_model import now
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import OuterView
 from xdplb.dataplane.plane import VipCounters
@@ -103,6 +104,44 @@ def test_a_second_syn_on_a_backend_that_takes_nothing_new_is_explained(tmp_path:
         view = await manager.explain(f"{source}:{port}", "web")
         assert (view.chosen_by, str(view.backend)) == ("owner", "10.0.0.2")
         assert told(view.why, "for 10.0.0.1, is replaced: that backend takes no new connections", "second SYN in a row")
+
+    run(tmp_path, scenario)
+
+
+def test_a_second_choice_is_told_with_what_it_follows_from(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await with_backends(manager, 1, 2, vip=replace(WEB, syn_failover=True))
+        world.clock.advance(61)
+        await until(lambda: manager.vip("web").slots.steady == 65537)
+        source, port = world.flow_to(1)
+        client = f"{source}:{port}"
+        first = await manager.explain(client, "web")
+        assert (first.chosen_by, str(first.backend)) == ("owner", "10.0.0.1")
+        manager.manager.suspects.found([1])
+        await until(lambda: world.plane.suspects == {1})
+        age = world.clock.seconds - now() / 1e9 + 2
+        world.plane.add_flow(source, port, WEB.key, backend=1, flags=0, age=age, probation=True)
+        again = await manager.explain(client, "web")
+        assert (again.chosen_by, str(again.backend)) == ("second choice", "10.0.0.2")
+        assert told(again.why, "10.0.0.1, which is suspect, has not answered for 2.", "to its second choice: 10.0.0.2")
+
+    run(tmp_path, scenario)
+
+
+def test_a_backend_that_gets_no_more_new_connections_is_told(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await manager.create_vip(WEB)
+        await manager.create_backend("web", backend(1, max_new_flows=1))
+        world.plane.backend_buckets[1] = NEVER
+        view = await manager.explain(CLIENT, "web")
+        assert (view.action, view.reason) == ("drop", "backend_rate")
+        assert told(view.why, "10.0.0.1 gets as many new connections as it may")
+        await manager.create_backend("web", backend(2))
+        world.clock.advance(61)
+        await until(lambda: manager.vip("web").slots.steady == 65537)
+        source, port = world.flow_to(1)
+        view = await manager.explain(f"{source}:{port}", "web")
+        assert told(view.why, "second choice: 10.0.0.2, since 10.0.0.1 gets as many new connections as it may")
 
     run(tmp_path, scenario)
 

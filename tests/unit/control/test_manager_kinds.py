@@ -17,6 +17,7 @@ from xdplb.balance.held_table import HeldTable
 from xdplb.balance.slots import unpack
 from xdplb.control.answers.views import AccessView
 from xdplb.control.writing import writer
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN
 from xdplb.dataplane.plane import VipCounters
 from xdplb.model.access import AccessList
@@ -335,6 +336,42 @@ def test_more_vips_around_one_address_than_fit_change_nothing(tmp_path: Path) ->
             with pytest.raises(CapacityError, match=r"203\.0\.113\.10/32"):
                 await manager.create_vip(_vip("203.0.113.0/24:0/udp"), dry_run=dry_run)
         assert manager.status() == before
+
+    run(tmp_path, scenario)
+
+
+# --- second choices ---------------------------------------------------------------------------------------------------
+
+
+def test_a_vip_has_second_choices_while_it_or_a_backend_of_its_asks_for_them(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        def has_them() -> bool:
+            return world.plane.read_vips()[0].second_choice
+
+        await with_backends(manager, 1, 2)
+        assert not has_them()
+        await manager.patch_backend("web", "10.0.0.1", {"max_new_flows": 50})
+        assert has_them()
+        assert Feature.SECOND_CHOICE in world.plane.features
+        assert [entry.max_new_flows for entry in world.plane.read_backends().values()] == [50, 0]
+        await manager.patch_vip("web", {"syn_failover": True})
+        await manager.patch_backend("web", "10.0.0.1", {"max_new_flows": 0})
+        assert has_them()
+        await manager.patch_vip("web", {"syn_failover": False})
+        assert not has_them()
+        await manager.create_backend("web", backend(3, max_new_flows=7))
+        assert has_them()
+        await manager.delete_backend("web", "10.0.0.3")
+        assert not has_them()
+
+    run(tmp_path, scenario)
+
+
+def test_udp_has_no_new_connections_to_limit(tmp_path: Path) -> None:
+    async def scenario(_: World, manager: Door) -> None:
+        await manager.create_vip(_vip("203.0.113.10:53/udp", name="dns"))
+        with pytest.raises(InvalidError, match="only TCP connections are counted"):
+            await manager.create_backend("dns", backend(1, max_new_flows=7))
 
     run(tmp_path, scenario)
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import pytest
+
 from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import World, run
@@ -20,6 +22,7 @@ from xdplb.control.health.probes.aim import Aim
 from xdplb.control.health.probes.result import OnResult, ProbeResult
 from xdplb.control.health.vip_way import words
 from xdplb.control.plan.sources import ANY_SOURCE, Source
+from xdplb.control.writing import probe_ways
 from xdplb.dataplane.plane import ProbeWay, probe_mark
 from xdplb.model.backend import Backend, Health
 from xdplb.model.errors import PlatformError
@@ -34,6 +37,11 @@ TIMEOUT = ProbeResult(passed=False, reason="no answer in 1 s", seconds=1.0, hear
 REFUSED = ProbeResult(passed=False, reason="connection refused", seconds=0.1)
 PASS = ProbeResult(passed=True, reason="connected", seconds=0.1)
 NOT_RUN = ProbeResult(passed=None, reason="?", seconds=0.0)
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_ways, "_LOOK_SECONDS", 0.01)
 
 
 def target(forward: Forward = Forward.DR, **fields: float) -> CheckTarget:

@@ -140,6 +140,17 @@ def test_they_are_found_again_where_all_pins_are_lost(pin_dir: Path) -> None:
     assert len(tc.filters(socket.if_nametoindex("eth0"))) == 2
     for pin in (pin_dir / "probes").iterdir():
         pin.unlink()
-    probing.remove_probing(pin_dir)
+    probing.take_off(pin_dir, [socket.if_nametoindex("eth0")])
     assert ours() == {}
+    probing.remove_probing(pin_dir)
     assert left(pin_dir) == ["backends"]
+
+
+def test_two_balancers_of_one_host_leave_each_other_alone(bpffs: Path) -> None:
+    add_nic("eth1")
+    first, second = opened(bpffs / "first", "eth0"), opened(bpffs / "second", "eth1")
+    first.close()
+    assert ours("eth0") == {}
+    assert set(ours("eth1")) == BOTH
+    second.close()
+    assert "clsact" not in run_tc("qdisc show dev eth1")
