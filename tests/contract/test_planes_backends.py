@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xdplb.dataplane import layout
-from xdplb.dataplane.plane import BackendEntry, DataPlane
+from xdplb.dataplane.plane import BackendEntry, DataPlane, ProbeWay
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.errors import CapacityError
 from xdplb.model.next_hop import VlanTag
@@ -146,3 +146,17 @@ def test_suspects_are_those_told_last_and_outlive_the_daemon_but_not_their_backe
     assert suspects(plane) == frozenset()
     with pytest.raises(CapacityError):
         plane.write_suspects({CAPACITY.backends + 1})
+
+
+def test_ways_of_probes_are_taken_only_while_probing_is_open(kit: Kit) -> None:
+    way = ProbeWay(ip_address("203.0.113.10"))
+    with pytest.raises(ValueError, match="open it first"):
+        kit.plane.write_probe_ways({1: way})
+    kit.plane.open_probing()
+    kit.plane.write_probe_ways({1: way, 2: replace(way, source=ip_address("10.0.0.2")), 3: None})
+    with pytest.raises(CapacityError):
+        kit.plane.write_probe_ways({CAPACITY.backends + 1: way})
+    assert list(kit.plane.keep_probing()) == []
+    kit.plane.close_probing()
+    with pytest.raises(ValueError, match="open it first"):
+        kit.plane.write_probe_ways({1: None})

@@ -51,6 +51,7 @@ HAPPENINGS = st.lists(
         st.tuples(st.just("state"), st.sampled_from(IDS), st.sampled_from(AdminState)),
         st.tuples(st.just("weight"), st.sampled_from(IDS), st.integers(0, 2)),
         st.tuples(st.just("way"), st.sampled_from(IDS), st.sampled_from(["found", ""])),
+        st.tuples(st.just("eject"), st.sampled_from(IDS), st.sampled_from(["ejected for 10 s", ""])),
         st.tuples(st.just("time"), st.just(0), st.sampled_from([0.5, 2.0, 30.0])),
     ),
     min_size=4,
@@ -82,6 +83,10 @@ class Play:
             self.observed = replace(
                 self.observed, health={**self.observed.health, number: KnownHealth(value, "", now, was_up)}
             )
+        elif what == "eject":
+            assert isinstance(value, str)
+            others = {n: why for n, why in self.observed.ejected.items() if n != number}
+            self.observed = replace(self.observed, ejected=others | ({number: value} if value else {}))
         elif what == "way":
             hop = Resolution(next_hop(address(number)) if value else None, "" if value else "lost")
             self.observed = replace(self.observed, next_hops={**self.observed.next_hops, address(number): hop})
@@ -129,11 +134,14 @@ def check(play: Play, made: VipDraft) -> None:
     assert found <= asked, "whom the operator took out, or nothing can be sent to, does not serve"
     assert all(health[n].health is not Health.UNKNOWN for n in found), "nor does one whose check never had a result"
     primaries = {n for n in asked if backends[n].role is BackendRole.PRIMARY}
-    up = {n for n in asked if health[n].health is Health.UP}
+    well = {n for n in asked if health[n].health is Health.UP}
+    up = well - play.observed.ejected.keys()
     assert up & primaries <= found, "a healthy primary always serves"
     if up:
         assert found, "somebody serves if anybody is healthy"
         assert up & primaries or up <= found, "backups do if no primary is"
+    elif well:
+        assert found == well, "rather those that are ejected than any that fails its check"
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN:
         assert bool(found) is any(health[n].health is Health.DOWN for n in asked)
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_CLOSED:
@@ -145,7 +153,7 @@ def check(play: Play, made: VipDraft) -> None:
         assert bool(found) is any(health[n].was_up for n in pool)
     if made.rule.policy is Policy.PANIC:
         assert up & primaries
-        assert {n for n in primaries if health[n].health is Health.DOWN} <= found
+        assert {n for n in primaries if health[n].health is not Health.UNKNOWN} <= found
     owned = owners_of(made.table).owned
     assert owned.keys() == found, "who serves has slots, and nobody else has"
     gone = {n for n, standing in made.eligibility.items() if standing.use is Use.OUT}
@@ -198,6 +206,7 @@ def test_once_all_is_well_again_the_table_is_the_first_one_bit_for_bit(vip, role
         play.happen("weight", number, before[number].weight)
         play.happen("way", number, "found")
         play.happen("health", number, Health.UP)
+        play.happen("eject", number, "")
     assert np.array_equal(owners_at_last(play.made.table).owners, first)
     play.happen("time", 0, SECONDS * 2.0)
     assert (play.made.ramps, play.made.next_step) == ({}, None)
@@ -205,3 +214,25 @@ def test_once_all_is_well_again_the_table_is_the_first_one_bit_for_bit(vip, role
     if not vip.scheduler.is_per_connection and BackendRole.PRIMARY in roles and vip.min_serving == MinServing():
         primaries = [one.weighted for number, one in play.made.backends.items() if not one.weighted.in_reserve]
         assert np.array_equal(first, build(primaries, frozenset())), "backups make no difference"
+
+
+@settings(max_examples=60, deadline=None)
+@given(VIPS, ROLES, HAPPENINGS)
+def test_what_is_observed_before_it_is_said_to_be_seen_does_no_harm(vip, roles, happenings):
+    """A check may fail while a change is being planned: its result is there then, and is planned next."""
+    play = play_of(vip, roles)
+    late: set[int] = set()
+    for turn, (what, number, value) in enumerate(happenings):
+        before = play.made
+        play.happen(what, number, value)
+        if turn % 2 and what not in {"state", "weight"}:
+            play.made = before
+            play.plan(set())
+            late.add(number)
+        else:
+            play.plan(late - {0})
+            late.clear()
+    made = play.plan(set(IDS))
+    check(play, made)
+    anew = draft(play.vip, play.observed, {}, None)
+    assert (made.rule, made.tally, made.table.out) == (anew.rule, anew.tally, anew.table.out)

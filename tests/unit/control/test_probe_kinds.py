@@ -113,7 +113,7 @@ def test_datagrams_come_from_the_source_they_are_given() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         check = replace(UDP, send="x", timeout_seconds=0.05)
-        source = Source(ip_address("127.0.0.9"), (range(20000, 20100),))
+        source = Source(ip_address("127.0.0.9"), (range(9, 10),), datagram_ports=(range(20000, 20100),))
         assert asyncio.run(probe(check, "127.0.0.1", server.getsockname()[1], source)).passed
         address, port = server.recvfrom(10)[1]
     assert address == "127.0.0.9"

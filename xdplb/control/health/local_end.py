@@ -23,7 +23,8 @@ def bind(sock: socket.socket, source: Source) -> None:
     if sock.proto in _PINGS:
         sock.bind((str(source.address), 0))
         return
-    if not source.ports:
+    free = source.ports if sock.type == socket.SOCK_STREAM else source.datagram_ports
+    if not free:
         # The port is then chosen while connecting, and may be one that a connection to another backend has too.
         sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind((str(source.address), 0))
@@ -31,7 +32,7 @@ def bind(sock: socket.socket, source: Source) -> None:
     # A connection in TIME_WAIT then takes its port only towards its own backend.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for tried in range(1, _TRIES + 1):
-        ports = random.choice(source.ports)  # noqa: S311 - spreading ports needs no cryptographic randomness
+        ports = random.choice(free)  # noqa: S311 - spreading ports needs no cryptographic randomness
         try:
             sock.bind((str(source.address), random.choice(ports)))  # noqa: S311
         except OSError as error:

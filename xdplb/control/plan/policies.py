@@ -98,6 +98,11 @@ class Rule:
     backups: int = field(default=0, compare=False)
 
     @property
+    def can_serve(self) -> int:
+        """How many backends serve by themselves: primary ones, and backups that are used."""
+        return self.serving + (self.backups if self.uses_backups else 0)
+
+    @property
     def fails_open(self) -> bool:
         """Whether nobody is healthy, and backends serve all the same."""
         return self.policy in (Policy.FAIL_OPEN, Policy.LAST_GOOD)
@@ -196,8 +201,8 @@ _ALL_UNHEALTHY = {
 }
 
 _POLICY_WORDS = {
-    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so those whose"
-    " check failed serve too",
+    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so the others"
+    " serve too",
     Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
     Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
     Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",
