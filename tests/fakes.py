@@ -14,10 +14,18 @@ from typing import Any, TypeVar
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.health.alarms import Alarms
-from xdplb.control.health.health_source import CheckTarget, CheckTargets, OnDoubt, OnFlip, OnSilence, SourceOf
+from xdplb.control.health.health_source import (
+    CheckTarget,
+    CheckTargets,
+    OnDoubt,
+    OnFlip,
+    OnSaid,
+    OnSilence,
+    SourceOf,
+)
 from xdplb.control.health.prober import OnBroken
 from xdplb.control.health.probes.aim import Aim, Step, Steps
-from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
+from xdplb.control.health.probes.result import NOT_RUN, AgentWord, OnResult, ProbeResult
 from xdplb.control.health.standing import NO_CHECKS, Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source
@@ -222,6 +230,7 @@ class FakeHealth:
         self._on_flip: OnFlip | None = None
         self._on_silence: OnSilence | None = None
         self._on_doubt: OnDoubt | None = None
+        self._on_said: OnSaid | None = None
         self.source_of: SourceOf | None = None
         self.stands = NO_CHECKS
         """How the checks stand, for a test to set."""
@@ -233,9 +242,11 @@ class FakeHealth:
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
         on_doubt: OnDoubt | None = None,
+        *,
+        on_said: OnSaid | None = None,
     ) -> None:
         self._on_flip, self._on_silence, self.source_of = on_flip, on_silence, source_of
-        self._on_doubt = on_doubt
+        self._on_doubt, self._on_said = on_doubt, on_said
 
     async def stop(self) -> None:
         self._on_flip = None
@@ -304,6 +315,12 @@ class FakeHealth:
         assert not found or self._on_flip is not None, "not started"
         if found and self._on_flip is not None:
             self._on_flip(found, health, reason)
+
+    def say(self, address: str, word: AgentWord) -> None:
+        """Let the agents at this address say this."""
+        assert self._on_said is not None, "not started"
+        found = [number for number, target in self.targets.items() if str(target[0].address) == address]
+        self._on_said(found, word)
 
 
 class FakeIcmpErrors:

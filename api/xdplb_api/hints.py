@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from xdplb.model.backend import SERVER_ID_HINT, SERVER_ID_PATTERN
-from xdplb.model.check_fields import PATH_HINT, PATH_PATTERN
+from xdplb.model.check_fields import FILE_HINT, FILE_PATTERN, HOST_HINT, HOST_PATTERN, PATH_HINT, PATH_PATTERN
 from xdplb.model.vip import NAME_HINT, NAME_PATTERN
 
 __all__ = ["Schema", "hint_for", "schema_of", "without_tags"]
@@ -20,7 +20,13 @@ Schema = Mapping[str, Any]
 
 _NOTHING: Schema = {}
 _SEE_ALL = "see /openapi.json"
-_PATTERNS = {NAME_PATTERN: NAME_HINT, PATH_PATTERN: PATH_HINT, SERVER_ID_PATTERN: SERVER_ID_HINT}
+_PATTERNS = {
+    NAME_PATTERN: NAME_HINT,
+    PATH_PATTERN: PATH_HINT,
+    HOST_PATTERN: HOST_HINT,
+    FILE_PATTERN: FILE_HINT,
+    SERVER_ID_PATTERN: SERVER_ID_HINT,
+}
 
 
 @cache

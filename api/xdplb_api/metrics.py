@@ -203,6 +203,11 @@ def _gauges_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
         "xdplb_backend_weight", "The configured weight.", ((labels, each.weight) for labels, _, each in _backends(vips))
     )
     yield _gauge(
+        "xdplb_backend_effective_weight",
+        "The weight that counts: the configured one, or what its agent wants in the place of that.",
+        ((labels, each.effective_weight) for labels, _, each in _backends(vips)),
+    )
+    yield _gauge(
         "xdplb_backend_draining_flows",
         "Open connections that a drain waits for, as of the last scan.",
         ((labels, each.draining_flows) for labels, _, each in _backends(vips) if each.draining_flows is not None),

@@ -96,7 +96,8 @@ static __always_inline void handshake_begin(const struct packet *packet, struct 
                                             __u64 owner, __u64 now)
 {
 	__u64 before = held->hash;
-	int is_same = before == hash && held->flow == handshake_flow(packet); /* at another backend, or again */
+	int is_same =
+		before == hash && held->flow == handshake_flow(packet); /* at another backend, or again */
 
 	if (!is_same && !handshake_is_free(held, before, now))
 		return;

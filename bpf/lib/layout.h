@@ -387,8 +387,8 @@ struct access6 {
 #define HANDSHAKE_RESET 0x04    /* the client has sent a RST */
 
 struct handshake {
-	__u64 hash;    /* of the flow, 0 for none */
-	__u64 flow;    /* ports, and in the upper half the last 4 bytes of the destination, as they lie in the headers */
+	__u64 hash; /* of the flow, 0 for none */
+	__u64 flow; /* ports, and in the upper half the last 4 bytes of the destination, as they lie in the headers */
 	__u64 source;  /* the address, of IPv6 its first half, as it lies in the header */
 	__u64 syn_at;  /* ns, CLOCK_MONOTONIC: the first SYN */
 	__u64 last_at; /* the last packet of the client */

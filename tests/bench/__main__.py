@@ -102,10 +102,13 @@ def _forward(arguments: argparse.Namespace) -> None:
 
 def _control(_: argparse.Namespace) -> None:
     from tests.bench.control import measure_control
+    from tests.bench.flips import measure_flips
     from tests.bench.planes import new_plane
 
     with private_bpffs() as pin_dir:
-        measure_control(new_plane(pin_dir))
+        plane = new_plane(pin_dir)
+        measure_flips(plane)
+        measure_control(plane)
 
 
 def _checks(arguments: argparse.Namespace) -> None:

@@ -40,8 +40,8 @@ SCATTERED = {4: 1 << 17, 6: 60_000}
 class Service:
     """A VIP for TCP and UDP with `ports` ports, or all with `prefix`; `outer` is the backends' IP version.
 
-    `sampled` is the share of its connections whose handshakes are sampled, of 2**32, None where the VIP is not sampled.
     `strays`: a connection has gone to a second choice just now.
+    `sampled` is the share of its connections whose handshakes are sampled, of 2**32, None where the VIP is not sampled.
     """
 
     version: int = 4
@@ -96,10 +96,10 @@ class Services:
         owners = _owners(service, configured)
         self._plane.write_backends(backends)
         self._plane.write_table(vip_id, pack(owners, np.roll(owners, 1) if service.moving else np.zeros_like(owners)))
-        if service.sampled is not None:
-            self._plane.write_shares({vip_id: service.sampled})
         if service.strays:
             self._plane.maps.vip_strays.update(vip_id, time.monotonic_ns().to_bytes(8, "little"))
+        if service.sampled is not None:
+            self._plane.write_shares({vip_id: service.sampled})
         if service.access:
             self._access[vip_id] = _access_list(service.version, service.access)
         return VipEntry(

@@ -114,6 +114,7 @@ def test_the_command_exits_with_what_a_tracker_wants(daemon: Daemon) -> None:
     assert "not ready: VIP web: 1 of 1 backends serves, and 2 must" in told.stderr
     told = daemon.run("status", "--vip", "web", "-o", "json")
     assert (told.returncode, json.loads(told.stdout)["status"]) == (1, 503)
+    assert "1/1 (2 must)" in daemon.ok("vip", "ls").stdout
     assert daemon.ok("status").returncode == 0
     assert "1 of 1 serving, 2 must" in daemon.ok("vip", "show", "web").stdout
     told = daemon.run("status", "--vip", "web", "--wait", "--timeout", "300ms")

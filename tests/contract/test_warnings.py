@@ -133,6 +133,27 @@ def test_it_is_said_when_backends_whose_check_failed_have_to_serve(api: Api) -> 
     assert warned(api.ask("POST", f"{DRAIN}?dry_run=true", {})) == ["fails_open"]
 
 
+def test_it_is_said_when_backups_have_to_serve_and_when_too_few_are_healthy(api: Api) -> None:
+    for one in (ONE, TWO, {"address": "10.0.0.13", "role": "backup"}):
+        api.add(BACKENDS, one)
+    told = api.ask("PATCH", f"{VIP}?dry_run=true", {"min_serving": 3})
+    assert warned(told) == ["backups_serve"]
+    assert "too few primary backends of VIP" in told.text
+    assert warned(api.ask("PATCH", f"{VIP}?dry_run=true", {"min_serving": "100%"})) == []
+    api.ask("PUT", CHECK, {"type": "tcp"})
+    api.health.flip("10.0.0.12", Health.DOWN, "refused")
+    while api.ask("GET", f"{BACKENDS}/10.0.0.12").json()["status"]["share"]:
+        time.sleep(0.005)
+    told = api.ask("PATCH", f"{VIP}?dry_run=true", {"panic_share": 0.9})
+    assert warned(told) == ["panics"]
+    api.ask("PATCH", VIP, {"panic_share": 0.9})
+    status = api.ask("GET", VIP).json()["status"]
+    assert (status["operating_status"], status["reason"]) == (
+        "FAILING_OPEN",
+        "only 1 of 2 primaries are healthy, a smaller share than panic_share (0.9), so the others serve too",
+    )
+
+
 def test_what_was_never_served_and_what_waits_for_its_check_is_no_surprise(api: Api) -> None:
     assert warned(api.ask("PUT", CHECK, {"type": "tcp"})) == []
     assert warned(api.ask("POST", BACKENDS, ONE)) == []

@@ -108,9 +108,10 @@ def test_the_table_says_what_the_log_says(balancer: Balancer, tmp_path: Path) ->
     balancer.start()
     balancer.cli("vip", "add", KEY, "--check", "http", "--check-expect-status", "204", "--check-interval", "100ms")
     balancer.cli("backend", "add", KEY, str(ADDRESSES["dr1"]))
-    until(lambda: "reason='status 200, expected 204" in (balancer.lab.folder / "daemon.log").read_text())
+    told = f"for {VIP}:{PORT} by dr: status 200, expected 204"
+    until(lambda: f"reason='{told}" in (balancer.lab.folder / "daemon.log").read_text())
     for command in (("backend", "ls"), ("backend", "ls", KEY), ("vip", "show", KEY)):
-        until(lambda command=command: "its check failed: status 200, expected 204" in balancer.cli(*command).stdout)  # type: ignore[misc]
+        until(lambda command=command: f"its check failed: {told}" in balancer.cli(*command).stdout)  # type: ignore[misc]
 
 
 def test_without_descriptors_no_backend_is_judged_and_the_log_says_so(balancer: Balancer, tmp_path: Path) -> None:

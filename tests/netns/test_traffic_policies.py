@@ -31,21 +31,20 @@ def test_backups_and_newcomers_take_over_without_breaking_a_connection(balancer:
     second = Download(balancer, size=40_000, seconds=4)
     assert second.backend == "ipip1"
 
-    balancer.cli("vip", "set", KEY, "--slow-start", "2s")
     balancer.cli("backend", "undrain", KEY, dr1)
-    assert shares(balancer) == {dr1: 1, dr2: 0, spare: 0}, "there is nobody to ramp up against"
-    until(lambda: "slow start ended" in balancer.log())
+    assert shares(balancer) == {dr1: 1, dr2: 0, spare: 0}
+    balancer.cli("vip", "set", KEY, "--slow-start", "8s")
     balancer.cli("backend", "undrain", KEY, dr2)
-    seen = [shares(balancer)[dr2]]
     assert "slow start: it has" in balancer.cli("backend", "ls", KEY).stdout
+    seen = [shares(balancer)[dr2]]
     third = Download(balancer, size=30_000, seconds=3)
     until(lambda: seen.append(shares(balancer)[dr2]) or seen[-1] == 0.5)  # type: ignore[func-returns-value]
     assert seen == sorted(seen)
-    assert set(seen) <= {0.17, 0.33, 0.5}
-    assert seen[0] < 0.5
+    assert len(set(seen)) > 2, seen
 
     for download in (*first, second, third):
         download.finish()
     assert set(stream.finish()) == {"dr1", "dr2", "ipip1"}
-    for line in ("policy=none backups=True", "policy=none backups=False", "slow start: vip=", f"backend={dr2}"):
+    until(lambda: "slow start ended" in balancer.log())
+    for line in ("policy=none backups=True", "policy=none backups=False", "slow start: vip="):
         assert line in balancer.log()

@@ -43,7 +43,10 @@ vips = st.builds(
     idle_timeout_seconds=st.integers(1, 65535),
     limits=st.builds(RateLimits, packets=st.integers(0, 9)),
 )
-checks = st.builds(HealthCheck, type=st.sampled_from(CheckType), port=st.integers(1, 9), rise=st.integers(1, 3))
+checks = st.builds(
+    HealthCheck, type=st.sampled_from([CheckType.HTTP, CheckType.TCP]), port=st.integers(1, 9), rise=st.integers(1, 3)
+)
+several_checks = st.lists(checks, max_size=3).map(tuple)
 
 
 def of_key(make):
@@ -59,7 +62,7 @@ def of_key(make):
 
 some_backends = st.lists(backends, max_size=3, unique_by=lambda one: one.address).map(tuple)
 parts = st.fixed_dictionaries(
-    {}, optional={"backends": some_backends, "check": st.none() | checks, "access": st.just(AccessList())}
+    {}, optional={"backends": some_backends, "checks": several_checks, "access": st.just(AccessList())}
 )
 single = st.one_of(
     st.builds(lambda vip, given: edits.CreateVip(vip, **given), vips, parts),
@@ -75,12 +78,14 @@ single = st.one_of(
     st.builds(edits.UndrainBackend, keys, addresses),
     st.builds(edits.PutCheck, keys, checks),
     st.builds(edits.DeleteCheck, keys),
+    st.builds(edits.PutChecks, keys, several_checks),
+    st.builds(edits.DeleteChecks, keys),
     of_key(lambda key, allow, deny: edits.PutAccess(key, AccessList(allow, deny))),
     of_key(
         lambda key, allow, deny: edits.PatchAccess(key, Prefixes.of(allow), None if not deny else Prefixes.of(deny))
     ),
 )
-configs = st.lists(st.builds(DeclaredVip, st.just(""), vips, st.none() | checks, backends=some_backends), max_size=2)
+configs = st.lists(st.builds(DeclaredVip, st.just(""), vips, several_checks, backends=some_backends), max_size=2)
 whole = st.one_of(
     st.builds(
         lambda declared, owner, clear: edits.PutConfig(

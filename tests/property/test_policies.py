@@ -20,8 +20,10 @@ from xdplb.control.plan.policies import Policy
 from xdplb.control.plan.tables import owners_at_last, owners_of
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress
+from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, BackendRole, Health, KnownHealth
-from xdplb.model.health import HealthCheck
+from xdplb.model.health import CheckType, HealthCheck
+from xdplb.model.hold import Hold
 from xdplb.model.min_serving import MinServing
 from xdplb.model.next_hop import Resolution
 from xdplb.model.vip import AllUnhealthy, OnUnhealthy, Scheduler, Tracking, Vip, VipKey
@@ -44,6 +46,7 @@ ROLES = st.lists(
     st.sampled_from([BackendRole.PRIMARY, BackendRole.PRIMARY, BackendRole.BACKUP]), min_size=6, max_size=6
 )
 HEALTHS = st.sampled_from([Health.UP, Health.UP, Health.DOWN, Health.DOWN, Health.UNKNOWN])
+ADVICE = st.sampled_from([None, Advice(), Advice(0), Advice(50), Advice(None, 3), Advice(admin=AdminState.DRAIN)])
 HAPPENINGS = st.lists(
     st.one_of(
         st.tuples(st.just("health"), st.sampled_from(IDS), HEALTHS),
@@ -51,6 +54,9 @@ HAPPENINGS = st.lists(
         st.tuples(st.just("state"), st.sampled_from(IDS), st.sampled_from(AdminState)),
         st.tuples(st.just("weight"), st.sampled_from(IDS), st.integers(0, 2)),
         st.tuples(st.just("way"), st.sampled_from(IDS), st.sampled_from(["found", ""])),
+        st.tuples(st.just("hold"), st.sampled_from(IDS), st.booleans()),
+        st.tuples(st.just("advice"), st.sampled_from(IDS), ADVICE),
+        st.tuples(st.just("eject"), st.sampled_from(IDS), st.sampled_from(["ejected for 10 s", ""])),
         st.tuples(st.just("time"), st.just(0), st.sampled_from([0.5, 2.0, 30.0])),
     ),
     min_size=4,
@@ -79,9 +85,20 @@ class Play:
             if known.health is value:
                 return
             was_up = value is Health.DOWN and (known.health is Health.UP or known.was_up)
-            self.observed = replace(
-                self.observed, health={**self.observed.health, number: KnownHealth(value, "", now, was_up)}
-            )
+            after = KnownHealth(value, "", now, was_up, known.advice)
+            self.observed = replace(self.observed, health={**self.observed.health, number: after})
+        elif what == "hold":
+            held = {n: hold for n, hold in self.observed.holds.items() if n != number}
+            hold = Hold(now + timedelta(minutes=1), 5, 40.0)
+            self.observed = replace(self.observed, holds=held | ({number: hold} if value else {}))
+        elif what == "advice":
+            assert value is None or isinstance(value, Advice)
+            known = replace(self.observed.health[number], advice=value)
+            self.observed = replace(self.observed, health={**self.observed.health, number: known})
+        elif what == "eject":
+            assert isinstance(value, str)
+            others = {n: why for n, why in self.observed.ejected.items() if n != number}
+            self.observed = replace(self.observed, ejected=others | ({number: value} if value else {}))
         elif what == "way":
             hop = Resolution(next_hop(address(number)) if value else None, "" if value else "lost")
             self.observed = replace(self.observed, next_hops={**self.observed.next_hops, address(number): hop})
@@ -111,7 +128,7 @@ def play_of(vip: Vip, roles: list[BackendRole]) -> Play:
     }
     health = {number: KnownHealth(Health.UP, "", START - timedelta(days=1)) for number in IDS}
     hops: dict[IPAddress, Resolution] = {address(number): Resolution(next_hop(address(number))) for number in IDS}
-    play = Play(bound_vip(1, vip, 1, (HealthCheck(),), bound), Observed(health, hops, now=START))
+    play = Play(bound_vip(1, vip, 1, (HealthCheck(CheckType.AGENT, port=9),), bound), Observed(health, hops, now=START))
     play.plan(set())
     return play
 
@@ -125,15 +142,25 @@ def check(play: Play, made: VipDraft) -> None:
     found, health = serving(made), play.observed.health
     backends = {bound.id: bound.backend for bound in play.vip.backends.values()}
     reachable = {n for n in IDS if play.observed.next_hops[address(n)].next_hop is not None}
+    told = {n: known.advice for n, known in health.items() if known.advice is not None}
     asked = {n for n, one in backends.items() if one.admin_state is AdminState.READY and one.weight} & reachable
-    assert found <= asked, "whom the operator took out, or nothing can be sent to, does not serve"
+    asked -= {n for n, advice in told.items() if advice.takes_nothing_new}
+    assert found <= asked, "who was taken out, wants nothing, or nothing can be sent to, does not serve"
     assert all(health[n].health is not Health.UNKNOWN for n in found), "nor does one whose check never had a result"
     primaries = {n for n in asked if backends[n].role is BackendRole.PRIMARY}
-    up = {n for n in asked if health[n].health is Health.UP}
-    assert up & primaries <= found, "a healthy primary always serves"
+    well = {n for n in asked if health[n].health is Health.UP}
+    up = well - play.observed.ejected.keys()
+    held = play.observed.holds.keys() & up
+    assert up & primaries <= found | held, "a healthy primary always serves, unless it flaps"
+    assert made.rule.uses_held or not held & found
+    if held & primaries - found:
+        least = max(made.rule.needed, made.rule.asked / 2)
+        assert len(found & up) >= least, "as long as there are enough others"
     if up:
         assert found, "somebody serves if anybody is healthy"
-        assert up & primaries or up <= found, "backups do if no primary is"
+        assert up & primaries or up <= found | held, "backups do if no primary is"
+    elif well:
+        assert found == well, "rather those that are ejected than any that fails its check"
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN:
         assert bool(found) is any(health[n].health is Health.DOWN for n in asked)
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_CLOSED:
@@ -145,7 +172,7 @@ def check(play: Play, made: VipDraft) -> None:
         assert bool(found) is any(health[n].was_up for n in pool)
     if made.rule.policy is Policy.PANIC:
         assert up & primaries
-        assert {n for n in primaries if health[n].health is Health.DOWN} <= found
+        assert {n for n in primaries if health[n].health is not Health.UNKNOWN} <= found
     owned = owners_of(made.table).owned
     assert owned.keys() == found, "who serves has slots, and nobody else has"
     gone = {n for n, standing in made.eligibility.items() if standing.use is Use.OUT}
@@ -198,6 +225,9 @@ def test_once_all_is_well_again_the_table_is_the_first_one_bit_for_bit(vip, role
         play.happen("weight", number, before[number].weight)
         play.happen("way", number, "found")
         play.happen("health", number, Health.UP)
+        play.happen("hold", number, False)  # noqa: FBT003
+        play.happen("advice", number, None)
+        play.happen("eject", number, "")
     assert np.array_equal(owners_at_last(play.made.table).owners, first)
     play.happen("time", 0, SECONDS * 2.0)
     assert (play.made.ramps, play.made.next_step) == ({}, None)
@@ -205,3 +235,25 @@ def test_once_all_is_well_again_the_table_is_the_first_one_bit_for_bit(vip, role
     if not vip.scheduler.is_per_connection and BackendRole.PRIMARY in roles and vip.min_serving == MinServing():
         primaries = [one.weighted for number, one in play.made.backends.items() if not one.weighted.in_reserve]
         assert np.array_equal(first, build(primaries, frozenset())), "backups make no difference"
+
+
+@settings(max_examples=60, deadline=None)
+@given(VIPS, ROLES, HAPPENINGS)
+def test_what_is_observed_before_it_is_said_to_be_seen_does_no_harm(vip, roles, happenings):
+    """A check may fail while a change is being planned: its result is there then, and is planned next."""
+    play = play_of(vip, roles)
+    late: set[int] = set()
+    for turn, (what, number, value) in enumerate(happenings):
+        before = play.made
+        play.happen(what, number, value)
+        if turn % 2 and what not in {"state", "weight"}:
+            play.made = before
+            play.plan(set())
+            late.add(number)
+        else:
+            play.plan(late - {0})
+            late.clear()
+    made = play.plan(set(IDS))
+    check(play, made)
+    anew = draft(play.vip, play.observed, {}, None)
+    assert (made.rule, made.tally, made.table.out) == (anew.rule, anew.tally, anew.table.out)

@@ -47,7 +47,7 @@ def edits_of(key: VipKey) -> st.SearchStrategy[Edit]:
             st.sampled_from(
                 [
                     *({"weight": 0}, {"weight": 1}, {"weight": 4}, {"admin_state": "maint"}, {"admin_state": "ready"}),
-                    *({"forward": "ipip"}, {"forward": None}),
+                    *({"forward": "ipip"}, {"forward": None}, {"role": "backup"}, {"role": "primary"}),
                 ]
             ),
         ),
@@ -60,6 +60,8 @@ def edits_of(key: VipKey) -> st.SearchStrategy[Edit]:
                     *({"scheduler": "rr"}, {"scheduler": "wlc"}, {"scheduler": "maglev"}, {"tracking": "always"}),
                     *({"tracking": "auto"}, {"on_unhealthy": "keep"}, {"idle_timeout_seconds": 20}),
                     *({"idle_timeout_seconds": 60}, {"scheduler": "maglev", "tracking": "auto"}),
+                    # The steps of so long a ramp come with changes alone.
+                    *({"min_serving": 2}, {"slow_start_seconds": 3600}, {"slow_start_seconds": 0}),
                 ]
             ),
         ),

@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xdplb.balance.hashing import TABLE_SIZE
-from xdplb.balance.ramp import Newcomer, relative
+from xdplb.balance.ramp import Newcomer, parts_of
 from xdplb.balance.rotation import rotation
 from xdplb.balance.table import WeightedBackend, build
+from xdplb.control.plan.slow_start import NO_RAMPS, newcomers, ramps_after
 
-STEPS = 5
+SECONDS = 4
+STEPS = parts_of(SECONDS)
 
 
 @st.composite
@@ -27,17 +29,14 @@ def ramps(draw: st.DrawFn) -> tuple[list[WeightedBackend], frozenset[int], dict[
     return backends, out, {number: step for number, step in coming.items() if number not in out}
 
 
-def newcomers_at(step: int, coming: dict[int, int]) -> list[Newcomer]:
-    return [
-        Newcomer(number, since, min(STEPS, step - since + 1), STEPS)
-        for number, since in coming.items()
-        if step >= since
-    ]
-
-
 def table_at(step: int, backends: list[WeightedBackend], out: frozenset[int], coming: dict[int, int]) -> np.ndarray:
     away = out | {number for number, since in coming.items() if since > step}
-    return build(backends, away, relative(newcomers_at(step, coming), len(backends) - len(away)))
+    ramps = NO_RAMPS
+    for tick in range(step + 1):
+        came = {number for number, since in coming.items() if since == tick}
+        ramps = ramps_after(ramps, came, set(), tick, SECONDS)
+    found = newcomers(ramps, step, SECONDS, out=away, serving=len(backends) - len(away))
+    return build(backends, away, found)
 
 
 @settings(max_examples=40, deadline=None)
@@ -72,8 +71,8 @@ def test_one_that_ramps_up_owns_its_part_to_a_slot(case, granted):
 @given(ramps(), st.integers(1, STEPS))
 def test_those_that_come_together_with_nobody_else_there_have_their_whole_share(case, granted):
     backends, out, _ = case
-    everybody = [Newcomer(backend.id, 0, granted, STEPS) for backend in backends if backend.id not in out]
-    everybody = list(relative(everybody, len(everybody)))
+    ids = frozenset(backend.id for backend in backends) - out
+    everybody = newcomers({0: ids} if ids else NO_RAMPS, granted - 1, SECONDS, out=out, serving=len(ids))
     assert np.array_equal(build(backends, out, everybody), build(backends, out))
     turns = rotation(backends, out, weighted=True, newcomers=everybody)
     assert np.array_equal(turns, rotation(backends, out, weighted=True))
@@ -86,8 +85,8 @@ def test_turns_are_fewer_while_ramping_up(case, granted, weighted):
     serving = [backend for backend in backends if backend.id not in out]
     if not coming or not {backend.id for backend in serving} - coming.keys():
         return
-    newcomers = [Newcomer(number, 0, granted, STEPS) for number in coming]
-    turns = np.bincount(rotation(backends, out, weighted=weighted, newcomers=newcomers), minlength=9) / TABLE_SIZE
+    ramping = [Newcomer(number, 0, granted, STEPS) for number in coming]
+    turns = np.bincount(rotation(backends, out, weighted=weighted, newcomers=ramping), minlength=9) / TABLE_SIZE
     weights = {backend.id: backend.weight if weighted else 1 for backend in serving}
     due = {number: weight * (granted / STEPS if number in coming else 1) for number, weight in weights.items()}
     for number, part in due.items():

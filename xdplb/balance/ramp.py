@@ -8,7 +8,7 @@ how far each newcomer is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .fill import Places
 from .hashing import TABLE_SIZE
 
-__all__ = ["Newcomer", "Ramping", "parts_of", "ramped", "relative", "thinned"]
+__all__ = ["Newcomer", "Ramping", "parts_of", "ramped", "thinned"]
 
 _APART = 40503
 """Slots are granted in the order of their number times this, modulo the table's size: evenly from the whole table.
@@ -25,6 +25,9 @@ _APART = 40503
 It is the 16-bit constant of Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4).
 """
 
+
+_IN_ORDER = np.argsort(np.arange(TABLE_SIZE, dtype=np.int64) * _APART % TABLE_SIZE)
+"""The slots in that order."""
 
 _MOST_STEPS = 10
 """Each step publishes a table or a weight, so there are not many; a step is not shorter than a second."""
@@ -58,22 +61,6 @@ def parts_of(seconds: int) -> int:
     return min(_MOST_STEPS, seconds) + 1
 
 
-def relative(newcomers: Iterable[Newcomer], serving: int) -> tuple[Newcomer, ...]:
-    """Return the newcomers with their parts in relation to who is farthest of all the `serving` backends.
-
-    If all of them are newcomers there is nobody to ramp up against: those who are farthest get their whole share.
-    """
-    found = tuple(newcomers)
-    if len(found) < serving or not found:
-        return tuple(each for each in found if each.granted < each.of)
-    most = max(found, key=lambda each: (each.granted / each.of, each.id))
-    return tuple(
-        Newcomer(each.id, each.since, each.granted * most.of, each.of * most.granted)
-        for each in found
-        if each.granted * most.of < each.of * most.granted
-    )
-
-
 def ramped(without: Callable[[int], Places], ramping: Sequence[Ramping], count: int) -> Places:
     """Return the owners of all slots, as places up to `count`, while these backends ramp up.
 
@@ -87,15 +74,16 @@ def ramped(without: Callable[[int], Places], ramping: Sequence[Ramping], count: 
     owners = without(0).copy()
     refused: list[list[NDArray[np.intp]]] = [[] for _ in range(len(moments) + 1)]
     # A slot that is refused goes to the table without those that came with its owner, and later ones.
-    _refuse(owners, np.flatnonzero(moment_of[owners]), refused, moment_of, granted, of)
+    _refuse(owners, moment_of[owners] > 0, refused, moment_of, granted, of)
     for number in range(1, len(moments) + 1):
         if not refused[number]:
             continue
         table, waiting = without(number), np.concatenate(refused[number])
         owners[waiting] = table[waiting]
         if len(left := waiting[moment_of[table[waiting]] > 0]):
-            found = np.flatnonzero(np.isin(table, np.unique(table[left])))
-            _refuse(table, found, refused, moment_of, granted, of, only=left)
+            is_asked = np.zeros(count + 1, np.bool_)
+            is_asked[table[left]] = True
+            _refuse(table, is_asked[table], refused, moment_of, granted, of, only=left)
     return owners
 
 
@@ -114,21 +102,22 @@ def thinned(turns: NDArray[np.intp], newcomers: Sequence[tuple[int, int, int]]) 
 
 def _refuse(
     table: Places,
-    slots: NDArray[np.intp],
+    is_new: NDArray[np.bool_],
     refused: list[list[NDArray[np.intp]]],
     *state: NDArray[np.int64],
     only: NDArray[np.intp] | None = None,
 ) -> None:
-    """Note, by the moment at which its owner came, which of these slots of newcomers are not granted yet.
+    """Note, by the moment at which its owner came, which slots of newcomers are not granted yet.
 
-    `slots` are all that those newcomers own in `table`; with `only`, no others are noted than these.
+    `is_new` says of each slot whether it is such a one; with `only`, no others are noted than these.
     """
     moment_of, granted, of = state
+    slots = _IN_ORDER[is_new[_IN_ORDER]]
     if not len(slots):
         return
-    owners = table[slots].astype(np.int64)
-    order = np.argsort(owners * TABLE_SIZE + slots * _APART % TABLE_SIZE)
-    slots, owners = slots[order], owners[order]
+    order = np.argsort(table[slots], kind="stable")  # of 16 bits: in linear time
+    slots = slots[order]
+    owners = table[slots].astype(np.intp)
     begins = np.flatnonzero(np.diff(owners, prepend=-1))
     owned = np.diff(begins, append=len(owners))
     nth = np.arange(len(slots)) - np.repeat(begins, owned)

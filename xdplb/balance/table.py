@@ -49,7 +49,7 @@ def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers
     """Return the owner of each slot, NOBODY if no backend can be used.
 
     Each backend owns its weight's share of the table, exact to one slot; with weight 0 it owns none. `out` are the ids
-    whose slots go to the others. Of `newcomers`, which are among the others but not all of them (see `relative`), each
+    whose slots go to the others. Of `newcomers`, which are among the others but not all of them, each
     owns a part of its slots. The order of `backends` and their ids make no difference. Raises ValueError if two have
     the same key.
     """

@@ -358,7 +358,7 @@ def _row(backend: BackendOut) -> tuple[object, ...]:
     status = backend["status"]
     return (
         backend["address"],
-        _declared_text(backend, "weight"),
+        _weight_text(backend),
         _declared_text(backend, "admin_state"),
         status["health"],
         percent(status["share"]),
@@ -398,7 +398,7 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
     print_fields(
         [
             ("backend", body["address"]),
-            ("weight", _declared_text(body, "weight")),
+            ("weight", _weight_text(body)),
             ("admin-state", _declared_text(body, "admin_state")),
             ("health", f"{status['health']} since {moment(status['since'])}"),
             ("reason", status["reason"]),
@@ -423,6 +423,13 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("generation", f"{body['generation']} (in the data plane: {status['observed_generation']})"),
         ]
     )
+
+
+def _weight_text(backend: BackendOut) -> str:
+    """Return the weight, and the one that counts if an agent wants another."""
+    told = _declared_text(backend, "weight")
+    counts = backend["status"].get("effective_weight", backend["weight"])  # an older daemon has none
+    return told if counts == backend["weight"] else f"{told} (now {counts:g})"
 
 
 def _declared_text(backend: BackendOut, name: Literal["weight", "admin_state"]) -> str:

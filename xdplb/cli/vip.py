@@ -157,13 +157,19 @@ def print_vips(vips: Sequence[VipOut]) -> None:
                 vip["forward"],
                 vip["scheduler"],
                 vip["status"]["operating_status"],
-                f"{vip['status']['backends_serving']}/{vip['status']['backends']}",
+                _serving_cell(vip["status"]),
                 vip["tracking"],
                 vip["generation"],
             )
             for vip in vips
         ],
     )
+
+
+def _serving_cell(status: VipStatusOut) -> str:
+    """Return how many backends serve of how many, and how many must if that is more."""
+    text = f"{status['backends_serving']}/{status['backends']}"
+    return text if status.get("min_serving_met", True) else f"{text} ({status['backends_needed']} must)"
 
 
 def vip_text(vip: VipOut) -> str:

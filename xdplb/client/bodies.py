@@ -390,6 +390,8 @@ class BackendStatusOut(TypedDict):
     health: Health
     reason: str
     since: str
+    held_until: str | None
+    effective_weight: float
     share: float
     flows: int | None
     mac: str | None

@@ -168,6 +168,7 @@ class Manager:
                     self._next_hops.doubt,
                     self._check_source,
                     self.suspects.checked,
+                    on_said=self._writer.agents.said,
                 )
         except BaseException:
             await self.stop()

@@ -8,6 +8,7 @@ from typing import Any
 
 from xdplb.config.document import Format
 from xdplb.config.dump import toml_text, yaml_text
+from xdplb.model.check_type import DEFAULTS_OF, CheckType
 from xdplb.model.vip import Protocol, Scheduler, Vip, VipKey
 
 from .config_file import config_schema
@@ -30,7 +31,7 @@ def config_text(config: Mapping[str, Any], written: str) -> str:
     """Return an answer to `GET /v1/config` as a config file: applied, it changes nothing."""
     schema = config_schema()
     data = _without_defaults(config, schema, schema)
-    data["vips"] = [_without_defaults_of_scheduler(vip) for vip in data["vips"]]
+    data["vips"] = [_without_defaults_of_types(_without_defaults_of_scheduler(vip)) for vip in data["vips"]]
     return yaml_text(data) if Format(written) is Format.YAML else _HEADER + toml_text(data, dict(comments(schema)))
 
 
@@ -68,7 +69,9 @@ def _without_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, 
     if not isinstance(value, Mapping):
         return value
     kept = {}
-    fields = _object(schema, root).get("properties", {})
+    fields = _object(schema, root).get("properties")
+    if fields is None:  # an object of any names, such as headers
+        return dict(value)
     for name in sorted(fields, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
         field = fields[name]
         if field.get("readOnly") or name not in value:
@@ -82,3 +85,16 @@ def _without_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, 
 def _without_defaults_of_scheduler(vip: dict[str, Any]) -> dict[str, Any]:
     default = Vip(_ANY_KEY, scheduler=Scheduler(vip.get("scheduler", Scheduler.MAGLEV)))
     return {name: value for name, value in vip.items() if name not in _BY_SCHEDULER or value != getattr(default, name)}
+
+
+def _without_defaults_of_types(vip: dict[str, Any]) -> dict[str, Any]:
+    """Return a VIP whose checks do not have what checks of their type have anyway."""
+    checks = vip.get("checks", [vip["health_check"]] if "health_check" in vip else [])
+    slim = []
+    for check in checks:
+        defaults = DEFAULTS_OF[CheckType(check["type"])]
+        usual = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+        slim.append({name: value for name, value in check.items() if name not in usual or value != usual[name]})
+    if "checks" in vip:
+        return {**vip, "checks": slim}
+    return {**vip, "health_check": slim[0]} if slim else vip

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from .address import IPAddress, parse_address, parse_port
+from .admin_state import AdminState
+from .advice import WEIGHT_RANGE, Advice
 from .check_fields import PATH_HINT, PATH_PATTERN
 from .errors import InvalidError
 from .misspelt import host_and_port
@@ -25,7 +27,6 @@ __all__ = [
     "parse_backend_address",
 ]
 
-WEIGHT_RANGE = (0, 65535)
 SERVER_ID_PATTERN = r"^([0-9a-f]{2}){1,8}$"
 SERVER_ID_HINT = "1 to 8 bytes as lower-case hex, such as 00a7"
 
@@ -39,14 +40,6 @@ def parse_backend_address(text: str, pointer: str = "/address") -> IPAddress:
             hint=f"give {found[0]}: dr, ipip and gue leave the client's packet as it is, so it serves the VIP's port",
         )
     return parse_address(text, pointer)
-
-
-class AdminState(StrEnum):
-    """What the operator asked for: serve; keep open connections but accept no new ones; or get no packets at all."""
-
-    READY = "ready"
-    DRAIN = "drain"
-    MAINT = "maint"
 
 
 class BackendRole(StrEnum):
@@ -118,9 +111,13 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class KnownHealth:
-    """The health of a backend, why, and since when (UTC). `was_up`: it is down, and was up before that."""
+    """The health of a backend, why, and since when (UTC). `was_up`: it is down, and was up before that.
+
+    `advice` is what its agent wants beside that, None if nothing has been said.
+    """
 
     health: Health
     reason: str
     since: datetime
     was_up: bool = False
+    advice: Advice | None = None

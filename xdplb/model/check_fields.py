@@ -9,7 +9,9 @@ from .errors import InvalidError
 from .regex import RegexError, compiled
 
 __all__ = [
+    "FILE_HINT",
     "FILE_PATTERN",
+    "HOST_HINT",
     "HOST_PATTERN",
     "LONGEST_PATH",
     "LONGEST_REGEX",
@@ -64,9 +66,11 @@ _LARGEST_PROGRAM = 256
 PATH_PATTERN = r"^/[!-~]*$"
 PATH_HINT = "a path starts with / and has no spaces"
 STATUS_PATTERN = r"^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$"
+HOST_HINT = "give a name, with a port if it needs one, without spaces"
 HOST_PATTERN = r"^[!-.0-~]{1,255}$"
 SNI_PATTERN = r"^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$"
 QUERY_NAME_PATTERN = r"^(\.|([!-,\-/-\[\]-~]{1,63})(\.[!-,\-/-\[\]-~]{1,63})*\.?)$"
+FILE_HINT = "give the absolute path of a file on the balancer"
 FILE_PATTERN = r"^/[^\u0000-\u001f\u007f]*$"
 USER_PATTERN = r"^[a-z_][a-z0-9_-]{0,31}$"
 _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128}")
@@ -116,9 +120,7 @@ def refuse_path(name: str, value: str) -> None:
 def refuse_host(name: str, value: str) -> None:
     """Raise InvalidError if `value` cannot be a Host header."""
     if not re.fullmatch(HOST_PATTERN, value):
-        raise InvalidError.field(
-            f"/{name}", f"{value!r} is not a host", hint="give a name, with a port if it needs one, without spaces"
-        )
+        raise InvalidError.field(f"/{name}", f"{value!r} is not a host", hint=HOST_HINT)
 
 
 def refuse_headers(name: str, value: tuple[tuple[str, str], ...]) -> None:
@@ -222,9 +224,7 @@ def refuse_sni(name: str, value: str) -> None:
 def refuse_file(name: str, value: str) -> None:
     """Raise InvalidError if `value` is not an absolute path. Whether the file is there, a probe will tell."""
     if not re.fullmatch(FILE_PATTERN, value):
-        raise InvalidError.field(
-            f"/{name}", f"{value!r} is not an absolute path", hint="give the path of a file on the balancer, from /"
-        )
+        raise InvalidError.field(f"/{name}", f"{value!r} is not an absolute path", hint=FILE_HINT)
     _refuse_long(name, value, _LONGEST_WORD)
     _refuse_surrogates(name, value)
 

@@ -37,6 +37,11 @@ class CheckType(StrEnum):
         return Protocol.UDP if self in {CheckType.UDP, CheckType.DNS} else Protocol.TCP
 
     @property
+    def advises(self) -> bool:
+        """Whether it may also say how much a backend shall get: its weight, or that it drains."""
+        return self in {CheckType.EXEC, CheckType.AGENT}
+
+    @property
     def uses_tls(self) -> bool:
         """Whether it begins with a TLS handshake."""
         return self in {CheckType.HTTPS, CheckType.TLS}

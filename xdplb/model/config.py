@@ -39,7 +39,7 @@ _NO_ACCESS_LIST = AccessList()
 
 @dataclass(frozen=True, slots=True)
 class DeclaredVip:
-    """A VIP with all that belongs to it, as declared; its checks have their targets.
+    """A VIP with all that belongs to it, as declared.
 
     `pointer` is where it is in the body, such as `/vips/3`.
     """

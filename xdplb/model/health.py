@@ -40,7 +40,8 @@ class HealthCheck:
 
     A check has the fields that FIELDS_OF gives its type; another one that is given is an error. One that is None gets
     its default, if it has one (DEFAULTS_OF). `port` None is the VIP's port, the first one of a range. `target` is None
-    until it is known which VIP the check is of (`fitted`).
+    until it is known which VIP the check is of (`fitted`); it stays None in a state of earlier versions, whose checks
+    went to the backend's own address.
 
     A check starts at a random time within its first interval, and each wait differs from the interval by up to the
     fraction `jitter`, so that thousands of checks do not run at the same moment. While a backend is between states,

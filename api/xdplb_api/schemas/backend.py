@@ -267,6 +267,13 @@ class BackendStatusOut(ResponseBody):
     health: Health = Field(description="The result of its checks; `up` without a check.")
     reason: str = Field(description="A sentence about its health and the path to it; empty if all is well.")
     since: datetime = Field(description="Since when it has this health, UTC.")
+    held_until: datetime | None = Field(
+        description="Until when it gets no new connections although its checks pass, since it flaps, UTC; else null."
+    )
+    effective_weight: float = Field(
+        description="Its weight, or what its agent or a command that checks it wants in the place of that.",
+        examples=[0.75],
+    )
     share: float = Field(description="Its share of the VIP's new connections now, 0 to 1.", examples=[0.25])
     flows: int | None = Field(description="Its recorded open connections; null if not counted.")
     mac: str | None = Field(description="The MAC address that packets to it are sent to; null while unknown.")
@@ -332,6 +339,8 @@ class BackendOut(ResponseBody):
                 health=view.health,
                 reason=view.reason,
                 since=view.since,
+                held_until=view.held_until,
+                effective_weight=view.effective_weight,
                 share=view.share,
                 flows=view.flows,
                 mac=view.mac,

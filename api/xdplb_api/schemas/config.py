@@ -117,10 +117,11 @@ class ConfigVip(VipIn):
             given = given_checks(self.health_check, self.checks)
             for at, each in given:
                 with _told(f"{pointer}{at}", faults):
-                    made.append(fitted(each.check(), key))
+                    fitted(check := each.check(), key)
+                    made.append(check)
             if len(made) == len(given):
                 with _told(f"{pointer}/checks", faults):
-                    return fitted_checks(made, key)
+                    fitted_checks(made, key)
         return tuple(made)
 
     def _access_list(self, key: VipKey, pointer: str, faults: list[XdplbError]) -> AccessList:

@@ -199,10 +199,9 @@ class HealthCheckIn(RequestBody):
         description=f"{EXPECT_STATUS} Null: 200.",
         examples=[[200, "300-399"]],
     )
-    expect_body: Text | None = Field(default=None, min_length=1, description=EXPECT_BODY, examples=["ready"])
+    expect_body: Text | None = Field(default=None, description=EXPECT_BODY, examples=["ready"])
     expect_body_regex: str | None = Field(
         default=None,
-        min_length=1,
         max_length=rules.LONGEST_REGEX,
         description=EXPECT_BODY_REGEX,
         examples=['"status": *"(up|ok)"'],
@@ -258,13 +257,15 @@ def given_checks(one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | N
 def checks_of(
     one: HealthCheckIn | None, several: Sequence[HealthCheckIn] | None, key: VipKey
 ) -> tuple[HealthCheck, ...]:
-    """Return the checks of the VIP `key` that are given as `health_check`, or as `checks`. InvalidError if by both."""
+    """Return the checks that are given as `health_check`, or as `checks`. InvalidError if the VIP cannot have them."""
     made: list[HealthCheck] = []
     for pointer, each in given_checks(one, several):
         with within(pointer):
-            made.append(fitted(each.check(), key))
+            fitted(check := each.check(), key)
+        made.append(check)
     with within("/checks"):
-        return fitted_checks(made, key)
+        fitted_checks(made, key)
+    return tuple(made)
 
 
 class ChecksIn(RequestBody):

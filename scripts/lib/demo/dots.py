@@ -50,16 +50,19 @@ def dot_chart(title: str, axes: tuple[str, str], panels: Sequence[Dots]) -> str:
 
 
 def _dots(panel: Dots, first: float, last: float, top: float, ground: float) -> list[str]:
-    """Return the dots, those of one place once."""
+    """Return the dots, those of one place once, as a path for each colour: of lines without a length."""
     places: dict[tuple[int, int], str] = {}
     for x, y in panel.dots:
         across = round((x - first) / (last - first) * STEPS)
         up = STEPS if y is None else round(y / top * STEPS)
         places[across, up] = FAILED if y is None else DOT
+    paths: dict[str, str] = {}
+    for (across, up), colour in sorted(places.items()):
+        x, height = LEFT + across / STEPS * (WIDTH - LEFT - RIGHT), ground - up / STEPS * (PANEL - 20)
+        paths[colour] = paths.get(colour, "") + f"M{x:.1f} {height:.1f}h0"
     return [
-        f'<circle cx="{LEFT + across / STEPS * (WIDTH - LEFT - RIGHT):.1f}" '
-        f'cy="{ground - up / STEPS * (PANEL - 20):.1f}" r="1.2" fill="{colour}"/>'
-        for (across, up), colour in sorted(places.items())
+        f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2.4" stroke-linecap="round"/>'
+        for colour, path in paths.items()
     ]
 
 

@@ -24,13 +24,20 @@ from xdplb.control.writing.threads import Worker
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
-from xdplb.model.vip import Protocol, Vip, VipKey
+from xdplb.model.min_serving import MinServing
+from xdplb.model.vip import AllUnhealthy, Protocol, Vip, VipKey
 
 T = TypeVar("T")
 
 OURS = str(Path(edits.__file__).parents[2])
 STAND_INS = {"fake.py", "fake_parts.py"}
 TOLERATED = 1.5
+POLICIES: dict[str, Any] = {
+    "all_unhealthy": AllUnhealthy.LAST_GOOD,
+    "min_serving": MinServing(0, 50),
+    "panic_share": 0.5,
+    "slow_start_seconds": 30,
+}
 SHAPES = {"VIPs": ((40, 4), (400, 4)), "backends of one VIP": ((1, 200), (1, 2000))}
 
 
@@ -121,7 +128,9 @@ async def costs(path: Path, vips: int, backends: int) -> dict[str, int]:
     manager = Manager(world.plane, SqliteStore(path), world.hops, world.health, scan_seconds=1000.0)
     await manager.start()
     try:
-        await manager.change(Request(edit=Batch(tuple(edits.CreateVip(Vip(key(number))) for number in range(vips)))))
+        await manager.change(
+            Request(edit=Batch(tuple(edits.CreateVip(Vip(key(number), **POLICIES)) for number in range(vips))))
+        )
         made: list[Edit] = []
         for number in range(vips):
             made.append(edits.PutCheck(key(number), HealthCheck()))

@@ -132,7 +132,8 @@ def test_each_change_is_told_once_and_a_storm_of_flips_as_what_comes_of_it(tmp_p
         manager.manager.events.listen(heard.append)
         await three(world, manager, min_serving=2)
         await asyncio.sleep(0.1)
-        assert told(heard) == [], "all is well from the start"
+        assert {status for _, status, _, _ in told(heard)} <= {"ONLINE"}, "what waits for its first check is no news"
+        heard.clear()
         for health in [Health.DOWN, Health.UP] * 20 + [Health.DOWN]:
             world.health.flip("10.0.0.1", health)
             await asyncio.sleep(0.001)
@@ -148,7 +149,7 @@ def test_each_change_is_told_once_and_a_storm_of_flips_as_what_comes_of_it(tmp_p
         assert told(heard)[1:] == [
             ("DEGRADED", "DEGRADED", 1, 2),
             ("DEGRADED", "FAILING_OPEN", 0, 2),
-            ("FAILING_OPEN", "ONLINE", 3, 2),
+            ("FAILING_OPEN", "DEGRADED", 2, 2),  # the first one flapped, and is held down
         ]
         await manager.delete_vip("web")
         await manager.create_vip(

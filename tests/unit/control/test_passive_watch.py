@@ -18,6 +18,7 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World
 from xdplb.control.answers.views import BackendView
 from xdplb.control.events import BackendEjected, BackendNotEjected, BackendReturned, Event
+from xdplb.control.health.passive.shares import ALL
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.dataplane import layout
 from xdplb.dataplane.features import Feature
@@ -246,20 +247,28 @@ async def test_a_restart_forgets_ejections(world: World) -> None:
         await until(lambda: dead in owners(world))
 
 
-async def test_suspects_are_told_when_they_change(world: World) -> None:
-    told: list[frozenset[int]] = []
+async def test_suspects_reach_the_program_for_syn_failover(world: World) -> None:
+    """No slot moves for that, and who answers again is no suspect any more."""
     async with balanced(world, Passive.OFF) as door:
         await door.patch_vip("web", {"syn_failover": True})
-        watch = watch_of(door)
-        watch._tell_suspects = told.append
         dead = ids(door)["10.0.0.11"][0]
         handshakes(world, door, {"10.0.0.11"})
-        await watch.turn()
-        await watch.turn()
+        await watch_of(door).turn()
+        await until(lambda: world.plane.suspects == {dead})
         world.plane.handshakes = np.zeros(0, layout.HANDSHAKE)
-        await watch.turn()
-        assert told == [frozenset({dead}), frozenset()]
+        await watch_of(door).turn()
+        await until(lambda: world.plane.suspects == set())
         assert len(owners(world)) == 3
+
+
+async def test_shares_that_somebody_changes_are_set_again(world: World) -> None:
+    async with balanced(world, Passive.OBSERVE) as door:
+        await watch_of(door).turn()
+        await until(lambda: world.plane.shares == {0: ALL})
+        world.plane.shares[0] = 0
+        world.clock.seconds += 1
+        await watch_of(door).turn()
+        assert world.plane.shares == {0: ALL}
 
 
 async def test_udp_has_no_handshakes() -> None:

@@ -100,6 +100,22 @@ def test_a_backup_serves_while_no_primary_does_and_leaves_no_trace(scheduler: Sc
     run(tmp_path, scenario)
 
 
+def test_what_would_be_if_the_last_primary_were_down(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(world, manager, (1,), (3,))
+        view = await manager.explain("198.51.100.7:40000", "web", if_down="10.0.0.1")
+        assert (str(view.backend), view.action) == ("10.0.0.3", "send")
+        told = await manager.drain("web", "10.0.0.1", dry_run=True)
+        assert isinstance(told, DryRun)
+        assert any("new connections go to its backups" in line for line in told.changes), told.changes
+        await manager.patch_backend("web", "10.0.0.3", {"admin_state": AdminState.MAINT})
+        view = await manager.explain("198.51.100.7:40000", "web", if_down="10.0.0.1")
+        assert str(view.backend) == "10.0.0.1"
+        assert any("used all the same" in line for line in view.why)
+
+    run(tmp_path, scenario)
+
+
 def test_backups_serve_beside_the_primaries_that_are_left_by_weight(tmp_path: Path) -> None:
     async def scenario(world: World, manager: Door) -> None:
         await checked(world, manager, (1, 2, 3), (4, 5), min_serving="60%")
@@ -158,8 +174,7 @@ def test_below_the_panic_share_all_are_used(tmp_path: Path) -> None:
         view = manager.vip("web")
         assert (view.operating_status, view.backends_serving) == (OperatingStatus.FAILING_OPEN, 1)
         assert view.reason == (
-            "only 1 of 5 primaries are healthy, a smaller share than panic_share (0.5), so those whose check failed"
-            " serve too"
+            "only 1 of 5 primaries are healthy, a smaller share than panic_share (0.5), so the others serve too"
         )
         await manager.patch_backend("web", "10.0.0.2", {"admin_state": AdminState.DRAIN})
         assert serving(manager) == {1, 3, 4}, "whom the operator took out does not come back by it"
@@ -326,6 +341,22 @@ def test_the_only_one_has_all_at_once_and_those_that_come_together_share(tmp_pat
         flip(world, Health.UP, 3)
         await until(lambda: shares(manager)[3] > 0)
         assert round(shares(manager)[3] * 9, 1) == 1.0, "the others are three times as far"
+
+    run(tmp_path, scenario)
+
+
+def test_one_that_served_though_it_failed_does_not_begin_anew(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(world, manager, (1, 2, 3, 4), panic_share=0.5, slow_start_seconds=20)
+        world.clock.advance(60)
+        flip(world, Health.DOWN, 1, 2, 3)
+        await until(lambda: "panic" in reason(manager, 1))
+        flip(world, Health.UP, 1)
+        await until_serving(manager, {1, 4})
+        assert round(shares(manager)[1], 2) == 0.5
+        flip(world, Health.UP, 2)
+        await until_serving(manager, {1, 2, 4})
+        assert round(shares(manager)[2] * 33) == 1
 
     run(tmp_path, scenario)
 

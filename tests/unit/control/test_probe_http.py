@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from dataclasses import replace
@@ -9,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.control.probe_servers import answering, result_of, stream, words
+from xdplb.control.health.probes.aim import Aim
+from xdplb.control.health.probes.http import Http
 from xdplb.model.health import CheckType, HealthCheck
 
 HTTP = HealthCheck(type=CheckType.HTTP, timeout_seconds=0.5)
@@ -131,3 +134,38 @@ def test_endless_tiny_chunks_cost_no_more_than_a_moment() -> None:
         result = result_of(replace(HTTP, expect_body="ready"), port)
     assert result.passed is False
     assert time.thread_time() - cpu < 0.5
+
+
+ANSWERS = [
+    OK,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nready\r\n0\r\n\r\n",
+    b"HTTP/1.1 301 Moved\r\nLocation: http://x/\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
+]
+
+
+def test_whatever_comes_is_judged_in_one_printable_line() -> None:
+    rng = random.Random(3)
+    checks = [
+        HTTP,
+        replace(HTTP, method="HEAD"),
+        replace(HTTP, expect_body="ready"),
+        replace(HTTP, expect_body_regex="r.*y"),
+    ]
+    for _ in range(4000):
+        data = bytearray(rng.choice(ANSWERS))
+        for _ in range(rng.randrange(5)):
+            at = rng.randrange(len(data))
+            data[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(9))
+        talk = Http(Aim(rng.choice(checks), "192.0.2.7", 80))
+        at, findings = 0, []
+        while at < len(data):
+            size = rng.randrange(1, len(data) + 1)
+            findings.append(talk.take(bytes(data[at : at + size])))
+            at += size
+        if not any(findings):
+            findings += [talk.silent(1.0), talk.ended()]
+        for finding in filter(None, findings):
+            assert finding.reason.isprintable()
+            assert len(finding.reason) < 1000

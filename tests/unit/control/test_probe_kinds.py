@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
+from tests.probing import probe
 from tests.unit.control.probe_servers import answering, datagrams, result_of, stream, words
 from xdplb.control.health.probes.agent import read_line
 from xdplb.control.health.probes.result import AdminWord, AgentWord
+from xdplb.control.plan.sources import Source
 from xdplb.model.health import CheckType, HealthCheck
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets or another network namespace")
 TCP = HealthCheck(timeout_seconds=0.4)
 UDP = HealthCheck(type=CheckType.UDP, timeout_seconds=0.4)
 
@@ -84,14 +90,60 @@ def test_udp_an_icmp_error_is_a_failure_at_once() -> None:
 
 
 def test_udp_of_a_backend_that_answers_without_end() -> None:
-    with datagrams(lambda data: [b"no"] * 500) as port:
+    with datagrams(lambda data: [b"no"] * 2000) as port:
         assert words(result_of(replace(UDP, expect="yes"), port))[1].startswith("answered 'no', expected 'yes'")
 
 
+@needs_root
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_icmp_pings(host: str) -> None:
     result = result_of(HealthCheck(type=CheckType.ICMP, timeout_seconds=0.5), 80, host)
     assert (result.passed, result.reason) == (True, "answers pings")
+
+
+@needs_root
+@pytest.mark.parametrize(("host", "source"), [("127.0.0.1", "127.0.0.9"), ("::1", "::1")])
+def test_a_ping_comes_from_the_source_it_is_given(host: str, source: str) -> None:
+    check = HealthCheck(type=CheckType.ICMP, timeout_seconds=0.5)
+    for given in (Source(ip_address(source)), Source(ip_address(source), (range(20000, 20100),))):
+        assert asyncio.run(probe(check, host, 80, given)).passed
+
+
+def test_datagrams_come_from_the_source_they_are_given() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        check = replace(UDP, send="x", timeout_seconds=0.05)
+        source = Source(ip_address("127.0.0.9"), (range(9, 10),), datagram_ports=(range(20000, 20100),))
+        assert asyncio.run(probe(check, "127.0.0.1", server.getsockname()[1], source)).passed
+        address, port = server.recvfrom(10)[1]
+    assert address == "127.0.0.9"
+    assert port in range(20000, 20100)
+
+
+UNANSWERED = """
+import sys
+sys.path[:0] = ['.', 'api']
+from tests.unit.control.probe_servers import result_of
+from xdplb.model.health import CheckType, HealthCheck
+print(result_of(HealthCheck(type=CheckType.ICMP, timeout_seconds=0.2), 80, '127.0.0.1').reason)
+"""
+
+
+@needs_root
+def test_a_ping_without_an_answer_says_so() -> None:
+    """In a network namespace of its own, which answers none."""
+    deaf = "echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all"
+    line = [
+        "unshare",
+        "-n",
+        "sh",
+        "-c",
+        f'ip link set lo up && {deaf} && exec "$0" -c "$1"',
+        sys.executable,
+        UNANSWERED,
+    ]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.stdout == "no answer to a ping in 0.2 s (asked from 127.0.0.1)\n", done.stderr
 
 
 PINGS = """
@@ -105,6 +157,7 @@ for host in ('127.0.0.1', '::1'):
 """
 
 
+@needs_root
 def test_icmp_over_ping_sockets_where_they_are_allowed() -> None:
     """In a network namespace of its own, where every group may have them."""
     allow = "echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range"

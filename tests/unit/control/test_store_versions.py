@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -13,13 +14,22 @@ import pytest
 
 from tests.bound import bound_vip, snapshot
 from tests.unit.control.stored import CHECK, WEB, backend, edited, full_state, reopened, saved
-from xdplb.control.edits.edit import ClearOverlay, DeleteVip, DrainBackend, PatchBackend, PutBackend, PutConfig
+from xdplb.control.edits.edit import (
+    ClearOverlay,
+    DeleteVip,
+    DrainBackend,
+    PatchBackend,
+    PutBackend,
+    PutCheck,
+    PutConfig,
+)
 from xdplb.control.state.desired import Declared, DesiredBackend, Drain
 from xdplb.control.state.schema import SCHEMA_VERSION
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.state.told import Told
 from xdplb.model.access import AccessList
+from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.config import Config, DeclaredVip
 from xdplb.model.errors import PlatformError
@@ -109,7 +119,9 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
         every: Vip(every, name="all"),
     }  # fmt: skip
     assert {key: vip.vip for key, vip in state.desired.vips.items()} == settings
-    assert {key: vip.checks for key, vip in state.desired.vips.items() if vip.checks} == {web: (CHECK,)}
+    assert {key: vip.checks for key, vip in state.desired.vips.items() if vip.checks} == {
+        web: (replace(CHECK, target=None),)
+    }
     assert {key: vip.access for key, vip in state.desired.vips.items() if vip.access} == {
         some: AccessList((ip_network("10.0.0.0/8"), ip_network("192.0.2.7")), (ip_network("10.1.0.0/16"),)),
         every: AccessList((), (ip_network("2001:db8:bad::/48"),)),
@@ -161,14 +173,6 @@ def as_schema_3(path: Path) -> None:
     connection.close()
 
 
-def as_schema_9(path: Path) -> None:
-    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("ALTER TABLE health DROP COLUMN was_up")
-        connection.execute("PRAGMA user_version = 9")
-    connection.close()
-
-
 def as_schema_7(path: Path) -> None:
     """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
     as_schema_8(path)
@@ -187,6 +191,23 @@ def as_schema_5(path: Path) -> None:
         for table in ("told", "declared_backend", "config"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 5")
+    connection.close()
+
+
+def as_schema_10(path: Path) -> None:
+    """Make the state what xdplb of schema 10 wrote, where agents had nothing to say."""
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE health DROP COLUMN advice")
+        connection.execute("PRAGMA user_version = 10")
+    connection.close()
+
+
+def as_schema_9(path: Path) -> None:
+    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
+    as_schema_10(path)
+    with sqlite3.connect(path / "state.db") as connection:
+        connection.execute("ALTER TABLE health DROP COLUMN was_up")
+        connection.execute("PRAGMA user_version = 9")
     connection.close()
 
 
@@ -275,12 +296,22 @@ def test_a_check_of_schema_7_stays_the_check_that_it_was(tmp_path: Path) -> None
             row = (json.dumps({"type": kind, **stored}), str(keys[kind]))
             connection.execute("UPDATE desired_vip SET health_check = ? WHERE vip = ?", row)
     connection.close()
-    times = {"interval_seconds": 3.0, "reset": True, "target": Target.BACKEND}
+    times = {"interval_seconds": 3.0, "reset": True}
     assert {name: reopened(tmp_path)[0].vips[key].checks for name, key in keys.items()} == {
         "http": (HealthCheck(CheckType.HTTP, path="/up", expect_status=(200, 204), **times),),  # type: ignore[arg-type]
         "tcp": (HealthCheck(CheckType.TCP, **times),),  # type: ignore[arg-type]
         "none": (),
     }
+    state, key = reopened(tmp_path)[0], keys["tcp"]
+    for target in (None, Target.BACKEND):
+        asked = HealthCheck(CheckType.TCP, target=target, **times)  # type: ignore[arg-type]
+        declared = tuple(
+            DeclaredVip("", vip.vip, (asked,) if at == key else vip.checks) for at, vip in state.vips.items()
+        )
+        for edit in (PutCheck(key, asked), PutConfig(Config(declared))):
+            assert edited(state, edit).vips[key].checks is state.vips[key].checks, "an upgrade changes nothing"
+    (faster,) = edited(state, PutCheck(key, replace(asked, target=None, rise=1))).vips[key].checks
+    assert faster.target is Target.VIP, "what is changed is new"
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -297,7 +328,11 @@ def test_in_a_state_of_schema_9_nobody_that_is_down_is_known_to_have_been_up(tmp
     saved(tmp_path, full_state())
     store = SqliteStore(tmp_path)
     store.open()
-    known = {1: KnownHealth(Health.DOWN, "refused", then, was_up=True), 2: KnownHealth(Health.UP, "", then)}
+    drains = Advice(75, None, AdminState.DRAIN)
+    known = {
+        1: KnownHealth(Health.DOWN, "refused", then, was_up=True, advice=drains),
+        2: KnownHealth(Health.UP, "", then),
+    }
     store.save_health(known)
     store.close()
     assert {number: reopened(tmp_path)[1][number] for number in known} == known

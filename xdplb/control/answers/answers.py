@@ -337,7 +337,9 @@ class Answers:
             health = ChainMap(dict(health), dict(outcome.health))
         carry = all(not standing.reason for standing in applier.nics.standings)
         known = applier.known
-        return render.Facts(self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry)
+        return render.Facts(
+            self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry, self._steady.now()
+        )
 
     def _vip(self, ref: str) -> BoundVip:
         return self._snapshot.vips[self.key(ref)]

@@ -17,6 +17,8 @@ from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
+from xdplb.control.plan.eligibility import Eligibility
+from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.passive_watch import HandshakeCounts
@@ -32,7 +34,8 @@ __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetric
 class BackendState(StrEnum):
     """The state of a backend in one word: the first of these that applies.
 
-    `unreachable`: no frame can be sent to it, whatever its check says. `unknown`: its check has not passed yet.
+    `unreachable`: no frame can be sent to it, whatever its check says. `unknown`: its check has not passed yet. `held`:
+    it passes its check, but flaps and is held down.
     """
 
     MAINT = "maint"
@@ -41,6 +44,7 @@ class BackendState(StrEnum):
     UNKNOWN = "unknown"
     DRAIN = "drain"
     EJECTED = "ejected"
+    HELD = "held"
     UP = "up"
 
 
@@ -55,6 +59,7 @@ class BackendMetrics:
 
     state: BackendState
     weight: int
+    effective_weight: float
     draining_flows: int | None
     checks: tuple[tuple[HealthCheck, CheckTally], ...]
     mtu: int | None
@@ -154,6 +159,7 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
     return BackendMetrics(
         state=_state(backend, moment, is_ejected=handshakes is not None and handshakes.is_ejected),
         weight=backend.backend.weight,
+        effective_weight=effective_weight(vip, backend, moment.facts.health_of(backend)),
         draining_flows=_draining_flows(backend, moment),
         checks=tuple(zip(vip.checks, moment.checks.get(backend.id, ()), strict=False)),
         mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
@@ -177,9 +183,15 @@ def _state(backend: BoundBackend, moment: Moment, *, is_ejected: bool) -> Backen
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
+    return _state_of_healthy(backend, standing, is_ejected=is_ejected)
+
+
+def _state_of_healthy(backend: BoundBackend, standing: Eligibility | None, *, is_ejected: bool) -> BackendState:
     if backend.backend.admin_state is AdminState.DRAIN:
         return BackendState.DRAIN
-    return BackendState.EJECTED if is_ejected else BackendState.UP
+    if is_ejected:
+        return BackendState.EJECTED
+    return BackendState.HELD if standing is not None and standing.hold is not None else BackendState.UP
 
 
 def _draining_flows(backend: BoundBackend, moment: Moment) -> int | None:

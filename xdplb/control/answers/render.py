@@ -24,9 +24,10 @@ from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.passive.ejections import Ejection
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.drafts import VipDraft
-from xdplb.control.plan.eligibility import DRAINING, Eligibility
+from xdplb.control.plan.eligibility import DRAINING, Eligibility, held_words
 from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
 from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
+from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.passive_watch import PassiveView
@@ -46,7 +47,7 @@ _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtim
 class Facts:
     """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility, tables and drafts.
 
-    `nics_carry`: every NIC that is asked for carries packets.
+    `nics_carry`: every NIC that is asked for carries packets. `now` is that moment.
     """
 
     applied: Snapshot
@@ -54,7 +55,8 @@ class Facts:
     eligibility: Mapping[int, Eligibility]
     tables: Mapping[int, HeldTable]
     drafts: Mapping[int, VipDraft]
-    nics_carry: bool = True
+    nics_carry: bool
+    now: datetime
 
     def rule_of(self, vip: BoundVip) -> Rule:
         """Return the rule by which the backends of a VIP serve."""
@@ -112,7 +114,10 @@ def backend_view(
     """Return the view of a backend; `tallies` are the results of its checks."""
     known = facts.health_of(backend)
     standing = facts.eligibility.get(backend.id)
-    why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tallies)
+    if standing is not None and standing.hold is not None:
+        why = held_words(standing.hold, standing.hold.left(facts.now))
+    else:
+        why = known.reason if standing is None else _reason(standing, facts.rule_of(vip), known.health, drain, tallies)
     return BackendView(
         backend=backend.backend,
         forward=vip.forward_of(backend.backend),
@@ -121,6 +126,8 @@ def backend_view(
         health=known.health,
         reason="; ".join(filter(None, (why, path.reason))),
         since=known.since,
+        held_until=None if standing is None or standing.hold is None else standing.hold.until,
+        effective_weight=effective_weight(vip, backend, known),
         share=facts.tables.get(vip.id, NO_TABLE).shares.get(backend.id, 0.0),
         flows=flows,
         mac=next_hop.destination_mac.hex(":") if next_hop is not None else None,

@@ -105,10 +105,12 @@ class EjectionView:
 class BackendView:
     """A backend and its status.
 
-    `reason` is a sentence about its health and the path to it, empty if all is well. `share` is its share of the VIP's
-    new connections now, 0 to 1. `flows` is the number of its recorded open connections at the last scan, None if not
-    scanned: only flows in slots that change owners are recorded (all flows with tracking = always). `declared` is what
-    the config file says of it, if an overlay lies over that. `certificate` is what came of its drain, or the last one.
+    `reason` is a sentence about its health and the path to it, empty if all is well. `held_until` is set while it is
+    held down since it flaps. `effective_weight` is its weight, or what its agent wants in the place of that. `share` is
+    its share of the VIP's new connections now, 0 to 1. `flows` is the number of its recorded open connections at the
+    last scan, None if not scanned: only flows in slots that change owners are recorded (all flows with tracking =
+    always). `declared` is what the config file says of it, if an overlay lies over that. `certificate` is what came of
+    its drain, or the last one.
     `handshakes` is the latency of those that were sampled lately, None if there were none. `hint` is a sentence about
     how they differ from those of its peers, empty if they do not.
     """
@@ -120,6 +122,8 @@ class BackendView:
     health: Health
     reason: str
     since: datetime
+    held_until: datetime | None
+    effective_weight: float
     share: float
     flows: int | None
     mac: str | None

@@ -20,10 +20,19 @@ def backend_on_the_wall(view: BackendView, ahead: timedelta) -> BackendView:
     certificate = None if view.certificate is None else view.certificate.moved(ahead)
     if path.lowered is not None:
         path = replace(path, lowered=replace(path.lowered, until=path.lowered.until + ahead))
+    held_until = None if view.held_until is None else view.held_until + ahead
     ejection = view.ejection
     if ejection is not None:
         ejection = replace(ejection, since=ejection.since + ahead, until=ejection.until + ahead)
-    return replace(view, since=view.since + ahead, drain=drain, certificate=certificate, path=path, ejection=ejection)
+    return replace(
+        view,
+        since=view.since + ahead,
+        held_until=held_until,
+        drain=drain,
+        certificate=certificate,
+        path=path,
+        ejection=ejection,
+    )
 
 
 def check_on_the_wall(view: CheckView, ahead: timedelta) -> CheckView:

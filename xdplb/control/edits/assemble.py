@@ -5,6 +5,7 @@ Later stages compare by identity what a change has changed.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import AdminState, Backend
 from xdplb.model.config import DeclaredVip
 from xdplb.model.errors import InvalidError, within
-from xdplb.model.health import HealthCheck, fitted_checks
+from xdplb.model.health import HealthCheck, Target, fitted_checks
 from xdplb.model.vip import Vip, VipKey
 
 __all__ = ["as_shown", "asked_backend", "assembled", "check_assembled", "with_backends", "with_checks"]
@@ -66,13 +67,15 @@ def _checks(
 def with_checks(old: tuple[HealthCheck, ...], asked: Sequence[HealthCheck], key: VipKey) -> tuple[HealthCheck, ...]:
     """Return these checks, in place of `old`, as those of the VIP `key`; what is equal stays the same object.
 
-    InvalidError points to what is wrong, such as `/1/port`.
+    A check without a target, as earlier versions stored it, is equal to one that asks for none, or for the backend's
+    own address: an upgrade changes nothing. InvalidError points to what is wrong, such as `/1/port`.
     """
-    made = fitted_checks(asked, key)
-    if made == old:
-        return old
     known = {check: check for check in old}
-    return tuple(known.get(check, check) for check in made)
+    made = []
+    for wanted, check in zip(asked, fitted_checks(asked, key), strict=True):
+        as_before = None if wanted.target is Target.VIP else known.get(replace(check, target=None))
+        made.append(as_before or known.get(check, check))
+    return old if len(made) == len(old) and all(map(operator.is_, made, old)) else tuple(made)
 
 
 def _access(old: AccessList, asked: AccessList | Keep) -> AccessList:

@@ -80,7 +80,8 @@ def put_check(desired: Desired, edit: PutCheck) -> Desired:
     """Set the VIP's only health check."""
     present = vip_of(desired, edit.key)
     _refuse_several(present)
-    return _with_checks(desired, present, (fitted(edit.check, edit.key),))
+    fitted(edit.check, edit.key)  # what is wrong with it is told of the check itself, not of a list
+    return _with_checks(desired, present, (edit.check,))
 
 
 def delete_check(desired: Desired, edit: DeleteCheck) -> Desired:
@@ -135,11 +136,11 @@ def patch_access(desired: Desired, edit: PatchAccess) -> Desired:
 
 def _all_differences(present: DesiredVip, asked: DesiredVip) -> tuple[FieldProblem, ...]:
     parts = [
-        FieldProblem(f"/{name}", f"{name.replace('_', ' ')}")
-        for name, is_same in (
-            ("backends", present.backends is asked.backends),
-            ("checks", present.checks is asked.checks),
-            ("access", present.access is asked.access),
+        FieldProblem(f"/{name}", text)
+        for name, text, is_same in (
+            ("backends", "backends", present.backends is asked.backends),
+            ("checks", "set of checks", present.checks is asked.checks),
+            ("access", "access", present.access is asked.access),
         )
         if not is_same
     ]

@@ -11,7 +11,15 @@ from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTak
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
-from xdplb.control.events.health import CheckBroke, ChecksNotRun, ChecksRunAgain, HealthChanged
+from xdplb.control.events.health import (
+    AgentSaid,
+    BackendHeld,
+    BackendNotHeld,
+    CheckBroke,
+    ChecksNotRun,
+    ChecksRunAgain,
+    HealthChanged,
+)
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
@@ -42,10 +50,13 @@ __all__ = [
     "KINDS",
     "Actor",
     "ActorKind",
+    "AgentSaid",
     "AuthenticationFailed",
     "BackendDiffers",
     "BackendEjected",
+    "BackendHeld",
     "BackendNotEjected",
+    "BackendNotHeld",
     "BackendReturned",
     "CaptureBegan",
     "CaptureEnded",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from xdplb.control.events.base import Event, Level
 
 __all__ = [
+    "AgentSaid",
+    "BackendHeld",
+    "BackendNotHeld",
     "CheckBroke",
     "ChecksNotRun",
     "ChecksRunAgain",
@@ -30,6 +33,47 @@ class HealthChanged(Event):
     def level(self) -> Level:
         """A backend that fails is a warning; that it is up is not."""
         return Level.WARNING if self.health == "down" else Level.NOTICE
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSaid(Event):
+    """The agent of a backend, or a command that checks it, wants another weight, or to drain, and that counts now."""
+
+    KIND = "agent"
+    TITLE = "agent"
+    LEVEL = Level.NOTICE
+    LINES = 200
+    vip: str
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendHeld(Event):
+    """A backend went down so often that it is held down for so many seconds, and longer if it goes down again."""
+
+    KIND = "flapping"
+    TITLE = "flapping backend is held down"
+    LEVEL = Level.WARNING
+    LINES = 200
+    vip: str
+    backend: str
+    falls: int
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendNotHeld(Event):
+    """A backend that flapped is held down no more: it serves if its checks pass. `reason` is why."""
+
+    KIND = "flapping_over"
+    TITLE = "backend is held down no more"
+    LEVEL = Level.NOTICE
+    LINES = 200
+    vip: str
+    backend: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from xdplb.model.advice import Advice
 from xdplb.model.backend import Health, KnownHealth
 
 __all__ = ["HealthBook"]
@@ -41,20 +43,29 @@ class HealthBook:
         Those that had it already have it for another reason, since when they had it.
         """
         now, is_down = self._now(), health is Health.DOWN
-        had = {number: self._known[number] for number in backend_ids if self._has(number, health)}
-        for was_up in (False, True):
-            ids = [number for number in backend_ids if (is_down and self._was_up(number)) is was_up]
-            self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up)))
-        self._known.update({number: replace(known, reason=reason) for number, known in had.items()})
+        alike: defaultdict[tuple[bool, Advice | None], list[int]] = defaultdict(list)
+        for number in backend_ids:
+            known = self._known.get(number)
+            if known is not None and known.health is health:
+                self._known[number] = replace(known, reason=reason)
+                continue
+            was_up = is_down and known is not None and (known.health is Health.UP or known.was_up)
+            alike[was_up, None if known is None else known.advice].append(number)
+        for (was_up, advice), ids in alike.items():
+            self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up, advice)))
         self._unsaved.update(backend_ids)
 
-    def _has(self, backend_id: int, health: Health) -> bool:
-        known = self._known.get(backend_id)
-        return known is not None and known.health is health
+    def advise(self, advice: Mapping[int, Advice]) -> None:
+        """Set what the agents of these backends want; it will be saved later."""
+        for number, each in advice.items():
+            if (known := self._known.get(number)) is not None:
+                self._known[number] = replace(known, advice=each)
+                self._unsaved.add(number)
 
-    def _was_up(self, backend_id: int) -> bool:
+    def is_up(self, backend_id: int) -> bool:
+        """Return whether a backend is up."""
         known = self._known.get(backend_id)
-        return known is not None and (known.health is Health.UP or known.was_up)
+        return known is not None and known.health is Health.UP
 
     def take_unsaved(self) -> dict[int, KnownHealth]:
         """Return the health that is not saved yet, and count it as saved."""

@@ -23,6 +23,7 @@ from xdplb.control.health.health_source import (
     CheckTargets,
     OnDoubt,
     OnFlip,
+    OnSaid,
     OnSilence,
     Probing,
     SourceOf,
@@ -135,6 +136,7 @@ class Checker:
         self._on_silence: OnSilence | None = None
         self._on_doubt: OnDoubt | None = None
         self._source_of: SourceOf | None = None
+        self._on_said: OnSaid | None = None
         self._events = Events()
         self._known: Mapping[int, KnownHealth] = {}
         self._targets: dict[int, tuple[CheckTarget, ...]] = {}
@@ -156,13 +158,15 @@ class Checker:
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
         on_doubt: OnDoubt | None = None,
+        *,
+        on_said: OnSaid | None = None,
     ) -> None:
         """Start checking the watched targets; `on_flip` is called at every change of health."""
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms(self._broke)
         self._prober.start(self._alarms, self._probe_broke)
         self._on_flip, self._on_silence, self._events = on_flip, on_silence, events
-        self._source_of, self._on_doubt = source_of, on_doubt
+        self._source_of, self._on_doubt, self._on_said = source_of, on_doubt, on_said
         self._join(self._targets)
         self._look_on()
 
@@ -417,6 +421,7 @@ class Checker:
             self._on_silence(check.address, before.streak >= 0)
         if (before.streak < 0) != (check.tally.streak < 0) and self._on_doubt is not None:
             self._on_doubt(check.members)
+        self._tell_said(check, result)
         self._judge(check)
         if check.target.way is not None and result.passed is False:
             self._probe_beside(check, result)
@@ -478,8 +483,15 @@ class Checker:
         check.due = max(check.due + pause * (1 + random.uniform(-config.jitter, config.jitter)), now)  # noqa: S311
         check.alarm = self._alarms.at(check.due, partial(self._is_due, check))
 
+    def _tell_said(self, check: _Check, result: ProbeResult) -> None:
+        """Tell what was said beside passed and failed: before a flip, so that both are planned together."""
+        if result.said is not None and self._on_said is not None:
+            self._on_said(check.members, result.said)
+
     def _judge_if_watched(self, check: _Check) -> None:
         if self._on_flip is not None and check.members:
+            if check.tally.last is not None:
+                self._tell_said(check, check.tally.last)
             self._judge(check)
 
     def _judge(self, check: _Check) -> None:

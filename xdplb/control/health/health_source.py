@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from xdplb.control.events import Events
 from xdplb.control.health.probes.aim import Steps
-from xdplb.control.health.probes.result import OnResult
+from xdplb.control.health.probes.result import AgentWord, OnResult
 from xdplb.control.health.standing import Standing
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source
@@ -23,6 +23,7 @@ __all__ = [
     "HealthSource",
     "OnDoubt",
     "OnFlip",
+    "OnSaid",
     "OnSilence",
     "Probing",
     "SourceOf",
@@ -47,6 +48,8 @@ OnDoubt = Callable[[Iterable[int]], None]
 
 It comes with the first failure, before there are enough of them for a flip.
 """
+OnSaid = Callable[[Collection[int], AgentWord], None]
+"""Called in the event loop with the ids of the targets of a check, and what it said beside passed and failed."""
 
 SourceOf = Callable[[IPAddress, int | None], Source]
 """Returns where a check of this address must leave from, asked before each probe.
@@ -104,6 +107,8 @@ class HealthSource(Protocol):
         on_silence: OnSilence | None = None,
         source_of: SourceOf | None = None,
         on_doubt: OnDoubt | None = None,
+        *,
+        on_said: OnSaid | None = None,
     ) -> None:
         """Start checking the watched targets."""
         ...

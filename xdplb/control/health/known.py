@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import datetime
 
 from xdplb.control.health.health_source import CheckTarget, CheckTargets, VipWay
@@ -30,7 +31,7 @@ def health_after(
     for each in changes:
         if (vip := each.after) is None:
             continue
-        is_checked_as_before = each.before is None or bool(each.before.checks) == bool(vip.checks)
+        is_checked_as_before = each.before is None or _is_checked_alike(each.before, vip)
         for backend in each.got if is_checked_as_before else vip.backends.values():
             present = None if backend.id in fresh else known.get(backend.id)
             if (new := _health(vip, backend, present, now)) != present:
@@ -116,7 +117,14 @@ def _target(vip: BoundVip, backend: BoundBackend, check: HealthCheck, before: Ch
     return CheckTarget(backend.epoch, address, port, check, way)
 
 
+def _is_checked_alike(one: BoundVip, other: BoundVip) -> bool:
+    """Return whether what is known of backends of the one VIP holds as well if its checks are those of the other."""
+    return (bool(one.checks), one.has_agents) == (bool(other.checks), other.has_agents)
+
+
 def _health(vip: BoundVip, backend: BoundBackend, present: KnownHealth | None, now: datetime) -> KnownHealth:
+    if present is not None and present.advice is not None and not (vip.has_agents and is_checked(vip, backend)):
+        present = replace(present, advice=None)
     if is_checked(vip, backend):
         return present or KnownHealth(Health.UNKNOWN, WAITING, now)
     if present is not None and present.health is Health.UP:

@@ -8,11 +8,12 @@ from functools import lru_cache
 from xdplb.balance.ramp import Newcomer, parts_of
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
 from xdplb.control.plan.path_mtu import least_mtu, outer_mtu
+from xdplb.control.plan.weights import weight_of
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward, Vip, VlanTags
+from xdplb.model.vip import Forward, VlanTags
 
 __all__ = ["backend_entry", "load_weight"]
 
@@ -55,23 +56,23 @@ def backend_entry(
         source_mask=mask,
         inner_version=vip.vip.key.address.version,
         keep_tags=vip.vip.vlan is VlanTags.KEEP,
-        weight=load_weight(vip.vip, bound, newcomer),
+        weight=load_weight(vip, weight_of(vip, bound, observed.health.get(bound.id)), newcomer),
         quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
         takes_new=standing.use is Use.SERVING,
         max_new_flows=backend.max_new_flows,
     )
 
 
-def load_weight(vip: Vip, bound: BoundBackend, newcomer: Newcomer | None) -> int:
-    """Return what the load of a backend is divided by before it is compared.
+def load_weight(vip: BoundVip, weight: int, newcomer: Newcomer | None) -> int:
+    """Return what the load of a backend with this weight, in parts as of `weight_of`, is divided by to be compared.
 
     With slow start it is in parts of a weight, so that a newcomer can have fewer of them than its weight has, and no
     other entry changes by that.
     """
-    weight = max(1, bound.backend.weight) if vip.scheduler.weighs_load else 1
-    if not (vip.slow_start_seconds and vip.scheduler.is_by_load):
+    weight = max(1, weight) if vip.vip.scheduler.weighs_load else 1
+    if not (vip.vip.slow_start_seconds and vip.vip.scheduler.is_by_load):
         return weight
-    parts = parts_of(vip.slow_start_seconds)
+    parts = parts_of(vip.vip.slow_start_seconds)
     return weight * parts if newcomer is None else max(1, weight * parts * newcomer.granted // newcomer.of)
 
 

@@ -25,8 +25,18 @@ from xdplb.control.plan.backend_entries import backend_entry, load_weight
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, assess_by_rule, look_at, rule_for, under
 from xdplb.control.plan.operating import VipStanding, is_asked, needed_of, standing_of
 from xdplb.control.plan.policies import Rule, Tally, Traits
-from xdplb.control.plan.slow_start import newcomers, next_step, ramp_words, still_ramping, tick_of
+from xdplb.control.plan.slow_start import (
+    NO_RAMPS,
+    Ramps,
+    newcomers,
+    next_step,
+    ramp_words,
+    ramps_after,
+    ramps_of,
+    tick_of,
+)
 from xdplb.control.plan.sources import Sources
+from xdplb.control.plan.weights import weight_of
 from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.features import Features
@@ -110,9 +120,9 @@ class VipDraft:
 
     `host` is what was known of the host. `asked` are the ids of the backends that the operator wants to serve all the
     time, `limited` of those that take only so many new connections. `rule` says who serves, which follows from `tally`.
-    `ramps` are the backends that ramp up, by id with the step of the clock at which they came up, and `next_step` is
-    when they get more, None if none does. `changed` are the ids of the backends that are not as in the draft before
-    it, among them those that are gone; None if it may be any.
+    `ramps` are the backends that came up lately, `newcomers` those of them, by id, that have a part of their share so
+    far, and `next_step` is when that changes, None if all have the whole. `changed` are the ids of the backends that
+    are not as in the draft before it, among them those that are gone; None if it may be any.
     """
 
     vip: BoundVip
@@ -124,7 +134,8 @@ class VipDraft:
     limited: frozenset[int]
     rule: Rule
     tally: Tally
-    ramps: Mapping[int, int] = field(default_factory=dict)
+    ramps: Ramps = field(default_factory=dict)
+    newcomers: Mapping[int, Newcomer] = field(default_factory=dict)
     next_step: datetime | None = None
     changed: frozenset[int] | None = None
 
@@ -220,7 +231,7 @@ def _whole_draft(
         ramps = _ramps_at_start(vip, eligibility, observed)
     else:
         ramps = _ramps(vip, eligibility, observed, before, before.backends.keys() - eligibility.keys())
-    coming = _coming(vip, ramps, observed, out, len(eligibility))
+    coming = _coming(vip, ramps, observed, out, rule)
     _tell_of(coming, eligibility)
     known: Mapping[int, BackendDraft] = {}
     if before is not None and _has_entries_alike(before, vip, observed):
@@ -243,7 +254,8 @@ def _whole_draft(
         rule,
         Tally.of(standing.traits for standing in eligibility.values()),
         ramps,
-        _next_step(vip, ramps, observed),
+        coming,
+        _next_step(vip, coming, observed),
     )
 
 
@@ -272,8 +284,7 @@ def _changed_draft(
     difference = differing(before.vip.backends, vip.backends)
     gone = {before.vip.backends[address].id for address in difference.past}
     touched = {vip.backends[address].id: vip.backends[address] for address in difference.present}
-    ramping = before.ramps.keys() if _steps_on(before, observed) else ()
-    for number in {*seen, *ramping}.difference(gone):
+    for number in seen - gone:
         known = before.backends.get(number)
         if known is not None and vip.backends.get(known.bound.backend.address) is known.bound:
             touched[number] = known.bound
@@ -295,9 +306,14 @@ def _changed_draft(
     keeping = {number for number, standing in eligibility.items() if standing.use is not Use.OUT}
     source = before.table
     out = (source.out - gone - serving) | (touched.keys() - serving)
+    kept = (source.kept - gone - (touched.keys() - keeping)) | keeping
     ramps = _ramps(vip, eligibility, observed, before, gone)
-    number_of_all = len(before.backends) - len(gone) + len(touched.keys() - before.backends.keys())
-    coming = _coming(vip, ramps, observed, out, number_of_all)
+    coming = _coming(vip, ramps, observed, out, rule)
+    for number in _at_another_step(before.newcomers, coming) - gone - touched.keys():
+        bound = before.backends[number].bound
+        look = look_at(vip, bound, observed)
+        if look.traits == before.eligibility[number].traits:  # else it is seen in the next draft, with all that follows
+            touched[number], looks[number], eligibility[number] = bound, look, under(rule, look, bound, observed)
     _tell_of(coming, eligibility)
     made = {
         number: _backend(
@@ -310,7 +326,7 @@ def _changed_draft(
         vip.vip.scheduler,
         _with_weights(source.configured, gone, {number: one.weighted for number, one in made.items()}),
         out,
-        (source.kept - gone - (made.keys() - keeping)) | keeping,
+        kept,
         _of_table(vip, coming),
     )
     return VipDraft(
@@ -322,9 +338,14 @@ def _changed_draft(
         (before.asked - gone - made.keys()) | {number for number, one in touched.items() if is_asked(one.backend)},
         (before.limited - gone - made.keys()) | {number for number, one in made.items() if one.entry.max_new_flows},
         rule,
-        tally,
+        # Not that from which the rule was made: more may have been looked at since, and found to be otherwise.
+        before.tally.after(
+            [before.eligibility[number].traits for number in gone | touched.keys() if number in before.eligibility],
+            [look.traits for look in looks.values()],
+        ),
         ramps,
-        _next_step(vip, ramps, observed),
+        coming,
+        _next_step(vip, coming, observed),
         changed=frozenset(gone | made.keys()),
     )
 
@@ -335,60 +356,67 @@ def _ramps(
     observed: Observed,
     before: VipDraft,
     gone: AbstractSet[int],
-) -> Mapping[int, int]:
-    """Return the backends that ramp up, if these eligibilities are those of all that may not be as before.
+) -> Ramps:
+    """Return who came up lately, if these eligibilities are those of all that may not be as before.
 
-    One begins to when it can serve and could not in the draft before, or is new.
+    One comes up when it can serve and could not in the draft before, or is new.
     """
     seconds = vip.vip.slow_start_seconds
     if not seconds or observed.now is None:
-        return {}
-    tick = tick_of(observed.now, seconds)
-    ramps = dict(before.ramps) if before.vip.vip.slow_start_seconds == seconds else {}
-    for number in gone:
-        ramps.pop(number, None)
-    for number, standing in eligibility.items():
-        if not standing.traits & Traits.SERVES:
-            ramps.pop(number, None)
-        elif not _could_serve(vip, number, before):
-            ramps[number] = tick
-    return still_ramping(ramps, tick, seconds)
+        return NO_RAMPS
+    can = {number for number, standing in eligibility.items() if standing.traits & Traits.SERVES}
+    came = {number for number in can if not _could_serve(vip, number, before)}
+    ramps = before.ramps if before.vip.vip.slow_start_seconds == seconds else NO_RAMPS
+    return ramps_after(ramps, came, (eligibility.keys() - can) | gone, tick_of(observed.now, seconds), seconds)
 
 
 def _could_serve(vip: BoundVip, number: int, before: VipDraft) -> bool:
-    """Return whether the backend with this id could serve in the draft before."""
+    """Return whether the backend with this id could serve in the draft before, or served though it failed."""
     known = before.backends.get(number)
-    if known is None or not before.eligibility[number].traits & Traits.SERVES:
+    if known is None:
+        return False
+    was = before.eligibility[number]
+    if was.use is not Use.SERVING and not was.traits & Traits.SERVES:
         return False
     now = vip.backends.get(known.bound.backend.address)  # the id may be another one's now
     return now is not None and (now.id, now.epoch) == (number, known.bound.epoch)
 
 
-def _ramps_at_start(vip: BoundVip, eligibility: Mapping[int, Eligibility], observed: Observed) -> Mapping[int, int]:
-    """Return the backends that ramp up if it is not known who served before, as when a daemon starts.
+def _ramps_at_start(vip: BoundVip, eligibility: Mapping[int, Eligibility], observed: Observed) -> Ramps:
+    """Return who came up lately if it is not known who served before, as when a daemon starts.
 
     Those that were found up lately go on. One that came up otherwise, as after a drain, is taken to have its share.
     """
     seconds = vip.vip.slow_start_seconds
     if not seconds or observed.now is None:
-        return {}
+        return NO_RAMPS
     up = {
-        number: tick_of(known.since, seconds)
+        number: known.since
         for number, standing in eligibility.items()
         if standing.traits & Traits.SERVES and (known := observed.health[number]).health is Health.UP
     }
-    return still_ramping(up, tick_of(observed.now, seconds), seconds)
+    return ramps_of(up, tick_of(observed.now, seconds), seconds)
 
 
 def _coming(
-    vip: BoundVip, ramps: Mapping[int, int], observed: Observed, out: AbstractSet[int], backends: int
+    vip: BoundVip, ramps: Ramps, observed: Observed, out: AbstractSet[int], rule: Rule
 ) -> Mapping[int, Newcomer]:
-    """Return how far those are that have a part of their share now, by id."""
+    """Return how far those are that have a part of their share now, by id.
+
+    Whoever serves in spite of a failure does not count: no healthy backend is held back for it.
+    """
     seconds = vip.vip.slow_start_seconds
     if not ramps or observed.now is None:
         return {}
-    found = newcomers(ramps, tick_of(observed.now, seconds), seconds, out=out, serving=backends - len(out))
+    found = newcomers(ramps, tick_of(observed.now, seconds), seconds, out=out, serving=rule.can_serve)
     return {newcomer.id: newcomer for newcomer in found}
+
+
+def _at_another_step(before: Mapping[int, Newcomer], now: Mapping[int, Newcomer]) -> set[int]:
+    """Return the ids of those that have another part of their share now than before."""
+    if not before and not now:
+        return set()
+    return {number for number in before.keys() | now.keys() if before.get(number) != now.get(number)}
 
 
 def _tell_of(coming: Mapping[int, Newcomer], eligibility: dict[int, Eligibility]) -> None:
@@ -404,13 +432,9 @@ def _of_table(vip: BoundVip, coming: Mapping[int, Newcomer]) -> tuple[Newcomer, 
     return () if vip.vip.scheduler.is_by_load else tuple(coming.values())
 
 
-def _steps_on(before: VipDraft, observed: Observed) -> bool:
-    """Return whether those that ramp up get more than in the draft before."""
-    return before.next_step is not None and observed.now is not None and observed.now >= before.next_step
-
-
-def _next_step(vip: BoundVip, ramps: Mapping[int, int], observed: Observed) -> datetime | None:
-    if not ramps or observed.now is None:
+def _next_step(vip: BoundVip, coming: Mapping[int, Newcomer], observed: Observed) -> datetime | None:
+    """Return when the parts change that backends have of their shares, None if all have the whole."""
+    if not coming or observed.now is None:
         return None
     seconds = vip.vip.slow_start_seconds
     return next_step(tick_of(observed.now, seconds), seconds)
@@ -437,10 +461,10 @@ def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> b
     old, new, host = before.vip.vip, vip.vip, before.host
     return (
         *(before.vip.id, old.forward, old.scheduler, old.vlan, old.slow_start_seconds),
-        *(host.tunnel_sources, host.sources),
+        *(before.vip.has_agents, host.tunnel_sources, host.sources),
     ) == (
         *(vip.id, new.forward, new.scheduler, new.vlan, new.slow_start_seconds),
-        *(observed.tunnel_sources, observed.sources),
+        *(vip.has_agents, observed.tunnel_sources, observed.sources),
     )
 
 
@@ -456,10 +480,12 @@ def _backend(
     `present`: how far it is if it ramps up; its entry in the maps and the draft before, each used where it is right.
     """
     newcomer, held, before = present
+    weight = weight_of(vip, bound, observed.health.get(bound.id))
     if (
         before is not None
+        and before.weighted.weight == weight
         and _is_of(before, bound, observed)
-        and before.entry.weight == load_weight(vip.vip, bound, newcomer)
+        and before.entry.weight == load_weight(vip, weight, newcomer)
     ):
         usable, takes_new = standing.use is not Use.OUT, standing.use is Use.SERVING
         if before.entry.usable is usable and before.entry.takes_new is takes_new:
@@ -467,7 +493,7 @@ def _backend(
         return before.with_entry(before.entry.used(usable=usable, takes_new=takes_new))
     backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, newcomer)
     in_reserve = backend.role is BackendRole.BACKUP
-    weighted = WeightedBackend(intern(str(backend.address)), bound.id, backend.weight, in_reserve)
+    weighted = WeightedBackend(intern(str(backend.address)), bound.id, weight, in_reserve)
     return BackendDraft(
         bound,
         observed.next_hop(backend.address),

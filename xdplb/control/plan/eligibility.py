@@ -15,7 +15,9 @@ from xdplb.control.plan.policies import Policy, Rule, Tally, Traits, backup_word
 from xdplb.control.plan.sources import NO_SOURCES, Sources
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, is_checked
 from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.advice import PARTS
 from xdplb.model.backend import AdminState, BackendRole, Health, KnownHealth
+from xdplb.model.hold import Hold
 from xdplb.model.next_hop import MAX_TAGS, NextHop, Resolution
 from xdplb.model.vip import Forward, OnUnhealthy
 
@@ -28,6 +30,7 @@ __all__ = [
     "assess",
     "assess_by_rule",
     "can_be_tagged",
+    "held_words",
     "is_waiting",
     "look_at",
     "rule_for",
@@ -50,7 +53,8 @@ class Eligibility:
     `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
     the reason with {} in place of the result, for views that know a later one. `unfit`: it serves although it is not
     healthy, as the VIP's policy says. `waits_as_backup`: it is a backup that is not used; views say how many primary
-    ones serve now. `traits` are what the VIP's rule follows from.
+    ones serve now. `hold` is why and until when it is held down, if it is. `traits` are what the VIP's rule follows
+    from.
     """
 
     use: Use
@@ -59,6 +63,7 @@ class Eligibility:
     about_check: str = ""
     unfit: bool = False
     waits_as_backup: bool = False
+    hold: Hold | None = None
     traits: int = 0
 
 
@@ -71,8 +76,8 @@ class Observed:
     not known. `nics_out` are those that are asked for and not among them, with the reason. `vlan`: tagged frames may
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
     has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
-    no backend is to ramp up (slow start). `cuts` says when drains were cut, by backend id. `ejected` are
-    the backends that passive health has ejected, by id, with the reason.
+    no backend is to ramp up (slow start). `cuts` says when drains were cut, `ejected` are the backends that passive
+    health has ejected, with the reason, and `holds` those that flap and are held down, all by backend id.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -86,6 +91,7 @@ class Observed:
     ejected: Mapping[int, str] = field(default_factory=dict)
     now: datetime | None = None
     cuts: Mapping[int, datetime] = field(default_factory=dict)
+    holds: Mapping[int, Hold] = field(default_factory=dict)
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -118,6 +124,7 @@ _CUT = "cut off at the deadline of its drain"
 _CUSTOMER_TAG = 0x8100
 
 _CHECK_FAILED = "its check failed: {}"
+_USED_THOUGH_IT_FLAPS = "it flaps ({}), and is used all the same, since too few others serve"
 _SPARED = "{}; it is used all the same, since too few others can serve"
 _ALL_THE_SAME = f"{_CHECK_FAILED}; it is used all the same, since "
 _IN_SPITE_OF = {
@@ -160,9 +167,11 @@ def rule_for(vip: BoundVip, tally: Tally, backends: Iterable[tuple[int, Eligibil
 def look_at(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibility:
     """Return what a backend would be used for if it were for it alone, with its traits."""
     found = _standing(vip, bound, observed)
-    traits = _traits(bound, found, _health(bound, observed))
+    traits = _traits(bound, found, observed)
     if observed.ejected and found.use is Use.SERVING and (why := observed.ejected.get(bound.id)) is not None:
         return Eligibility(Use.KEEPING, why, traits=traits & ~Traits.SERVES | Traits.EJECTED)
+    if observed.holds and found.use is Use.SERVING and (hold := observed.holds.get(bound.id)) is not None:
+        return Eligibility(Use.KEEPING, held_words(hold), hold=hold, traits=traits & ~Traits.SERVES | Traits.HELD)
     if found.use is Use.SERVING and not found.reason:
         return _WELL[traits]
     return Eligibility(found.use, found.reason, found.reachable, found.about_check, traits=traits)
@@ -175,9 +184,19 @@ def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed
         return _in_spite_of_failure(rule.policy, bound, observed, traits)
     if traits & Traits.EJECTED and rule.uses_ejected:
         return Eligibility(Use.SERVING, _SPARED.format(look.reason), traits=traits)
-    if traits & Traits.BACKUP and traits & Traits.SERVES and not rule.uses_backups:
+    could_serve = traits & Traits.SERVES or (traits & Traits.HELD and rule.uses_held)
+    if traits & Traits.BACKUP and could_serve and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)
+    if traits & Traits.HELD and could_serve:
+        assert look.hold is not None
+        return Eligibility(Use.SERVING, _USED_THOUGH_IT_FLAPS.format(look.hold.why), traits=traits)
     return look
+
+
+def held_words(hold: Hold, seconds: float | None = None) -> str:
+    """Return why a backend is held down; `seconds` is for how long yet, if that is known."""
+    left = "" if seconds is None else f" for {max(1, round(seconds))} s more"
+    return f"it passes its check, but is held down{left}: {hold.why}"
 
 
 def is_waiting(standing: Eligibility) -> bool:
@@ -185,9 +204,9 @@ def is_waiting(standing: Eligibility) -> bool:
     return standing.use is Use.KEEPING and standing.reason.startswith(WAITING)
 
 
-def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
+def _traits(bound: BoundBackend, look: Eligibility, observed: Observed) -> int:
     """Return what of a backend that was looked at decides about the others."""
-    backend, traits = bound.backend, 0
+    backend, health, traits = bound.backend, _health(bound, observed), 0
     if backend.role is BackendRole.BACKUP:
         traits |= Traits.BACKUP
     if backend.admin_state is AdminState.READY and backend.weight:
@@ -196,14 +215,14 @@ def _traits(bound: BoundBackend, look: Eligibility, health: Health) -> int:
             traits |= Traits.SERVES
         if look.reachable and health is Health.UNKNOWN:
             traits |= Traits.WAITS
-    if health is Health.DOWN and look.about_check:
+    if health is Health.DOWN and look.about_check and not _wants_nothing_new(observed.health[bound.id]):
         traits |= Traits.FAILED
     return traits
 
 
 def _in_spite_of_failure(policy: Policy, bound: BoundBackend, observed: Observed, traits: int) -> Eligibility:
     """Return the eligibility of a backend whose failed check is ignored."""
-    if why := _why_nothing_new(bound):
+    if why := _why_nothing_new(bound, observed.health.get(bound.id)):
         return Eligibility(Use.KEEPING, why, traits=traits)
     why = _IN_SPITE_OF[policy]
     reason = why.format(observed.health[bound.id].reason)
@@ -222,9 +241,9 @@ def _standing(vip: BoundVip, bound: BoundBackend, observed: Observed) -> Eligibi
         return _by_check(use, why, observed.health[bound.id].reason)
     if bound.backend.admin_state is not AdminState.DRAIN and health is Health.UNKNOWN:
         return _waiting(_unless_checked(vip, bound, observed))
-    if why := _why_nothing_new(bound):
+    if why := _why_nothing_new(bound, observed.health.get(bound.id)):
         return Eligibility(Use.KEEPING, why)
-    return Eligibility(Use.SERVING, _doubt(vip, bound, observed))
+    return Eligibility(Use.SERVING, _doubt(vip, bound, observed) or _other_weight(bound, observed.health.get(bound.id)))
 
 
 def _waiting(unless: str) -> Eligibility:
@@ -243,11 +262,25 @@ def _why_no_packets(bound: BoundBackend, observed: Observed) -> str:
     return _CUT if is_cut else ""
 
 
-def _why_nothing_new(bound: BoundBackend) -> str:
+def _why_nothing_new(bound: BoundBackend, known: KnownHealth | None) -> str:
     """Return why a backend takes no new connections although it can keep its open ones, or an empty string."""
     if bound.backend.admin_state is AdminState.DRAIN:
         return DRAINING
-    return "" if bound.backend.weight else "its weight is 0"
+    if not bound.backend.weight:
+        return "its weight is 0"
+    return str(known.advice) if known is not None and _wants_nothing_new(known) else ""
+
+
+def _wants_nothing_new(known: KnownHealth) -> bool:
+    """Return whether the agent of a backend wants no new connections for it."""
+    return known.advice is not None and known.advice.takes_nothing_new
+
+
+def _other_weight(bound: BoundBackend, known: KnownHealth | None) -> str:
+    """Return why a backend has another weight than it was given, or an empty string."""
+    advice = None if known is None else known.advice
+    is_other = advice is not None and advice.parts_of(bound.backend.weight) != bound.backend.weight * PARTS
+    return str(advice) if is_other else ""
 
 
 def _doubt(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:

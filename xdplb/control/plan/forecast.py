@@ -112,7 +112,8 @@ def if_down(
     """Return what would happen to the VIPs with the ids `only` if this backend's check failed now."""
     known = observed.health.get(backend.id)
     was_up = known is not None and (known.health is Health.UP or known.was_up)
-    down = KnownHealth(Health.DOWN, "it is assumed to be down", now, was_up)
+    advice = None if known is None else known.advice
+    down = KnownHealth(Health.DOWN, "it is assumed to be down", now, was_up, advice)
     seen = replace(observed, health={**observed.health, backend.id: down})
     return forecast(snapshot, snapshot, seen, present, only=only, about=only)
 

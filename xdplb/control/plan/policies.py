@@ -36,6 +36,8 @@ class Traits:
     """Its role is backup."""
     EJECTED: Final = 32
     """It is asked to, and only passive health is in the way."""
+    HELD: Final = 64
+    """It is asked to, and only that it flaps is in the way: it is held down."""
     HOPEFUL: Final = ASKED | FAILED
     """It would serve if its failed check were ignored."""
 
@@ -85,17 +87,24 @@ class Rule:
     `serving` of `asked` primary backends can serve, `needed` are enough, and `backups` backups can serve.
     `spares_primaries`: failed backups are used, since no primary backend could be. With `last-good`, those serve that
     were up until `since` or later. `uses_ejected`: backends that are ejected serve, since too few others can.
+    `uses_held`: so do those that are held down since they flap, and they are counted.
     """
 
     policy: Policy = Policy.NONE
     uses_backups: bool = False
     spares_primaries: bool = False
     uses_ejected: bool = False
+    uses_held: bool = False
     since: datetime | None = None
     serving: int = field(default=0, compare=False)
     asked: int = field(default=0, compare=False)
     needed: int = field(default=1, compare=False)
     backups: int = field(default=0, compare=False)
+
+    @property
+    def can_serve(self) -> int:
+        """How many backends serve by themselves: primary ones, and backups that are used."""
+        return self.serving + (self.backups if self.uses_backups else 0)
 
     @property
     def fails_open(self) -> bool:
@@ -132,10 +141,15 @@ class Rule:
         """Return the traits of backends that may be used in another way than before: all that have all of some."""
         found: list[int] = []
         if self.uses_backups is not before.uses_backups:
-            found.append(Traits.BACKUP | Traits.SERVES)
+            found += [Traits.BACKUP | Traits.SERVES, Traits.BACKUP | Traits.HELD]
         if self.uses_ejected is not before.uses_ejected:
             found.append(Traits.EJECTED)
-        if replace(self, uses_backups=before.uses_backups, uses_ejected=before.uses_ejected) != before:
+        if self.uses_held is not before.uses_held:
+            found.append(Traits.HELD)
+        before_else = replace(
+            before, uses_backups=self.uses_backups, uses_ejected=self.uses_ejected, uses_held=self.uses_held
+        )
+        if self != before_else:
             found.append(Traits.FAILED)
         return tuple(found)
 
@@ -150,8 +164,17 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
     serving = tally.count(Traits.SERVES, Traits.BACKUP)
     backups = tally.count(Traits.SERVES | Traits.BACKUP)
     needed = needed_of(vip.min_serving, asked)
+    enough_for_all = vip.panic_share * (asked - tally.count(Traits.WAITS, Traits.BACKUP))
+    without_held = serving + (backups if serving < needed else 0)
+    # If the balancer's own link flaps, so do all backends: one that was added later is not to get everything.
+    uses_held = bool(tally.count(Traits.HELD)) and without_held < max(needed, asked / 2, enough_for_all)
+    if uses_held:
+        serving += tally.count(Traits.HELD, Traits.BACKUP)
+        backups += tally.count(Traits.HELD | Traits.BACKUP)
     uses_backups = bool(backups) and serving < needed
-    rule = Rule(uses_backups=uses_backups, serving=serving, asked=asked, needed=needed, backups=backups)
+    rule = Rule(
+        uses_backups=uses_backups, uses_held=uses_held, serving=serving, asked=asked, needed=needed, backups=backups
+    )
     ejected = bool(tally.count(Traits.EJECTED))
     if not serving and not uses_backups and ejected:
         return replace(rule, uses_ejected=True)
@@ -160,8 +183,7 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
             return rule
         spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
         return replace(rule, policy=_ALL_UNHEALTHY[vip.all_unhealthy], spares_primaries=spares)
-    judged = asked - tally.count(Traits.WAITS, Traits.BACKUP)
-    if not uses_backups and serving < vip.panic_share * judged:
+    if not uses_backups and serving < enough_for_all:
         return replace(rule, policy=Policy.PANIC, uses_ejected=ejected)
     return rule
 
@@ -196,8 +218,8 @@ _ALL_UNHEALTHY = {
 }
 
 _POLICY_WORDS = {
-    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so those whose"
-    " check failed serve too",
+    Policy.PANIC: "only {healthy} primaries are healthy, a smaller share than panic_share ({share}), so the others"
+    " serve too",
     Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
     Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
     Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",

@@ -20,7 +20,7 @@ from xdplb.model.vip import VipKey
 
 __all__ = ["ANY_SOURCE", "NO_SOURCES", "Source", "Sources"]
 
-_TCP = 6
+_TCP, _UDP = 6, 17
 _FIRST_PORT = 1024
 
 
@@ -28,8 +28,9 @@ _FIRST_PORT = 1024
 class Source:
     """What to bind a connection to: None leaves the address to the kernel, no `ports` the port.
 
-    `obstacle` says why no address is right; the connection is then not worth trying. `in_a_moment`: it may be gone
-    soon. `mark` is what the packets are marked with to be sent by the traffic's own way, 0 for none.
+    `datagram_ports` are the same for UDP. `obstacle` says why no address is right; the connection is then not worth
+    trying. `in_a_moment`: it may be gone soon. `mark` is what the packets are marked with to be sent by the traffic's
+    own way, 0 for none.
     """
 
     address: IPAddress | None = None
@@ -37,6 +38,7 @@ class Source:
     obstacle: str = ""
     in_a_moment: bool = False
     mark: int = 0
+    datagram_ports: tuple[range, ...] = ()
 
 
 ANY_SOURCE = Source()
@@ -80,9 +82,11 @@ class Sources:
         near, far = self._others(destination, resolution)
         if near:
             return Source(near[0].address)
-        free = () if self._has_too(destination, wanted) else self._free_ports(wanted)
+        free = () if self._has_too(destination, wanted) else self._free_ports(wanted, _TCP)
         if free:
-            return ANY_SOURCE if free == self.host.ephemeral else Source(wanted, free)
+            usual = self.host.ephemeral
+            ports, datagram_ports = (() if each == usual else each for each in (free, self._free_ports(wanted, _UDP)))
+            return Source(wanted, ports, datagram_ports=datagram_ports) if ports or datagram_ports else ANY_SOURCE
         if far:
             return Source(far[0].address)
         return Source(obstacle=f"checks would leave from {self._no_other(wanted)}")
@@ -127,12 +131,12 @@ class Sources:
         """Return whether the backend has this address of the host itself, as an address of a VIP."""
         return any(backend in self._vips[key].backends for key in self.over[own])
 
-    def _free_ports(self, own: IPAddress) -> tuple[range, ...]:
-        """Return the ports to connect from at an address that is a VIP's: the usual ones, or if there is none, any."""
+    def _free_ports(self, own: IPAddress, protocol: int) -> tuple[range, ...]:
+        """Return the ports to send from at an address that is a VIP's: the usual ones, or if there is none, any."""
         for ports in (self.host.ephemeral, (range(_FIRST_PORT, LAST_PORT + 1),)):
             free = ports
             for key in self.over[own]:
-                if _TCP in key.protocol.numbers:
+                if protocol in key.protocol.numbers:
                     free = without(free, key.ports)
             if free:
                 return free

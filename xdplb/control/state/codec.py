@@ -16,6 +16,7 @@ from typing import Any
 from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, address_order
+from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, BackendRole
 from xdplb.model.check_type import FIELDS_OF
 from xdplb.model.config import ApiSettings, Settings
@@ -41,6 +42,8 @@ from xdplb.model.vip import (
 __all__ = [
     "access_from_json",
     "access_to_json",
+    "advice_from_json",
+    "advice_to_json",
     "backend_from_json",
     "backend_to_json",
     "canonical",
@@ -163,6 +166,21 @@ def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
     return Backend(address, **{**given, **kinds})
 
 
+def advice_to_json(advice: Advice | None) -> str | None:
+    """Return what an agent wants as text."""
+    if advice is None:
+        return None
+    return json.dumps({"percent": advice.percent, "weight": advice.weight, "admin": advice.admin})
+
+
+def advice_from_json(text: str | None) -> Advice | None:
+    """Return what an agent wants."""
+    if text is None:
+        return None
+    told = json.loads(text)
+    return Advice(told["percent"], told["weight"], AdminState(told["admin"]))
+
+
 def declared_to_json(declared: Declared) -> Json:
     """Return what the config file says of a backend under an overlay as JSON."""
     return {"weight": declared.weight, "admin_state": declared.admin_state}
@@ -189,7 +207,11 @@ def check_to_json(check: HealthCheck) -> Json:
 
 def check_from_json(fields: Mapping[str, Any]) -> HealthCheck:
     """Return the health check in a JSON object."""
-    given: Json = {**fields, "type": CheckType(fields["type"]), "target": fields["target"] and Target(fields["target"])}
+    given: Json = {
+        **fields,
+        "type": CheckType(fields["type"]),
+        "target": None if fields["target"] is None else Target(fields["target"]),
+    }
     for name in _LISTS & given.keys():
         given[name] = None if given[name] is None else tuple(given[name])
     if given.get("headers") is not None:

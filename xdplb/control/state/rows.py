@@ -13,6 +13,8 @@ from ipaddress import ip_address
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding
 from xdplb.control.state.certificate import Certificate, as_json, from_json
 from xdplb.control.state.codec import (
+    advice_from_json,
+    advice_to_json,
     backend_from_json,
     backend_to_json,
     check_from_json,
@@ -141,9 +143,9 @@ def _read_declared(connection: sqlite3.Connection) -> dict[tuple[str, str], Decl
 def read_health(connection: sqlite3.Connection) -> dict[int, KnownHealth]:
     """Return the last known health, by backend id."""
     return {
-        backend: KnownHealth(Health(health), reason, _utc(since), bool(was_up))
-        for backend, health, reason, since, was_up in connection.execute(
-            "SELECT backend, health, reason, since, was_up FROM health"
+        backend: KnownHealth(Health(health), reason, _utc(since), bool(was_up), advice_from_json(advice))
+        for backend, health, reason, since, was_up, advice in connection.execute(
+            "SELECT backend, health, reason, since, was_up, advice FROM health"
         )
     }
 
@@ -256,9 +258,12 @@ def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindi
 def write_health(connection: sqlite3.Connection, health: Mapping[int, KnownHealth]) -> None:
     """Write these healths."""
     connection.executemany(
-        "INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO health VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (key, known.health.value, known.reason, known.since.timestamp(), known.was_up)
+            (
+                *(key, known.health.value, known.reason, known.since.timestamp(), known.was_up),
+                advice_to_json(known.advice),
+            )
             for key, known in health.items()
         ],
     )

@@ -22,7 +22,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -62,11 +62,13 @@ _DECLARED = (
     "CREATE TABLE config (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
 )
 
-_WAS_UP = "ALTER TABLE health ADD COLUMN was_up INTEGER NOT NULL DEFAULT 0"
 _DRAIN_CUT = "drain_cut INTEGER NOT NULL DEFAULT 0"
 _CERTIFICATE = """CREATE TABLE drain_certificate (
         backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
         started REAL NOT NULL, until REAL NOT NULL, last_packet REAL, certificate TEXT NOT NULL) STRICT"""
+
+_WAS_UP = "ALTER TABLE health ADD COLUMN was_up INTEGER NOT NULL DEFAULT 0"
+_ADVICE = "ALTER TABLE health ADD COLUMN advice TEXT"
 
 _SCHEMA = (
     _COUNTER,
@@ -76,6 +78,7 @@ _SCHEMA = (
     _EPOCH,
     _HEALTH.format(name="health"),
     _WAS_UP,
+    _ADVICE,
     CLOCK,
     TOLD,
     *_DECLARED,
@@ -187,7 +190,10 @@ def _to_an_owner(connection: sqlite3.Connection) -> None:
 
 
 def _to_several_checks(connection: sqlite3.Connection) -> None:
-    """Before, a VIP had at most one check, of HTTP or TCP, that went to the backend's own address."""
+    """Before, a VIP had at most one check, of HTTP or TCP, that went to the backend's own address.
+
+    Such a check has no target: it stays as it is, also when the config file that declared it is read again.
+    """
     connection.create_function("checks_of", 1, _checks_of, deterministic=True)
     # Not renamed: a column that may be NULL cannot become one that may not.
     for statement in (
@@ -204,7 +210,7 @@ def _checks_of(check: str | None) -> str:
     told = json.loads(check)
     if told["type"] == "tcp":  # it had a path and statuses that nobody asked for
         told = {name: value for name, value in told.items() if name not in {"path", "expect_status"}}
-    return json.dumps([{**told, "target": "backend"}])
+    return json.dumps([{"target": None, **told}])
 
 
 def _to_certificates(connection: sqlite3.Connection) -> None:
@@ -216,6 +222,11 @@ def _to_certificates(connection: sqlite3.Connection) -> None:
 def _to_last_good(connection: sqlite3.Connection) -> None:
     """Before, it was not kept whether a backend that is down was up before. Then it is not taken for one that was."""
     connection.execute(_WAS_UP)
+
+
+def _to_advice(connection: sqlite3.Connection) -> None:
+    """Before, agents had nothing to say."""
+    connection.execute(_ADVICE)
 
 
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
@@ -232,5 +243,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     7: _to_several_checks,
     8: _to_certificates,
     9: _to_last_good,
+    10: _to_advice,
 }
 """By version: the migration from it to the next version."""

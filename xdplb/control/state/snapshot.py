@@ -63,6 +63,11 @@ class BoundVip:
         return self.desired.checks
 
     @property
+    def has_agents(self) -> bool:
+        """Whether one of the checks may say how much a backend shall get."""
+        return any(check.type.advises for check in self.desired.checks)
+
+    @property
     def access(self) -> AccessList:
         """Its access list."""
         return self.desired.access

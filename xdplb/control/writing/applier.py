@@ -200,8 +200,11 @@ class Applier:
                     self._events.say(event)
         due = {vip_id: made.next_step for vip_id, made in planned.drafts.items() if made.next_step is not None}
         if due or self.steps_due:
-            others = {vip_id: at for vip_id, at in self.steps_due.items() if vip_id in after.vips}
-            self.steps_due = {vip_id: at for vip_id, at in others.items() if vip_id not in planned.drafts} | due
+            later = dict(self.steps_due)
+            for vip_id in (self.steps_due.keys() - after.vips.keys()) | (self.steps_due.keys() & planned.drafts.keys()):
+                del later[vip_id]
+            later.update(due)
+            self.steps_due = later
 
     def belong_to(self, instance: int, generation: int) -> None:
         """Make the maps those of a state, before they are changed; they hold what they hold of it after `brought_to`.

@@ -11,6 +11,7 @@ from xdplb.control.plan.sources import Sources
 from xdplb.control.writing.nics import NicKeeper
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import KnownHealth
+from xdplb.model.hold import Hold
 from xdplb.net.next_hops import NextHopSource
 
 __all__ = ["observe"]
@@ -27,6 +28,7 @@ def observe(
     ejected: Mapping[int, str],
     now: datetime,
     cuts: Mapping[int, datetime],
+    holds: Mapping[int, Hold],
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -42,4 +44,5 @@ def observe(
         ejected=ejected,
         now=now,
         cuts=cuts,
+        holds=holds,
     )

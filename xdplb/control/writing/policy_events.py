@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from xdplb.balance.ramp import Newcomer
 from xdplb.control.events import Event, PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.policies import NO_RULE, rule_words
@@ -19,16 +20,16 @@ def policy_events(before: VipDraft | None, after: VipDraft) -> Iterator[Event]:
     if (rule.policy, rule.uses_backups) != (was.policy, was.uses_backups):
         reason = rule_words(rule, vip) or "all is as usual"
         yield PolicyChanged(str(vip.key), rule.policy.value, rule.uses_backups, rule.serving, rule.asked, reason)
-    if after.ramps or (before is not None and before.ramps):
-        yield from _of_ramps({} if before is None else before.ramps, after)
+    if after.newcomers or (before is not None and before.newcomers):
+        yield from _of_ramps({} if before is None else before.newcomers, after)
 
 
-def _of_ramps(before: Mapping[int, int], after: VipDraft) -> Iterator[Event]:
+def _of_ramps(before: Mapping[int, Newcomer], after: VipDraft) -> Iterator[Event]:
     vip, seconds = str(after.vip.vip.key), after.vip.vip.slow_start_seconds
     owed = owed_slots(after.table)
-    for number in after.ramps.keys() - before.keys():
+    for number in sorted(after.newcomers.keys() - before.keys()):
         yield SlowStartBegan(vip, _address(after, number), seconds, owed.get(number, 0))
-    for number in before.keys() - after.ramps.keys():
+    for number in sorted(before.keys() - after.newcomers.keys()):
         if number in after.backends:
             yield SlowStartEnded(vip, _address(after, number), after.eligibility[number].reason)
 

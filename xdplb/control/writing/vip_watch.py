@@ -10,8 +10,8 @@ import asyncio
 
 from xdplb.control.events import Events, VipStatusChanged
 from xdplb.control.plan.drafts import VipDraft
-from xdplb.control.plan.eligibility import is_waiting
 from xdplb.control.plan.operating import OperatingStatus, VipStanding
+from xdplb.control.plan.policies import Traits
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.dirty import Dirty
 
@@ -67,8 +67,8 @@ class VipWatch:
         told_of, before = self._told.get(vip_id, ("", None))
         if told_of != key:  # its id was another VIP's
             before = None
-        if before is None and _waits(draft, standing):
-            return  # nothing is known of it yet, as after a boot: that is no news
+        if _may_soon_be_well(draft, before, standing):
+            return  # it is looked at again once the checks of those that are new have had a result
         self._told[vip_id] = key, standing
         if before is None and standing.status is OperatingStatus.NO_BACKEND:
             return
@@ -78,6 +78,9 @@ class VipWatch:
             self._events.say(VipStatusChanged(key, standing.status.value, was, standing.serving, standing.needed))
 
 
-def _waits(draft: VipDraft, standing: VipStanding) -> bool:
-    """Return whether no backend serves since no check of it has had a result yet."""
-    return not standing.serving and any(is_waiting(each) for each in draft.eligibility.values())
+def _may_soon_be_well(draft: VipDraft, before: VipStanding | None, standing: VipStanding) -> bool:
+    """Return whether nothing is wrong but that checks of new backends have had no result yet."""
+    waiting = draft.tally.count(Traits.WAITS, Traits.BACKUP)
+    if not waiting or draft.rule.serving + waiting < draft.rule.asked:
+        return False
+    return before is None or before.status is OperatingStatus.NO_BACKEND or standing.min_serving_met

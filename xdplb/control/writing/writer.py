@@ -37,10 +37,12 @@ from xdplb.control.plan.eligibility import Observed
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.touched import Touched, touched
+from xdplb.control.writing.agent_watch import AgentWatch
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index
 from xdplb.control.writing.drifts import Drifts
+from xdplb.control.writing.flap_watch import FlapWatch
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
@@ -150,6 +152,8 @@ class Writer:
         self._retry_seconds = 0.0
         self._is_stopping = False
         self._index = Index()
+        self._flaps = FlapWatch(steady.now, self._index, self._many_events, self._observed_anew)
+        self.agents = AgentWatch(self.health, self._index, self._many_events, touch=self._observed_anew, now=steady.now)
         self._targets: dict[int, tuple[CheckTarget, ...]] = {}
         self._step_timer: asyncio.TimerHandle | None = None
 
@@ -175,6 +179,7 @@ class Writer:
         """Finish all work under way, save the health, and close the store."""
         if self._step_timer is not None:
             self._step_timer.cancel()
+        self._flaps.stop()
         await self._to_the_end.all_done()
         self._many_events.say_the_rest()
         with contextlib.suppress(XdplbError):
@@ -270,14 +275,22 @@ class Writer:
 
     def health_flipped(self, backend_ids: Sequence[int], health: Health, reason: str) -> None:
         """Set the new health of these backends, which one result showed, and plan again soon."""
+        fell = [number for number in backend_ids if self.health.is_up(number)] if health is Health.DOWN else []
         self.health.flip(backend_ids, health, reason)
+        found = self._observed_anew(backend_ids)
+        self._many_events.say(
+            HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
+        )
+        if fell:
+            self._flaps.fell(fell)
+
+    def _observed_anew(self, backend_ids: Iterable[int]) -> list[tuple[BoundVip, BoundBackend]]:
+        """Plan again soon, since something new was observed about these backends; return them with their VIPs."""
         found = [self._index.backend(backend_id) for backend_id in backend_ids]
         for vip, backend in found:
             self._dirty.touch(vip.id, [backend.id])
         self._disturbed.set()
-        self._many_events.say(
-            HealthChanged(str(vip.vip.key), str(backend.backend.address), health, reason) for vip, backend in found
-        )
+        return found
 
     def ejected(self, ejected: Mapping[int, str]) -> None:
         """Let these backends, by id, take no new connections, with the reason, and plan again soon."""
@@ -360,6 +373,7 @@ class Writer:
             ejected=self._ejected,
             now=self._now(),
             cuts=self.cuts,
+            holds=self._flaps.holds,
         )
 
     def plan_everything(self) -> None:
@@ -453,6 +467,9 @@ class Writer:
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
+        fresh = reissued(prepared.changes)
+        self._flaps.changed(prepared.changes, fresh)
+        self.agents.forget(fresh)
 
     @contextmanager
     def _planning(self) -> Iterator[Dirty]:

@@ -129,7 +129,7 @@ class HandshakeReader:
         """Sample of each VIP what its rates since the last reading allow; of a new one everything at first."""
         seconds = max(now - self._rated, 0.001)
         counters = self._plane.vip_counters(self._vips)
-        changed = dict.fromkeys(self._rates.keys() - self._vips.keys(), 0)
+        shares = dict.fromkeys(self._rates.keys() - self._vips.keys(), 0)
         rates: dict[int, _Rate] = {}
         for vip_id, found in counters.items():
             held = self._rates.get(vip_id)
@@ -141,9 +141,8 @@ class HandshakeReader:
                 0 if held is None else held.share,
             )
             rates[vip_id] = _Rate(found, share)
-            if held is None or held.share != share:
-                changed[vip_id] = share
-        self._plane.write_shares(changed)
+            shares[vip_id] = share
+        self._plane.write_shares(shares)  # all, whatever somebody else has written meanwhile
         self._rates, self._rated = rates, now
 
     def _judge(self, now: float, ejected: frozenset[int]) -> dict[int, dict[int, Finding]]:

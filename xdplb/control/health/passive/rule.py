@@ -45,6 +45,9 @@ LEAST_PEERS = 4
 LENGTHS = (3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 """How many of the last handshakes are looked at."""
 
+MOST_OWN = 512
+"""How many of a backend's own handshakes are gone through, one by one."""
+
 ENOUGH = 12
 """Handshakes that are enough to eject a backend: the sources there are share them."""
 
@@ -108,7 +111,7 @@ def judge(sample: Sample, now: float, overdue: float, ejected: AbstractSet[int])
     ids, counts = np.unique(backend[waits], return_counts=True)
     found: dict[int, Finding] = {}
     for number in ids[counts >= LENGTHS[0]].tolist():
-        own = _counted(np.flatnonzero(backend == number), waits, sample.source[due], most)
+        own = _counted(np.flatnonzero(backend == number)[-MOST_OWN:], waits, sample.source[due], most)
         peers = backend != number
         findings = _findings(number, own, waits, (began, peers), now)
         worst = min(findings, key=lambda one: one.chance, default=None)

@@ -18,8 +18,8 @@ __all__ = ["DatagramProbe"]
 
 _REFUSED = ("connection refused", "an ICMP error says that nothing listens on its port")
 _LARGEST_BYTES = 65536
-_MOST_DATAGRAMS = 64
-"""How many datagrams are read that are none of the answer."""
+_MOST_DATAGRAMS = 1000
+"""How many datagrams are read that are not the answer: a raw socket sees the answers to all pings of a backend."""
 
 
 class DatagramProbe(Probe):
