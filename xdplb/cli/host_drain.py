@@ -55,7 +55,10 @@ def drain_everywhere(change: Change, address: str, times: DrainIn, *, wait: bool
             hint="no connection was cut and the drains continue; wait again, or give --cut-at-deadline",
         )
     if not change.as_json:
-        change.tell(answer, f"{what} is drained: no connection is left")
+        cut = sum(_is_cut(each) for each in last)
+        end = "drained: no connection is left" if cut < len(last) else "cut off: it gets no packets any more"
+        also = f", but in {cut} of them it is cut off: it gets no packets any more" if 0 < cut < len(last) else ""
+        change.tell(answer, f"{what} is {end}{also}")
 
 
 def undrain_everywhere(change: Change, address: str) -> None:
@@ -120,6 +123,11 @@ def _is_over(backend: BackendOfVipOut) -> bool:
     return drain is not None and (
         drain["state"] in {"drained", "cut"} or (drain["state"] == "timed_out" and drain["flows"] == 0)
     )
+
+
+def _is_cut(backend: BackendOfVipOut) -> bool:
+    drain = backend["status"]["drain"]
+    return drain is not None and drain["state"] == "cut"
 
 
 def _row(backend: BackendOfVipOut) -> tuple[object, ...]:

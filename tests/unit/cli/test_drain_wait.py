@@ -157,7 +157,7 @@ def test_a_host_is_drained_in_all_its_vips_in_one_step(script: Script):
     assert told.returncode == 0, told.stderr
     edit = {"kind": "drain_backend", "address": "10.0.0.1", "timeout_seconds": 20.0, "quiet_seconds": 1.0}
     assert changed(script) == {"edits": [{**edit, "vip": "a"}, {**edit, "vip": "b"}]}
-    assert "backend 10.0.0.1 of 2 VIPs is drained" in told.stderr
+    assert "of 2 VIPs is drained: no connection is left, but in 1 of them it is cut off" in told.stderr
     assert [line.split()[:3] for line in told.stdout.splitlines()[1:]] == [["a", "cut", "5m"], ["b", "drained", "5m"]]
 
 
