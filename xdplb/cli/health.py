@@ -10,7 +10,8 @@ import click
 from xdplb.client.bodies import CheckOfVipOut, CheckResultOut, HealthCheckIn, HealthCheckOut, ProbesOut
 from xdplb.model.check_type import FIELDS_OF
 from xdplb.model.errors import NotFoundError
-from xdplb.model.health import CheckType, Target
+from xdplb.model.health import CheckType, Target, probed_address
+from xdplb.model.key import VipKey
 from xdplb.model.numbers import whole_of
 
 from .changes import Change, changing
@@ -254,6 +255,7 @@ def probe(connection: Connection, vip: str, address: str | None, as_json: bool) 
 
 
 def _print_probes(body: ProbesOut) -> None:
+    vip = probed_address(VipKey.parse(body["vip"]))
     for number, backend in enumerate(body["backends"]):
         if number:
             click.echo()
@@ -263,9 +265,9 @@ def _print_probes(body: ProbesOut) -> None:
             if turn:
                 click.echo()
             port = f" port {each['port']}" if each["port"] else ""
-            place = body["vip"] if each["target"] == Target.VIP.value else backend["backend"] + port
-            by_vip = f" at {backend['backend']}" if each["target"] == Target.VIP.value else ""
-            line(f"{backend['backend']}: {each['check']}, to {place}{by_vip}: {_PASSED[each['passed']]}")
+            by_vip = each["target"] == Target.VIP.value
+            place = f"{vip}{port} on {backend['backend']}" if by_vip else backend["backend"] + port
+            line(f"{backend['backend']}: {each['check']}, to {place}: {_PASSED[each['passed']]}")
             result = (_PASSED[each["passed"]], _milliseconds(each["seconds"]), each["reason"])
             steps = [(step["name"], _milliseconds(step["seconds"]), step["text"]) for step in each["steps"]]
             table(_STEPS, [*steps, result])
