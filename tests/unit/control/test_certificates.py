@@ -126,6 +126,31 @@ def test_where_every_connection_is_recorded_none_is_missed(tmp_path: Path) -> No
     run(tmp_path, scenario)
 
 
+def test_after_a_boot_nobody_claims_that_every_connection_has_a_record(tmp_path: Path) -> None:
+    async def first(world: World, manager: Door) -> None:
+        await draining(world, manager, 11, 12, vip=ALWAYS, quiet_seconds=30)
+        await until(lambda: counted(manager) == Counted(left=2))
+
+    async def later(world: World, manager: Door) -> None:
+        flow(world, 11, OPEN | FLOW_RST)
+        world.clock.advance(31)
+        await until_it_is(manager, Outcome.DRAINED)
+        done = certificate_of(manager)
+        assert (done.known_by, done.restarts) == (KnownBy.RECORDS_SINCE, 1)
+        assert done.silent_at_most == 39, "of 40 ever opened"
+
+    world = World(tmp_path)
+
+    async def inner() -> None:
+        async with world.running() as manager:
+            await first(world, manager)
+        world.plane.delete_flows(world.plane.scan_flows())
+        async with world.running() as manager:
+            await later(world, manager)
+
+    asyncio.run(inner())
+
+
 def test_at_the_deadline_what_is_left_is_cut_and_stays_so_until_somebody_undrains(tmp_path: Path) -> None:
     async def first(world: World, manager: Door) -> None:
         events = told(manager)

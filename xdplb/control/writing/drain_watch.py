@@ -15,7 +15,7 @@ from xdplb.control.flows.certify import Found, certify, how_known
 from xdplb.control.flows.drain import DrainView, FlowCounts
 from xdplb.control.flows.ledger import Ledger, RecordsOf, Seen
 from xdplb.control.plan.eligibility import Use
-from xdplb.control.state.certificate import NOTHING_SEEN, Certificate, Outcome
+from xdplb.control.state.certificate import NOTHING_SEEN, Certificate, KnownBy, Outcome
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import BackendCounters, FlowRecords
@@ -214,7 +214,10 @@ class DrainWatch:
             since, forgotten = before.until, before.counted or NOTHING_SEEN
         else:
             forgotten = before.forgotten
-            self._put(backend, replace(before, restarts=before.restarts + 1))
+            # After a boot of the host there are only the records of those that have sent a packet since.
+            is_recorded = before.known_by is KnownBy.RECORDS
+            known_by = KnownBy.RECORDS_SINCE if is_recorded else before.known_by
+            self._put(backend, replace(before, known_by=known_by, restarts=before.restarts + 1))
         if before is not None:
             self._told[backend.id] = before.outcome
         self._open[backend.id] = _Open(
