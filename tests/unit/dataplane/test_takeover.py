@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.compiled import compile_once
 from tests.contract.planes import HOP, KEY, V6, KernelKit, backend, table, vip
 from tests.private_host import add_nic
 from tests.unit.dataplane.loading import CAPACITY, change_source, forbid_compiling, in_child, left, program_on, up
@@ -63,6 +64,11 @@ BACKENDS = [
 CLIENT = "192.0.2.7"
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True)
+def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_once(monkeypatch)
 
 
 def fill(plane: BccPlane) -> None:
