@@ -163,15 +163,13 @@ def test_connections_that_a_drain_waits_for(api: Api):
 
 
 def test_a_scrape_reads_the_counters_once_and_no_flows(api: Api):
-    end = time.monotonic() + 10
-    while "counters" not in api.plane.calls:  # the daemon's own first count
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    api.plane.calls.clear()
-    scrape(api)
-
-    assert api.plane.calls.count("counters") == 1
-    assert set(api.plane.calls) == {"counters"}
+    for _ in range(20):  # what the daemon itself reads now and then may come between
+        api.plane.calls.clear()
+        scrape(api)
+        if api.plane.calls == ["counters"]:
+            return
+        time.sleep(0.1)
+    raise AssertionError(api.plane.calls)
 
 
 def test_handshakes_are_a_histogram(api: Api):

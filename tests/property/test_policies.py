@@ -11,13 +11,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bound import bound_backend, bound_vip, with_backend
+from tests.bound import bound_backend, bound_vip, with_backend, with_vip
 from tests.fakes import next_hop
 from xdplb.balance.table import build
 from xdplb.control.plan.drafts import VipDraft, draft
 from xdplb.control.plan.eligibility import Observed, Use
-from xdplb.control.plan.policies import Policy
+from xdplb.control.plan.operating import OperatingStatus
+from xdplb.control.plan.policies import Policy, rule_words
 from xdplb.control.plan.tables import owners_at_last, owners_of
+from xdplb.control.state.desired import Drain
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.model.address import IPAddress
 from xdplb.model.advice import Advice
@@ -33,14 +35,17 @@ START = datetime(2030, 1, 1, tzinfo=UTC)
 IDS = range(1, 7)
 SECONDS = 20
 
+POLICIES = {
+    "on_unhealthy": st.sampled_from(OnUnhealthy),
+    "all_unhealthy": st.sampled_from(AllUnhealthy),
+    "min_serving": st.sampled_from([MinServing(), MinServing(2), MinServing(0, 50), MinServing(9)]),
+    "panic_share": st.sampled_from([0.0, 0.5, 1.0]),
+    "slow_start_seconds": st.sampled_from([0, SECONDS]),
+}
 VIPS = st.builds(
-    lambda scheduler, **asked: Vip(KEY, scheduler=scheduler, tracking=Tracking.ALWAYS, **asked),
+    lambda scheduler, asked: Vip(KEY, scheduler=scheduler, tracking=Tracking.ALWAYS, **asked),
     st.sampled_from(Scheduler),
-    on_unhealthy=st.sampled_from(OnUnhealthy),
-    all_unhealthy=st.sampled_from(AllUnhealthy),
-    min_serving=st.sampled_from([MinServing(), MinServing(2), MinServing(0, 50), MinServing(9)]),
-    panic_share=st.sampled_from([0.0, 0.5, 1.0]),
-    slow_start_seconds=st.sampled_from([0, SECONDS]),
+    st.fixed_dictionaries(POLICIES),
 )
 ROLES = st.lists(
     st.sampled_from([BackendRole.PRIMARY, BackendRole.PRIMARY, BackendRole.BACKUP]), min_size=6, max_size=6
@@ -57,6 +62,9 @@ HAPPENINGS = st.lists(
         st.tuples(st.just("hold"), st.sampled_from(IDS), st.booleans()),
         st.tuples(st.just("advice"), st.sampled_from(IDS), ADVICE),
         st.tuples(st.just("eject"), st.sampled_from(IDS), st.sampled_from(["ejected for 10 s", ""])),
+        st.tuples(st.just("cut"), st.sampled_from(IDS), st.just(None)),
+        st.tuples(st.just("restart"), st.just(0), st.just(None)),
+        st.tuples(st.just("vip"), st.just(0), st.fixed_dictionaries({}, optional=POLICIES)),
         st.tuples(st.just("time"), st.just(0), st.sampled_from([0.5, 2.0, 30.0])),
     ),
     min_size=4,
@@ -102,14 +110,32 @@ class Play:
         elif what == "way":
             hop = Resolution(next_hop(address(number)) if value else None, "" if value else "lost")
             self.observed = replace(self.observed, next_hops={**self.observed.next_hops, address(number): hop})
+        elif not self.is_asked(what, number, value, now):
+            return
+        self.plan({number} if number else set())
+
+    def is_asked(self, what: str, number: int, value: object, now: datetime) -> bool:
+        """Let the operator ask for it; return whether anything is other than before."""
+        if what == "restart":  # the daemon knows what is stored, and that is not who flapped or was ejected
+            self.made = None
+            self.observed = replace(self.observed, holds={}, ejected={})
+        elif what == "vip":
+            assert isinstance(value, dict)
+            self.vip = with_vip(self.vip, replace(self.vip.vip, **value))
+        elif what == "cut":
+            bound = self.vip.backends[address(number)]
+            drain = Drain(now, timeout_seconds=0.0, cut_at_deadline=True)
+            changed = replace(bound.backend, admin_state=AdminState.DRAIN)
+            self.vip = with_backend(self.vip, bound_backend(number, 1, changed, bound.generation + 1, drain))
+            self.observed = replace(self.observed, cuts={**self.observed.cuts, number: now})
         else:
             bound = self.vip.backends[address(number)]
             name = {"state": "admin_state", "weight": "weight"}[what]
             changed = replace(bound.backend, **{name: value})  # type: ignore[arg-type]
             if changed == bound.backend:
-                return
+                return False
             self.vip = with_backend(self.vip, bound_backend(number, 1, changed, bound.generation + 1))
-        self.plan({number} if number else set())
+        return True
 
     def plan(self, seen: set[int]) -> VipDraft:
         """Make the draft anew, with what was seen."""
@@ -124,7 +150,10 @@ def address(number: int) -> IPv4Address:
 def play_of(vip: Vip, roles: list[BackendRole]) -> Play:
     """Return a play that begins with all backends up for long."""
     bound: dict[IPAddress, BoundBackend] = {
-        address(number): bound_backend(number, 1, Backend(address(number), role=roles[number - 1]), 1) for number in IDS
+        address(number): bound_backend(
+            number, 1, Backend(address(number), role=roles[number - 1], max_new_flows=number % 3), 1
+        )
+        for number in IDS
     }
     health = {number: KnownHealth(Health.UP, "", START - timedelta(days=1)) for number in IDS}
     hops: dict[IPAddress, Resolution] = {address(number): Resolution(next_hop(address(number))) for number in IDS}
@@ -177,6 +206,31 @@ def check(play: Play, made: VipDraft) -> None:
     assert owned.keys() == found, "who serves has slots, and nobody else has"
     gone = {n for n, standing in made.eligibility.items() if standing.use is Use.OUT}
     assert not gone & owned.keys()
+    assert {n for n, bound in by_id(play).items() if bound.drain is not None} <= gone, "who was cut off gets nothing"
+    check_words(play, made)
+
+
+def check_words(play: Play, made: VipDraft) -> None:
+    """Check that all that is said of it is so."""
+    found, health, ejected = serving(made), play.observed.health, play.observed.ejected.keys()
+    well = {n for n in found if health[n].health is Health.UP} - ejected
+    standing = made.standing(nics_carry=True)
+    assert standing.serving == len(well)
+    assert (standing.status is OperatingStatus.FAILING_OPEN) is bool(found - well)
+    assert (standing.status is OperatingStatus.OFFLINE) is (not found)
+    assert {n for n, each in made.eligibility.items() if each.unfit} == found - well
+    assert all(each.reason for n, each in made.eligibility.items() if n not in well), "why it does not serve, or does"
+    words = rule_words(made.rule, play.vip.vip)
+    if "serve too" in words or ", so those " in words:
+        assert found - well or made.rule.uses_held
+    if "so no new connection is accepted" in words:
+        assert not found
+    if found - well:
+        assert words
+
+
+def by_id(play: Play) -> dict[int, BoundBackend]:
+    return {bound.id: bound for bound in play.vip.backends.values()}
 
 
 @settings(max_examples=60, deadline=None)
@@ -203,6 +257,8 @@ def test_a_draft_made_from_the_one_before_is_the_one_made_anew(vip, roles, happe
         assert {n: each.use for n, each in made.eligibility.items()} == {
             n: each.use for n, each in anew.eligibility.items()
         }
+        if made.newcomers == anew.newcomers:  # a ramp may be known of what came before alone
+            assert (entries(made), made.limited) == (entries(anew), anew.limited)
         again = draft(play.vip, play.observed, {}, made, None)
         assert (again.table, again.ramps, entries(again)) == (made.table, made.ramps, entries(made))
 
@@ -220,6 +276,7 @@ def test_once_all_is_well_again_the_table_is_the_first_one_bit_for_bit(vip, role
     before = {bound.id: bound.backend for bound in play.vip.backends.values()}
     for what, number, value in happenings:
         play.happen(what, number, value)
+    play.happen("vip", 0, {name: getattr(vip, name) for name in POLICIES})
     for number in IDS:
         play.happen("state", number, before[number].admin_state)
         play.happen("weight", number, before[number].weight)
@@ -246,11 +303,11 @@ def test_what_is_observed_before_it_is_said_to_be_seen_does_no_harm(vip, roles, 
     for turn, (what, number, value) in enumerate(happenings):
         before = play.made
         play.happen(what, number, value)
-        if turn % 2 and what not in {"state", "weight"}:
+        if turn % 2 and what not in {"state", "weight", "cut", "restart", "vip"}:
             play.made = before
             play.plan(set())
             late.add(number)
-        else:
+        elif what != "restart":
             play.plan(late - {0})
             late.clear()
     made = play.plan(set(IDS))

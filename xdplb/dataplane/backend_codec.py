@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,20 +47,32 @@ def checksum_base(source: IPAddress, destination: IPAddress, protocol: int = PRO
 
 
 def encode(backends: Sequence[BackendEntry]) -> NDArray[np.void]:
-    """Return the values for the `backends` map, one a backend."""
+    """Return the values for the `backends` map, one a backend. By columns, since another rule writes hundreds."""
     values = np.zeros(len(backends), layout.BACKEND)
-    for value, value6, backend in zip(values, values.view(layout.BACKEND6), backends, strict=True):
-        value["epoch"] = backend.epoch
-        value["vip"] = backend.vip_id
-        value["forward"] = FORWARD_NUMBERS[backend.forward, backend.address.version]
-        value["flags"] = _flags(backend)
-        if backend.next_hop is not None:
-            _encode_next_hop(value, backend.next_hop)
-        if backend.address.version == 6:
-            _encode_outer6(value6, backend)
-        else:
-            _encode_outer4(value, backend)
+    values["epoch"] = [backend.epoch for backend in backends]
+    values["vip"] = [backend.vip_id for backend in backends]
+    values["forward"] = [FORWARD_NUMBERS[backend.forward, backend.address.version] for backend in backends]
+    values["flags"] = [_flags(backend) for backend in backends]
+    _encode_next_hops(values, backends)
+    if by4 := _Chosen.of(backends, lambda backend: backend.address.version == 4):
+        _encode_outer4(values, by4)
+    if by6 := _Chosen.of(backends, lambda backend: backend.address.version == 6):
+        _encode_outer6(values, by6)
     return values
+
+
+class _Chosen(NamedTuple):
+    """Some of the backends, and where they are among all."""
+
+    places: slice | list[int]
+    backends: Sequence[BackendEntry]
+
+    @classmethod
+    def of(cls, backends: Sequence[BackendEntry], is_chosen: Callable[[BackendEntry], bool]) -> _Chosen | None:
+        places = [place for place, backend in enumerate(backends) if is_chosen(backend)]
+        if len(places) == len(backends):
+            return cls(slice(None), backends) if backends else None
+        return cls(places, [backends[place] for place in places]) if places else None
 
 
 def _flags(backend: BackendEntry) -> int:
@@ -78,13 +91,22 @@ def _flags(backend: BackendEntry) -> int:
     )
 
 
-def _encode_next_hop(value: np.void, next_hop: NextHop) -> None:
-    value["destination_mac"] = list(next_hop.destination_mac)
-    value["source_mac"] = list(next_hop.source_mac)
-    value["ifindex"] = next_hop.ifindex
-    value["mtu"] = min(next_hop.mtu, 0xFFFF)
-    for position, tag in enumerate(next_hop.tags):
-        value["vlan"][position] = tag.id
+def _encode_next_hops(values: NDArray[np.void], backends: Sequence[BackendEntry]) -> None:
+    chosen = _Chosen.of(backends, lambda backend: backend.next_hop is not None)
+    if chosen is None:
+        return
+    places = chosen.places
+    hops = [backend.next_hop for backend in chosen.backends if backend.next_hop is not None]
+    values["destination_mac"][places] = _macs([hop.destination_mac for hop in hops])
+    values["source_mac"][places] = _macs([hop.source_mac for hop in hops])
+    values["ifindex"][places] = [hop.ifindex for hop in hops]
+    values["mtu"][places] = [min(hop.mtu, 0xFFFF) for hop in hops]
+    if any(hop.tags for hop in hops):
+        values["vlan"][places] = [([tag.id for tag in hop.tags] + [0, 0])[:MAX_TAGS] for hop in hops]
+
+
+def _macs(macs: Sequence[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(macs), np.uint8).reshape(-1, 6)
 
 
 def _source(backend: BackendEntry) -> IPAddress | None:
@@ -93,21 +115,30 @@ def _source(backend: BackendEntry) -> IPAddress | None:
     return backend.next_hop.source
 
 
-def _encode_outer4(value: np.void, backend: BackendEntry) -> None:
-    outer, source = value["v4"], _source(backend)
-    outer["address"] = int(backend.address)
-    outer["source_mask"] = backend.source_mask
-    if source is not None:
-        outer["source"] = int(source)
-        value["checksum"] = checksum_base(source, backend.address, _protocol(backend))
+def _encode_outer4(values: NDArray[np.void], chosen: _Chosen) -> None:
+    places, backends = chosen
+    sources = [_source(backend) for backend in backends]
+    address = np.array([int(backend.address) for backend in backends], np.uint32)
+    source = np.array([0 if each is None else int(each) for each in sources], np.uint32)
+    protocols = [_protocol(backend) for backend in backends]
+    sums = {number: checksum_base(IPv4Address(0), IPv4Address(0), number) for number in set(protocols)}
+    checksum = np.array([sums[number] for number in protocols], np.uint32)
+    for words in (address.byteswap(), source.byteswap()):
+        checksum += (words & 0xFFFF) + (words >> 16)
+    checksum[[each is None for each in sources]] = 0
+    outer = values["v4"]
+    outer["address"][places], outer["source"][places] = address, source
+    outer["source_mask"][places] = [backend.source_mask for backend in backends]
+    values["checksum"][places] = checksum
 
 
-def _encode_outer6(value: np.void, backend: BackendEntry) -> None:
-    outer, source = value["v6"], _source(backend)
-    outer["address"] = _halves(backend.address)
-    value["source_mask"] = backend.source_mask
-    if source is not None:
-        outer["source"] = _halves(source)
+def _encode_outer6(values: NDArray[np.void], chosen: _Chosen) -> None:
+    places, backends = chosen
+    sources, values6 = [_source(backend) for backend in backends], values.view(layout.BACKEND6)
+    outer = values6["v6"]
+    outer["address"][places] = [_halves(backend.address) for backend in backends]
+    outer["source"][places] = [(0, 0) if source is None else _halves(source) for source in sources]
+    values6["source_mask"][places] = [backend.source_mask for backend in backends]
 
 
 def _protocol(backend: BackendEntry) -> int:

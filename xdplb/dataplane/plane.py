@@ -173,6 +173,7 @@ class BackendEntry:
         return BackendEntry(
             *(self.id, self.epoch, self.vip_id, self.address, self.forward, usable, self.next_hop, self.source),
             *(self.source_mask, self.inner_version, self.keep_tags, self.weight, self.quic_server_id, takes_new),
+            self.max_new_flows,
         )
 
 

@@ -153,6 +153,24 @@ def test_the_operator_ends_it_by_making_it_ready_again(tmp_path: Path, state: Ad
     run(tmp_path, scenario)
 
 
+def test_what_is_taken_out_may_go_down_as_often_as_it_likes(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await checked(world, manager, 1, 2, 3)
+        heard: list[Event] = []
+        manager.manager.events.listen(heard.append)
+        await manager.patch_backend("web", "10.0.0.1", {"admin_state": AdminState.MAINT})
+        await flap(world, 1, times=6)
+        await manager.patch_backend("web", "10.0.0.1", {"admin_state": AdminState.READY})
+        await flap(world, 1, times=4)
+        await manager.patch_backend("web", "10.0.0.1", {"admin_state": AdminState.DRAIN})
+        await manager.patch_backend("web", "10.0.0.1", {"admin_state": AdminState.READY})
+        await flap(world, 1, times=1)  # whoever made it ready has looked at it
+        await until(lambda: manager.backend("web", "10.0.0.1").share > 0)
+        assert told(heard) == []
+
+    run(tmp_path, scenario)
+
+
 def test_a_restart_forgets_who_flapped(tmp_path: Path) -> None:
     async def before(world: World, manager: Door) -> None:
         await checked(world, manager, 1, 2, 3)

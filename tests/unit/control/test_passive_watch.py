@@ -9,6 +9,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,19 +18,21 @@ from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World
 from xdplb.control.answers.views import BackendView
-from xdplb.control.events import BackendEjected, BackendNotEjected, BackendReturned, Event
+from xdplb.control.events import BackendEjected, BackendNotEjected, BackendReturned, Event, HandshakesNotRead
 from xdplb.control.health.passive.shares import ALL
+from xdplb.control.writing import passive_watch
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.dataplane import layout
 from xdplb.dataplane.features import Feature
 from xdplb.model.backend import Backend, Health
-from xdplb.model.errors import InvalidError
+from xdplb.model.errors import InvalidError, PlatformError
 from xdplb.model.health import CheckType, HealthCheck
 from xdplb.model.vip import Passive, Vip, VipKey
 
 pytestmark = pytest.mark.anyio
 
 BACKENDS = ("10.0.0.11", "10.0.0.12", "10.0.0.13")
+PERIOD = "_PERIOD_SECONDS"
 
 
 @pytest.fixture
@@ -173,6 +176,33 @@ async def test_when_others_fail_an_ejection_is_given_up(world: World) -> None:
         world.plane.handshakes = np.zeros(0, layout.HANDSHAKE)
         await watch_of(door).turn()
         assert [told.reason for told in of(events, BackendReturned)] == ["too few others serve"]
+
+
+async def test_who_serves_though_its_check_failed_is_not_ejected(world: World) -> None:
+    async with balanced(world, Passive.EJECT) as door:
+        await door.put_health_check("web", HealthCheck(type=CheckType.TCP))
+        events = heard(door)
+        for address in BACKENDS:
+            world.health.flip(address, Health.DOWN)
+        await until(lambda: door.vip("web").operating_status == "FAILING_OPEN")
+        handshakes(world, door, {"10.0.0.11"})
+        await watch_of(door).turn()
+        assert of(events, BackendEjected) == []
+        assert view_of(door).ejection is None
+
+
+async def test_what_cannot_be_read_is_told_once_and_ejections_end_all_the_same(world: World) -> None:
+    with patch.object(passive_watch, PERIOD, 0.005):
+        async with balanced(world, Passive.EJECT) as door:
+            events = heard(door)
+            handshakes(world, door, {"10.0.0.11"})
+            await until(lambda: of(events, BackendEjected))
+            with patch.object(world.plane, "read_handshakes", side_effect=PlatformError("no map")):
+                await until(lambda: of(events, HandshakesNotRead))
+                world.clock.seconds += 31
+                await until(lambda: of(events, BackendReturned))
+                await asyncio.sleep(0.05)
+            assert [told.error for told in of(events, HandshakesNotRead)] == ["no map"]
 
 
 async def test_its_check_is_run_at_once(world: World) -> None:

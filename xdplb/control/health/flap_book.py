@@ -23,6 +23,10 @@ class FlapBook:
         self.holds: Mapping[int, Hold] = _NONE
         """Those that are held. Replaced as a whole, and empty but for flapping backends."""
 
+    def __bool__(self) -> bool:
+        """Whether any backend has gone down."""
+        return bool(self._flapping)
+
     def fell(self, backend_ids: Iterable[int]) -> dict[int, Hold]:
         """Note that these backends, which were up, went down; return those that are held from now on."""
         now, new = self._now(), dict[int, Hold]()

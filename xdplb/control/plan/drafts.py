@@ -109,8 +109,12 @@ class BackendDraft:
     weighted: WeightedBackend
     needs: Features
 
-    def with_entry(self, entry: BackendEntry) -> BackendDraft:
-        """Return the draft with another entry of the same backend, which needs the same of the program."""
+    def used(self, use: Use) -> BackendDraft:
+        """Return the draft if the backend is used like this, and nothing else is otherwise."""
+        usable, takes_new = use is not Use.OUT, use is Use.SERVING
+        if self.entry.usable is usable and self.entry.takes_new is takes_new:
+            return self
+        entry = self.entry.used(usable=usable, takes_new=takes_new)
         return BackendDraft(self.bound, self.resolution, self.path_mtu, entry, self.weighted, self.needs)
 
 
@@ -153,7 +157,7 @@ class VipDraft:
 
     def standing(self, *, nics_carry: bool) -> VipStanding:
         """Return how the VIP stands; `nics_carry`: every NIC that is asked for carries packets."""
-        unfit = sum(standing.unfit for standing in self.eligibility.values()) if self.rule.lets_any_in else 0
+        unfit = sum(standing.unfit for standing in self.eligibility.values()) if self.rule.uses_unfit else 0
         return standing_of(
             len(self.backends),
             self.asked,
@@ -294,9 +298,11 @@ def _changed_draft(
     anew = gone | looks.keys()
     others = ((number, each) for number, each in before.eligibility.items() if number not in anew)
     rule = rule_for(vip, tally, chain(others, looks.items()), observed)
+    by_rule: set[int] = set()
     for masks in rule.changed_for(before.rule):
         for number, standing in before.eligibility.items():
             if standing.traits & masks == masks and number not in anew:
+                by_rule.add(number)
                 bound = touched[number] = before.backends[number].bound
                 is_let_in = rule.lets_in(standing.traits, observed.health.get(number))
                 looks[number] = standing if is_let_in else look_at(vip, bound, observed)
@@ -309,22 +315,25 @@ def _changed_draft(
     kept = (source.kept - gone - (touched.keys() - keeping)) | keeping
     ramps = _ramps(vip, eligibility, observed, before, gone)
     coming = _coming(vip, ramps, observed, out, rule)
-    for number in _at_another_step(before.newcomers, coming) - gone - touched.keys():
+    stepping = _at_another_step(before.newcomers, coming)
+    for number in stepping - gone - touched.keys():
         bound = before.backends[number].bound
         look = look_at(vip, bound, observed)
         if look.traits == before.eligibility[number].traits:  # else it is seen in the next draft, with all that follows
             touched[number], looks[number], eligibility[number] = bound, look, under(rule, look, bound, observed)
     _tell_of(coming, eligibility)
-    made = {
-        number: _backend(
-            *(vip, bound, eligibility[number], observed),
+    # By another rule hundreds may be used in another way at once: of them, nothing else has changed.
+    by_rule -= stepping
+    made = {number: before.backends[number].used(eligibility[number].use) for number in by_rule}
+    whole = touched.keys() - by_rule
+    for number in whole:
+        made[number] = _backend(
+            *(vip, touched[number], eligibility[number], observed),
             (coming.get(number), held.get(number), before.backends.get(number)),
         )
-        for number, bound in touched.items()
-    }
     table = TableSource(
         vip.vip.scheduler,
-        _with_weights(source.configured, gone, {number: one.weighted for number, one in made.items()}),
+        _with_weights(source.configured, gone, {number: made[number].weighted for number in whole}),
         out,
         kept,
         _of_table(vip, coming),
@@ -335,8 +344,8 @@ def _changed_draft(
         without(before.backends, gone) | made,
         without(before.eligibility, gone) | eligibility,
         table,
-        (before.asked - gone - made.keys()) | {number for number, one in touched.items() if is_asked(one.backend)},
-        (before.limited - gone - made.keys()) | {number for number, one in made.items() if one.entry.max_new_flows},
+        (before.asked - gone - whole) | {number for number in whole if is_asked(touched[number].backend)},
+        (before.limited - gone - whole) | {number for number in whole if made[number].entry.max_new_flows},
         rule,
         # Not that from which the rule was made: more may have been looked at since, and found to be otherwise.
         before.tally.after(
@@ -487,10 +496,7 @@ def _backend(
         and _is_of(before, bound, observed)
         and before.entry.weight == load_weight(vip, weight, newcomer)
     ):
-        usable, takes_new = standing.use is not Use.OUT, standing.use is Use.SERVING
-        if before.entry.usable is usable and before.entry.takes_new is takes_new:
-            return before
-        return before.with_entry(before.entry.used(usable=usable, takes_new=takes_new))
+        return before.used(standing.use)
     backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, newcomer)
     in_reserve = backend.role is BackendRole.BACKUP
     weighted = WeightedBackend(intern(str(backend.address)), bound.id, weight, in_reserve)

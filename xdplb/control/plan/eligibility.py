@@ -52,9 +52,9 @@ class Eligibility:
 
     `reachable` is False if no frame can be sent to it, whatever was asked. If the reason is its check, `about_check` is
     the reason with {} in place of the result, for views that know a later one. `unfit`: it serves although it is not
-    healthy, as the VIP's policy says. `waits_as_backup`: it is a backup that is not used; views say how many primary
-    ones serve now. `hold` is why and until when it is held down, if it is. `traits` are what the VIP's rule follows
-    from.
+    healthy, since its check failed or it is ejected. `waits_as_backup`: it is a backup that is not used; views say how
+    many primary ones serve now. `hold` is why and until when it is held down, if it is. `traits` are what the VIP's
+    rule follows from.
     """
 
     use: Use
@@ -183,7 +183,7 @@ def under(rule: Rule, look: Eligibility, bound: BoundBackend, observed: Observed
     if rule.lets_in(traits, observed.health.get(bound.id)):
         return _in_spite_of_failure(rule.policy, bound, observed, traits)
     if traits & Traits.EJECTED and rule.uses_ejected:
-        return Eligibility(Use.SERVING, _SPARED.format(look.reason), traits=traits)
+        return Eligibility(Use.SERVING, _SPARED.format(look.reason), unfit=True, traits=traits)
     could_serve = traits & Traits.SERVES or (traits & Traits.HELD and rule.uses_held)
     if traits & Traits.BACKUP and could_serve and not rule.uses_backups:
         return Eligibility(Use.KEEPING, backup_words(rule), waits_as_backup=True, traits=traits)

@@ -116,6 +116,11 @@ class Rule:
         """Whether backends serve whose checks failed."""
         return self.policy in (Policy.PANIC, Policy.FAIL_OPEN, Policy.LAST_GOOD)
 
+    @property
+    def uses_unfit(self) -> bool:
+        """Whether backends may serve that are not healthy: their checks failed, or they are ejected."""
+        return self.lets_any_in or self.uses_ejected
+
     def lets_in(self, traits: int, health: KnownHealth | None) -> bool:
         """Return whether the failed check of a backend with these traits and this health is ignored."""
         if health is None or not self.lets_any_in or not traits & Traits.FAILED:
@@ -183,7 +188,7 @@ def rule_of(vip: Vip, tally: Tally) -> Rule:
             return rule
         spares = not tally.count(Traits.HOPEFUL, Traits.BACKUP)
         return replace(rule, policy=_ALL_UNHEALTHY[vip.all_unhealthy], spares_primaries=spares)
-    if not uses_backups and serving < enough_for_all:
+    if not uses_backups and serving < enough_for_all and (ejected or tally.count(Traits.HOPEFUL, Traits.BACKUP)):
         return replace(rule, policy=Policy.PANIC, uses_ejected=ejected)
     return rule
 
@@ -195,6 +200,8 @@ def backup_words(rule: Rule) -> str:
 
 def rule_words(rule: Rule, vip: Vip) -> str:
     """Return what is special about who serves of a VIP, as a sentence; empty if nothing is."""
+    if rule.policy is Policy.LAST_GOOD and rule.since is None:
+        return "no backend is healthy, and none has been, so no new connection is accepted (last-good)"
     if rule.policy is not Policy.NONE:
         healthy = f"{rule.serving} of {rule.asked}"
         return _POLICY_WORDS[rule.policy].format(healthy=healthy, share=f"{vip.panic_share:g}")
@@ -202,6 +209,8 @@ def rule_words(rule: Rule, vip: Vip) -> str:
         return "no other backend can serve, so those that are ejected do"
     if rule.uses_backups:
         return f"{_serving_words(rule)}, min_serving is {rule.needed}, so backups serve"
+    if rule.uses_held:
+        return "too few others serve, so those that flap are used all the same"
     return ""
 
 

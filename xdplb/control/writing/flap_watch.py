@@ -39,8 +39,8 @@ class FlapWatch:
         return self._book.holds
 
     def fell(self, backend_ids: Collection[int]) -> None:
-        """Take notice of backends that were up and went down."""
-        held = self._book.fell(backend_ids)
+        """Take notice of backends that were up and went down; one that the operator took out may do so as it likes."""
+        held = self._book.fell([number for number in backend_ids if self._is_ready(number)])
         if not held:
             return
         now = self._now()
@@ -54,7 +54,7 @@ class FlapWatch:
     def changed(self, changes: Iterable[Touched], reissued: Collection[int]) -> None:
         """Follow a change, which the index knows already. Who is made ready again is not held any more."""
         self._book.forget(reissued)
-        if not self.holds:
+        if not self._book:
             return
         freed = [number for each in changes for number in _made_ready(each)]
         self._free(self._book.forget(freed), "the operator made it ready again")
@@ -64,6 +64,9 @@ class FlapWatch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _is_ready(self, number: int) -> bool:
+        return self._index.backend(number)[1].backend.admin_state is AdminState.READY
 
     def _wait(self) -> None:
         if self.holds and self._timer is None:

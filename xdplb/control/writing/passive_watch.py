@@ -26,7 +26,7 @@ from xdplb.control.health.passive.ejections import Ejection, Ejections, room
 from xdplb.control.health.passive.reader import HandshakeReader, Seen
 from xdplb.control.health.passive.rule import EJECT_BELOW, Finding, unanswered_sentence
 from xdplb.control.health.passive.totals import Latency
-from xdplb.control.plan.eligibility import Use
+from xdplb.control.plan.eligibility import Eligibility, Use
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
@@ -90,6 +90,8 @@ class PassiveWatch:
         self._ejections = Ejections(clock, writer.now)
         self._thread = Worker("xdplb-passive")
         self._suspects: frozenset[int] = frozenset()
+        self._unread = ""
+        """Why the handshakes could not be read the last time, "" if they could."""
         self._hurried: dict[int, float] = {}
         self._told: dict[tuple[Place, type], float] = {}
         self._ejected_total = Counter[Place]()
@@ -102,10 +104,11 @@ class PassiveWatch:
             await self._writer.sampling.wait()
             try:
                 await self.turn()
+                self._unread = ""
             except XdplbError as error:
-                self._events.say(HandshakesNotRead(str(error)))
+                self._cannot_read(str(error))
             except Exception as error:
-                self._events.say(HandshakesNotRead(repr(error)), trace=error)
+                self._cannot_read(repr(error), trace=error)
             await asyncio.sleep(_PERIOD_SECONDS)
 
     async def turn(self) -> None:
@@ -115,6 +118,13 @@ class PassiveWatch:
             self._writer.sampling.clear()
         seen = await self._thread(partial(self._reader.look, vips, self._ejections.present.keys()))
         self._act(seen)
+
+    def _cannot_read(self, why: str, *, trace: BaseException | None = None) -> None:
+        """Tell it, but not at each look; what was found before ends as it would have."""
+        if why != self._unread:
+            self._unread = why
+            self._events.say(HandshakesNotRead(why), trace=trace)
+        self._act(Seen({}))
 
     async def stop(self) -> None:
         """Return when no look is under way any more."""
@@ -216,7 +226,7 @@ class PassiveWatch:
         eligibility = self._writer.applier.eligibility
         for found in sorted(findings, key=lambda one: one.chance):
             bound, standing = bounds[found.backend], eligibility.get(found.backend)
-            if found.chance >= EJECT_BELOW or standing is None or standing.use is not Use.SERVING:
+            if found.chance >= EJECT_BELOW or not _serves_well(standing):
                 continue
             why = unanswered_sentence(found)
             if vip.vip.passive is not Passive.EJECT:
@@ -231,12 +241,10 @@ class PassiveWatch:
                 self._events.say(BackendEjected(key, address, made.seconds, made.times, why))
 
     def _serving(self, vip: BoundVip) -> int:
-        """Return how many backends take new connections, as the maps have it, without those that are ejected."""
+        """Return how many healthy backends take new connections, as the maps have it, without the ejected ones."""
         eligibility, ejected = self._writer.applier.eligibility, self._ejections.present
         numbers = (bound.id for bound in vip.backends.values() if bound.id not in ejected)
-        return sum(
-            (standing := eligibility.get(number)) is not None and standing.use is Use.SERVING for number in numbers
-        )
+        return sum(_serves_well(eligibility.get(number)) for number in numbers)
 
     def _ejected_of(self, vip: BoundVip) -> int:
         return sum(one.vip == vip.id for one in self._ejections.present.values())
@@ -282,3 +290,8 @@ class PassiveWatch:
             return False
         self._told[what] = now
         return True
+
+
+def _serves_well(standing: Eligibility | None) -> bool:
+    """Return whether a backend takes new connections, and not only since there is no better one."""
+    return standing is not None and standing.use is Use.SERVING and not standing.unfit

@@ -47,17 +47,22 @@ class Suspects:
             self._disturbed.set()
 
     async def run(self) -> None:
-        """Forever: tell the data plane soon when something has changed, and look again now and then."""
+        """Forever: tell the data plane soon when something has changed, and look again while anybody is suspect."""
         while True:
             try:
                 await self._tell()
             except XdplbError:  # whoever cannot write one map can write none, and says so
                 self._written = None
             try:
-                async with asyncio.timeout(_AGAIN_SECONDS):
+                async with asyncio.timeout(None if self._rests else _AGAIN_SECONDS):
                     await self._disturbed.wait()
             except TimeoutError:
                 pass
+
+    @property
+    def _rests(self) -> bool:
+        """Whether nobody is suspect, and the data plane knows it: then nothing changes by itself."""
+        return self._written == frozenset() and not self._failing and not self._found
 
     async def _tell(self) -> None:
         self._disturbed.clear()
