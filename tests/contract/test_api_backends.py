@@ -147,7 +147,7 @@ def test_a_health_check_is_set_shown_with_what_it_found_and_removed(api: Api):
     assert again.headers["etag"] == created.headers["etag"]
     body = created.json()
     assert (body["type"], body["path"], body["port"], body["expect_status"]) == ("http", "/healthz", None, [200])
-    assert (body["interval_seconds"], body["target"]) == (1, "backend")
+    assert (body["interval_seconds"], body["target"]) == (1, "vip")
 
     assert api.client.portal is not None
     api.client.portal.call(api.health.flip, "10.0.0.11", Health.DOWN, "connection refused")

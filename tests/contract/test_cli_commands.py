@@ -328,6 +328,14 @@ def test_tables_show_what_there_is(web: Daemon):
     ]
 
 
+def test_the_wide_table_shows_who_is_a_backup_and_what_a_backend_takes(web: Daemon):
+    web.ok("backend", "set", "web", "10.0.0.2", "--role", "backup", "--max-new-flows", "200")
+    titles, *listed = rows(web.ok("backend", "ls", "web", "-o", "wide").stdout)
+    role = titles.index("ROLE")
+    assert titles[role + 1] == "MAX-NEW/s"
+    assert [row[role : role + 2] for row in listed] == [["primary", "-"], ["backup", "200"]]
+
+
 def test_the_backends_of_all_vips_are_in_one_table(web: Daemon):
     web.ok("vip", "add", "203.0.113.9:53/udp")
     web.ok("backend", "add", "203.0.113.9:53/udp", "10.0.0.3")

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
+ANCHOR = re.compile(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)")
 REPOSITORY_PATH = re.compile(r"`((?:xdplb|api|bpf|tests|scripts|docs)/[\w./*-]*)[^`]*`")
 COMMAND = re.compile(r"(?:^|[`\s(])(?:sudo )?(?:\.venv/bin/)?xdplb ([a-z][a-z-]*(?: [a-z][a-z-]*)*)(.*)")
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
@@ -54,6 +55,22 @@ def test_every_file_a_page_names_exists(page: Path):
     named = {page.parent / target for target in LINK.findall(text)}
     named |= {ROOT / path for path in REPOSITORY_PATH.findall(text)}
     missing = [str(path) for path in named if not list(path.parent.glob(path.name or "."))]
+    assert not missing
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the names that GitHub gives the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_section_a_page_links_to_exists(page: Path):
+    named = ANCHOR.findall(page.read_text(encoding="utf-8"))
+    missing = [
+        f"{target}#{anchor}" for target, anchor in named if anchor not in _anchors(page.parent / (target or page.name))
+    ]
     assert not missing
 
 

@@ -36,9 +36,9 @@ def balancer(lab: Lab) -> Balancer:
     return Balancer(lab)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared() -> Iterator[Balancer]:
-    """A balancer on both its NICs, with every host as a backend, for tests that only add and remove VIPs."""
+    """A balancer on both its NICs, with every host as a backend, for all tests that leave it as it was but for VIPs."""
     with new_lab() as built:
         balancer = Balancer(built)
         balancer.prepare("dr1", "dr2", "ipip1", "ipip2", "side")

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from xdplb.client import Client, vip_path
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6
 
 from .balancer import KEY, PORT, UDP_KEY, Balancer, until
 
-CHECK = ["--check", "tcp", "--check-interval", "100ms", "--check-timeout", "1s", "--check-fall", "2"]
+CHECK = {"type": "tcp", "interval_seconds": 0.1, "timeout_seconds": 1, "fall": 2}
 OTHER = parse_address("203.0.113.20")
 OTHER_KEY = f"{OTHER}:{PORT}/tcp"
 KEY6 = f"[{VIP6}]:{PORT}/tcp"
 LISTEN = "import socket, sys; listening = socket.create_server((sys.argv[1], 80)); input()"
 
 
+def declare(
+    balancer: Balancer, key: str, *backends: tuple[str, IPAddress], check: Mapping[str, object] = CHECK
+) -> None:
+    """Have a VIP with this check and these backends, each with its way of forwarding."""
+    wanted = [{"address": str(address), "forward": forward} for forward, address in backends]
+    with Client(socket_path=str(balancer.socket)) as client:
+        client.change("PUT", vip_path(key), {"health_check": check, "backends": wanted})
+
+
 def health(balancer: Balancer, address: IPAddress, key: str = KEY) -> tuple[str, str]:
     """Return a backend's health, and why it is used as it is."""
-    url = f"http://localhost/v1/vips/{key.replace('/', '%2F')}/backends/{address}"
-    asked = ["curl", "-gsSf", "--unix-socket", str(balancer.socket), url]
-    status = json.loads(balancer.lab.run("balancer", asked).stdout)["status"]
+    with Client(socket_path=str(balancer.socket)) as client:
+        status = client.backends.get(key, str(address)).json()["status"]
     return status["health"], status["reason"]
 
 
 def becomes(balancer: Balancer, state: str, address: IPAddress, key: str = KEY) -> str:
-    """Wait until a backend has this health; return the reason."""
-    until(lambda: health(balancer, address, key)[0] == state)
+    """Wait until a backend has this health, and is used so; return the reason, which there is if it is down."""
+    until(lambda: (now := health(balancer, address, key))[0] == state and (state == "up" or now[1] != ""), 30)
     return health(balancer, address, key)[1]
-
-
-def add(balancer: Balancer, key: str, forward: str, *addresses: IPAddress) -> None:
-    for address in addresses:
-        balancer.cli("backend", "add", key, str(address), "--forward", forward)
 
 
 @contextmanager
@@ -56,10 +59,7 @@ def test_each_fault_turns_its_backend_down_with_the_right_words(ready: Balancer)
     balancer, lab = ready, ready.lab
     dr, listener, ipip, gue = (ADDRESSES[host] for host in ("dr1", "dr2", "ipip1", "ipip2"))
     side = ADDRESSES["side"]
-    balancer.cli("vip", "add", KEY, *CHECK)
-    add(balancer, KEY, "dr", dr, listener, side)
-    add(balancer, KEY, "ipip", ipip)
-    add(balancer, KEY, "gue", gue)
+    declare(balancer, KEY, ("dr", dr), ("dr", listener), ("dr", side), ("ipip", ipip), ("gue", gue))
     for address in (dr, listener, side, ipip, gue):
         becomes(balancer, "up", address)
     lab.configure("dr1", f"address del {VIP}/32 dev lo")
@@ -94,9 +94,8 @@ def test_a_vip_on_the_balancers_own_lo_is_checked_on_the_backends(ready: Balance
     balancer, lab = ready, ready.lab
     addresses = ADDRESSES["dr1"], ADDRESSES["ipip1"]
     lab.configure("balancer", f"address add {VIP}/32 dev lo")
-    balancer.cli("vip", "add", KEY, *CHECK)
-    for address, forward in zip(addresses, ("dr", "ipip"), strict=True):
-        add(balancer, KEY, forward, address)
+    declare(balancer, KEY, *zip(("dr", "ipip"), addresses, strict=True))
+    for address in addresses:
         becomes(balancer, "up", address)
     lab.configure("dr1", f"address del {VIP}/32 dev lo")
     assert "not for" in becomes(balancer, "down", addresses[0])
@@ -109,8 +108,7 @@ def test_a_vip_on_the_balancers_own_lo_is_checked_on_the_backends(ready: Balance
 def test_two_vips_of_the_same_backend_are_checked_each_by_itself(ready: Balancer) -> None:
     balancer, lab, address = ready, ready.lab, ADDRESSES["dr1"]
     for key in (KEY, OTHER_KEY):
-        balancer.cli("vip", "add", key, *CHECK)
-        add(balancer, key, "dr", address)
+        declare(balancer, key, ("dr", address))
     becomes(balancer, "up", address)
     assert f"not for {OTHER}:{PORT} by dr" in becomes(balancer, "down", address, OTHER_KEY)
     lab.configure("dr1", f"address add {OTHER}/32 dev lo")
@@ -125,10 +123,9 @@ def test_tunnels_of_both_families_and_mixed(ready: Balancer) -> None:
     forwards = {"ipip1": "ipip", "ipip2": "gue"}
     ways: list[tuple[str, IPAddress]] = []
     for key in (KEY, KEY6):
-        balancer.cli("vip", "add", key, *CHECK)
-        for host, forward in forwards.items():
-            add(balancer, key, forward, ADDRESSES[host], ADDRESSES6[host])
-            ways += [(key, ADDRESSES[host]), (key, ADDRESSES6[host])]
+        backends = [(forward, each[host]) for host, forward in forwards.items() for each in (ADDRESSES, ADDRESSES6)]
+        declare(balancer, key, *backends)
+        ways += [(key, address) for _, address in backends]
     for host in forwards:
         lab.configure(host, f"address add {VIP6}/128 dev lo nodad")
     for key, address in ways:
@@ -148,8 +145,7 @@ def test_tunnels_of_both_families_and_mixed(ready: Balancer) -> None:
 
 def test_of_a_prefix_the_first_address_is_asked(ready: Balancer) -> None:
     balancer, key, address = ready, f"203.0.113.32/28:{PORT}/tcp", ADDRESSES["dr1"]
-    balancer.cli("vip", "add", key, *CHECK)
-    add(balancer, key, "dr", address)
+    declare(balancer, key, ("dr", address))
     assert f"not for 203.0.113.32:{PORT} by dr" in becomes(balancer, "down", address, key)
     balancer.backend_host("dr1", "setup", key, "--forward", "dr", "--interface", "eth0")
     becomes(balancer, "up", address, key)
@@ -161,23 +157,20 @@ def test_of_a_prefix_the_first_address_is_asked(ready: Balancer) -> None:
 def test_datagrams_are_asked_by_the_vips_way_too(ready: Balancer) -> None:
     """The service answers datagrams for the VIP alone."""
     balancer = ready
-    check = ["--type", "udp", "--send", "ping", "--interval", "100ms"]
-    balancer.cli("vip", "add", UDP_KEY)
-    balancer.cli("health", "set", UDP_KEY, *check)
-    add(balancer, UDP_KEY, "dr", ADDRESSES["dr1"])
-    add(balancer, UDP_KEY, "gue", ADDRESSES["ipip2"])
+    check = {"type": "udp", "send": "ping", "interval_seconds": 0.1}
+    backends = ("dr", ADDRESSES["dr1"]), ("gue", ADDRESSES["ipip2"])
+    declare(balancer, UDP_KEY, *backends, check=check)
     for host in ("dr1", "ipip2"):
         becomes(balancer, "up", ADDRESSES[host], UDP_KEY)
     assert "passed" in balancer.cli("health", "probe", UDP_KEY, str(ADDRESSES["dr1"])).stdout
     assert f"{VIP}:{PORT} by gue" in balancer.cli("health", "ls", UDP_KEY).stdout
-    balancer.cli("health", "set", UDP_KEY, *check, "--target", "backend")
+    declare(balancer, UDP_KEY, *backends, check={**check, "target": "backend"})
     becomes(balancer, "down", ADDRESSES["dr1"], UDP_KEY)
 
 
 def test_the_programs_outlive_kill_9_and_others_who_remove_them(ready: Balancer) -> None:
     balancer, lab = ready, ready.lab
-    balancer.cli("vip", "add", KEY, *CHECK)
-    add(balancer, KEY, "dr", ADDRESSES["dr1"])
+    declare(balancer, KEY, ("dr", ADDRESSES["dr1"]))
     becomes(balancer, "up", ADDRESSES["dr1"])
     lab.run("balancer", ["tc", "qdisc", "del", "dev", "eth0", "clsact"])
     shown = ["tc", "filter", "show", "dev", "eth0", "egress"]

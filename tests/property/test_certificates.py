@@ -71,7 +71,9 @@ class Drained:
 
     def scan(self) -> None:
         seconds = self.clock.seconds - self.began
-        self.ledger.note(Seen(RecordsOf(self.plane.scan_flows(), [MINE]), seconds, MINE, 0, IDLE, is_usable=True))
+        self.ledger.note(
+            Seen(RecordsOf(self.plane.scan_flows(), [MINE]), seconds, MINE, 0, IDLE, is_usable=True), records_udp=False
+        )
 
     @property
     def counted(self) -> Counted:

@@ -59,11 +59,14 @@ _COLUMNS = [
 
 _WIDE_COLUMNS = [
     *_COLUMNS[:-1],
+    Column("ROLE"),
+    Column("MAX-NEW/s", right=True),
     Column("HANDSHAKE p50", right=True),
     Column("p99", right=True),
     _COLUMNS[-1],
 ]
-"""What -o wide shows: also how long handshakes take, from a client's SYN to its answer to the SYN-ACK."""
+"""What -o wide shows: also whether it is a backup, and how long handshakes take, from a client's SYN to its answer to
+the SYN-ACK."""
 
 
 def _health_options(command: _Command) -> _Command:
@@ -376,7 +379,8 @@ def _wide_row(backend: BackendOut) -> tuple[object, ...]:
     times = (None, None) if latency is None else (latency["p50_seconds"], latency["p99_seconds"])
     *others, reason = _row(backend)
     told = "; ".join(filter(None, (str(reason), status.get("hint"))))
-    return *others, *(None if seconds is None else _milliseconds(seconds) for seconds in times), told
+    settings = (backend.get("role"), backend.get("max_new_flows") or None)
+    return *others, *settings, *(None if seconds is None else _milliseconds(seconds) for seconds in times), told
 
 
 def _milliseconds(seconds: float) -> str:

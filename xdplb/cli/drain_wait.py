@@ -15,7 +15,7 @@ from xdplb.model.errors import ConflictError
 from .output import note
 from .params import duration_text
 
-__all__ = ["POLL_SECONDS", "TO_CUT_SECONDS", "Waited", "wait_for_drain"]
+__all__ = ["POLL_SECONDS", "TO_CUT_SECONDS", "Progress", "Waited", "wait_for_drain"]
 
 POLL_SECONDS = 0.5
 
@@ -37,7 +37,7 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float, *, cu
     With `cut`, the daemon ends those when the time is over, and this waits for that. If the daemon restarts, this waits
     for it: the drain continues then. Raises ConflictError if somebody cancels the drain. Ctrl-C does not stop it.
     """
-    progress = _Progress(f"draining {address}")
+    progress = Progress(f"draining {address}")
     deadline = time.monotonic() + timeout + (TO_CUT_SECONDS if cut else 0.0)
     try:
         answer, left = _poll(client, vip, address, deadline, progress)
@@ -60,7 +60,7 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float, *, cu
 
 
 def _poll(
-    client: Client, vip: str, address: str, deadline: float, progress: _Progress
+    client: Client, vip: str, address: str, deadline: float, progress: Progress
 ) -> tuple[Answer[BackendOut] | None, str]:
     """Return the last answer, and what is left when the time is over; empty if nothing is."""
     answer, left = None, "the daemon has not answered"
@@ -95,7 +95,7 @@ def _left(flows: int | None) -> str:
     return f"{flows} connection{'' if flows == 1 else 's'} left"
 
 
-class _Progress:
+class Progress:
     """A progress line on stderr that is overwritten each time. Only on a terminal."""
 
     def __init__(self, title: str) -> None:

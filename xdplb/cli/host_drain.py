@@ -11,8 +11,8 @@ from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import ConflictError, NotFoundError
 
 from .changes import Change
-from .drain_wait import POLL_SECONDS, TO_CUT_SECONDS
-from .output import Column, coloured, print_json, table
+from .drain_wait import POLL_SECONDS, TO_CUT_SECONDS, Progress
+from .output import Column, coloured, note, print_json, table
 from .params import duration_text
 
 __all__ = ["drain_everywhere", "undrain_everywhere"]
@@ -44,7 +44,15 @@ def drain_everywhere(change: Change, address: str, times: DrainIn, *, wait: bool
         change.tell(answer, f"{what} is draining")
         return
     is_cutting = times.get("cut_at_deadline", False)
-    last, left = _wait(change.client, address, vips, timeout + (TO_CUT_SECONDS if is_cutting else 0.0))
+    progress = Progress(f"draining {address}")
+    try:
+        last, left = _wait(change.client, address, vips, timeout + (TO_CUT_SECONDS if is_cutting else 0.0), progress)
+    except KeyboardInterrupt:
+        progress.end()
+        note(f"the drains of {address} continue; cancel them with: xdplb backend undrain --all-vips {address}")
+        raise
+    finally:
+        progress.end()
     if change.as_json:
         print_json({"backends": last})
     else:
@@ -55,7 +63,10 @@ def drain_everywhere(change: Change, address: str, times: DrainIn, *, wait: bool
             hint="no connection was cut and the drains continue; wait again, or give --cut-at-deadline",
         )
     if not change.as_json:
-        change.tell(answer, f"{what} is drained: no connection is left")
+        cut = sum(_is_cut(each) for each in last)
+        end = "drained: no connection is left" if cut < len(last) else "cut off: it gets no packets any more"
+        also = f", but in {cut} of them it is cut off: it gets no packets any more" if 0 < cut < len(last) else ""
+        change.tell(answer, f"{what} is {end}{also}")
 
 
 def undrain_everywhere(change: Change, address: str) -> None:
@@ -82,7 +93,9 @@ def _backends_at(client: Client, address: str, *, within: float | None = None) -
     return [each for each in listed if each["address"] == address]
 
 
-def _wait(client: Client, address: str, vips: Sequence[str], seconds: float) -> tuple[list[BackendOfVipOut], str]:
+def _wait(
+    client: Client, address: str, vips: Sequence[str], seconds: float, progress: Progress
+) -> tuple[list[BackendOfVipOut], str]:
     """Poll until nothing is left in any VIP; return the last answer, and what is left when the time is over."""
     deadline = time.monotonic() + seconds
     last: list[BackendOfVipOut] = []
@@ -105,6 +118,7 @@ def _wait(client: Client, address: str, vips: Sequence[str], seconds: float) -> 
         rest = deadline - time.monotonic()
         if rest <= 0:
             return last, left
+        progress.show(f"{left}, {duration_text(int(rest))} until the timeout")
         time.sleep(min(POLL_SECONDS, rest))
 
 
@@ -112,7 +126,9 @@ def _check_all_drain(address: str, vips: Sequence[str], found: Sequence[BackendO
     called_off = set(vips) - {each["vip"] for each in found if each["status"]["drain"] is not None}
     if called_off:
         vip = min(called_off)
-        raise ConflictError(f"the drain of {address} in {vip} was cancelled", hint="it was undrained or set to maint")
+        raise ConflictError(
+            f"the drain of {address} in {vip} was cancelled", hint="it was undrained, set to maint or removed"
+        )
 
 
 def _is_over(backend: BackendOfVipOut) -> bool:
@@ -120,6 +136,11 @@ def _is_over(backend: BackendOfVipOut) -> bool:
     return drain is not None and (
         drain["state"] in {"drained", "cut"} or (drain["state"] == "timed_out" and drain["flows"] == 0)
     )
+
+
+def _is_cut(backend: BackendOfVipOut) -> bool:
+    drain = backend["status"]["drain"]
+    return drain is not None and drain["state"] == "cut"
 
 
 def _row(backend: BackendOfVipOut) -> tuple[object, ...]:

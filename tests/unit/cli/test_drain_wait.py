@@ -79,11 +79,10 @@ def test_a_drain_called_off_is_a_conflict(script: Script):
     assert "was cancelled" in told.stderr
 
 
-def test_an_interrupt_leaves_the_drain_going_and_says_so(script: Script):
-    script.on("POST", f"{BACKEND}/drain", draining("draining"), status=202)
-    script.on("GET", BACKEND, draining("draining", 1))
+def interrupted(script: Script, *where: str) -> str:
+    """Return what a waiting drain says when somebody presses Ctrl-C."""
     command = [str(Path(sys.executable).with_name("xdplb")), "--socket", str(script.socket)]
-    command += ["backend", "drain", "web", "10.0.0.1", "--wait"]
+    command += ["backend", "drain", *where, "--wait"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
         deadline = time.monotonic() + 20
         while len(script.requests) < 3 and time.monotonic() < deadline:
@@ -91,6 +90,13 @@ def test_an_interrupt_leaves_the_drain_going_and_says_so(script: Script):
         waiting.send_signal(signal.SIGINT)
         _, told = waiting.communicate(timeout=20)
     assert waiting.returncode == 130
+    return told
+
+
+def test_an_interrupt_leaves_the_drain_going_and_says_so(script: Script):
+    script.on("POST", f"{BACKEND}/drain", draining("draining"), status=202)
+    script.on("GET", BACKEND, draining("draining", 1))
+    told = interrupted(script, "web", "10.0.0.1")
     assert "the drain of 10.0.0.1 continues" in told
     assert "xdplb backend undrain web 10.0.0.1" in told
     assert "DELETE" not in {method for method, _, _ in script.requests}
@@ -157,7 +163,7 @@ def test_a_host_is_drained_in_all_its_vips_in_one_step(script: Script):
     assert told.returncode == 0, told.stderr
     edit = {"kind": "drain_backend", "address": "10.0.0.1", "timeout_seconds": 20.0, "quiet_seconds": 1.0}
     assert changed(script) == {"edits": [{**edit, "vip": "a"}, {**edit, "vip": "b"}]}
-    assert "backend 10.0.0.1 of 2 VIPs is drained" in told.stderr
+    assert "of 2 VIPs is drained: no connection is left, but in 1 of them it is cut off" in told.stderr
     assert [line.split()[:3] for line in told.stdout.splitlines()[1:]] == [["a", "cut", "5m"], ["b", "drained", "5m"]]
 
 
@@ -171,6 +177,14 @@ def test_a_host_that_is_not_drained_in_time_or_called_off_is_told(script: Script
     off = script.run("backend", "drain", "--all-vips", "10.0.0.1", "--wait")
     assert off.returncode == 4
     assert "in b was cancelled" in off.stderr
+
+
+def test_an_interrupt_leaves_all_drains_of_a_host_going_and_says_so(script: Script):
+    script.on("POST", "/v1/changes", {"generation": 4, "changes": [], "warnings": []})
+    script.on("GET", ALL, of_vips(a="draining"))
+    told = interrupted(script, "--all-vips", "10.0.0.1")
+    assert "the drains of 10.0.0.1 continue; cancel them with: xdplb backend undrain --all-vips 10.0.0.1" in told
+    assert "Traceback" not in told
 
 
 def test_a_host_is_undrained_where_it_drains(script: Script):

@@ -15,7 +15,7 @@ from xdplb.control.state.certificate import Certificate, Counted, KnownBy, Outco
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import BackendCounters
 from xdplb.model.next_hop import Resolution
-from xdplb.model.vip import Tracking, Vip, VipKey
+from xdplb.model.vip import QuicIds, Tracking, Vip, VipKey
 
 OPEN = FLOW_ESTABLISHED
 ALWAYS = replace(WEB, tracking=Tracking.ALWAYS)
@@ -126,6 +126,31 @@ def test_where_every_connection_is_recorded_none_is_missed(tmp_path: Path) -> No
     run(tmp_path, scenario)
 
 
+def test_after_a_boot_nobody_claims_that_every_connection_has_a_record(tmp_path: Path) -> None:
+    async def first(world: World, manager: Door) -> None:
+        await draining(world, manager, 11, 12, vip=ALWAYS, quiet_seconds=30)
+        await until(lambda: counted(manager) == Counted(left=2))
+
+    async def later(world: World, manager: Door) -> None:
+        flow(world, 11, OPEN | FLOW_RST)
+        world.clock.advance(31)
+        await until_it_is(manager, Outcome.DRAINED)
+        done = certificate_of(manager)
+        assert (done.known_by, done.restarts) == (KnownBy.RECORDS_SINCE, 1)
+        assert done.silent_at_most == 39, "of 40 ever opened"
+
+    world = World(tmp_path)
+
+    async def inner() -> None:
+        async with world.running() as manager:
+            await first(world, manager)
+        world.plane.delete_flows(world.plane.scan_flows())
+        async with world.running() as manager:
+            await later(world, manager)
+
+    asyncio.run(inner())
+
+
 def test_at_the_deadline_what_is_left_is_cut_and_stays_so_until_somebody_undrains(tmp_path: Path) -> None:
     async def first(world: World, manager: Door) -> None:
         events = told(manager)
@@ -220,6 +245,73 @@ def test_what_is_drained_before_its_deadline_is_not_cut(tmp_path: Path) -> None:
 async def scenario_after_drained(world: World, manager: Door) -> None:
     assert world.plane.read_backends()[1].usable
     assert certificate_of(manager).outcome is Outcome.DRAINED
+
+
+def test_what_is_drained_stays_so_when_a_connection_speaks_that_was_not_seen(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        events = told(manager)
+        await draining(world, manager, timeout_seconds=30, quiet_seconds=1, cut_at_deadline=True)
+        await until_it_is(manager, Outcome.DRAINING)
+        world.clock.advance(2)
+        await until_it_is(manager, Outcome.DRAINED)
+        flow(world, 11)
+        flow(world, 12, backend=2)
+        await manager.drain("web", "10.0.0.2", timeout_seconds=900)  # so that there are scans
+        await until(lambda: manager.backend("web", "10.0.0.1").flows == 1)
+        world.clock.advance(31)
+        flow(world, 11)
+        await asyncio.sleep(0.05)
+        drain = manager.backend("web", "10.0.0.1").drain
+        assert drain is not None
+        assert (drain.state, certificate_of(manager).seconds) == ("drained", 2)
+        assert world.plane.read_backends()[1].usable
+        assert [event.state for event in events if event.backend == "10.0.0.1"] == ["draining", "drained"]
+        await manager.drain("web", "10.0.0.1", timeout_seconds=900, quiet_seconds=90)
+        await until_it_is(manager, Outcome.DRAINING)
+        assert counted(manager) == Counted(left=1), "it is watched for longer now"
+
+    run(tmp_path, scenario)
+
+
+def test_a_drain_of_quic_that_is_over_stays_so_after_a_restart(tmp_path: Path) -> None:
+    async def first(world: World, manager: Door) -> None:
+        quic = Vip(VipKey.parse("203.0.113.10:443/udp"), name="web", quic=QuicIds(server_id_bytes=2))
+        await draining(world, manager, vip=quic, timeout_seconds=30, quiet_seconds=5, cut_at_deadline=True)
+        await until_it_is(manager, Outcome.DRAINING)
+        await asyncio.sleep(0.05)
+        world.clock.advance(6)
+        await until_it_is(manager, Outcome.DRAINED)
+        world.clock.advance(60)
+
+    async def later(world: World, manager: Door) -> None:
+        events = told(manager)
+        await asyncio.sleep(0.1)
+        assert certificate_of(manager).outcome is Outcome.DRAINED
+        assert world.plane.read_backends()[1].usable, "nothing is left to be cut"
+        assert events == []
+
+    run(tmp_path, first, later)
+
+
+def test_what_was_known_when_it_began_stays_known_however_the_vip_tracks(tmp_path: Path) -> None:
+    udp = Vip(VipKey.parse("203.0.113.10:443/udp"), name="web", tracking=Tracking.ALWAYS)
+
+    async def scenario(world: World, manager: Door) -> None:
+        await draining(world, manager, 11, 12, vip=udp)
+        await until(lambda: counted(manager) == Counted(left=2))
+        await manager.patch_vip("web", {"tracking": "auto"})
+        await until(lambda: counted(manager) == Counted(handed_over=2))
+        assert (certificate_of(manager).known_by, certificate_of(manager).silent_at_most) == (KnownBy.RECORDS, 0)
+        await manager.undrain("web", "10.0.0.1")
+        world.clock.advance(1)
+        await manager.drain("web", "10.0.0.1")
+        await until(lambda: manager.backend("web", "10.0.0.1").certificate is not None)
+        await manager.patch_vip("web", {"tracking": "always"})
+        world.clock.advance(1)
+        await asyncio.sleep(0.05)
+        assert (certificate_of(manager).known_by, certificate_of(manager).silent_at_most) == (KnownBy.SLOTS, 0)
+
+    run(tmp_path, scenario)
 
 
 def test_udp_flows_are_handed_over_at_the_deadline(tmp_path: Path) -> None:

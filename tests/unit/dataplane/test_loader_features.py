@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiled import compile_once
 from tests.private_host import add_nic, remove_nic
 from tests.unit.dataplane.loading import VIP, forbid_compiling, in_child, left, program_on, up
 from xdplb.dataplane import libbpf, pins, programs
@@ -21,6 +22,12 @@ from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import VipKey
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True)
+def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_once(monkeypatch)
+
 
 IPV6: Features = frozenset({Feature.IPV6})
 VLAN: Features = frozenset({Feature.VLAN})

@@ -22,9 +22,8 @@ __all__ = ["Found", "certify", "how_known"]
 class Found:
     """What was found of a drain until `until`; `before` is its certificate so far.
 
-    `has_all_recorded`: each open connection has a record. `lost_records`: how many records of all VIPs were evicted
-    since it began. `packets_within` returns how many packets the backend got in so many seconds before it began, or
-    more. `last_packet` is when it got one last, of a QUIC VIP.
+    `lost_records`: how many records of all VIPs were evicted since it began. `packets_within` returns how many packets
+    the backend got in so many seconds before it began, or more. `last_packet` is when it got one last, of a QUIC VIP.
     """
 
     vip: Vip
@@ -32,7 +31,6 @@ class Found:
     outcome: Outcome
     until: datetime
     counted: Counted
-    has_all_recorded: bool
     lost_records: int
     packets_within: Callable[[float], int]
     last_packet: datetime | None
@@ -49,7 +47,8 @@ def how_known(vip: Vip, *, has_all_recorded: bool) -> KnownBy:
 
 def certify(found: Found) -> Certificate:
     """Return the certificate."""
-    known_by = how_known(found.vip, has_all_recorded=found.has_all_recorded)
+    # No connection comes to a draining backend: what was known when it began, is, however the VIP tracks them by now.
+    known_by = found.before.known_by if found.vip.quic is None else KnownBy.PACKET_COUNTER
     at_most, why = _silent(known_by, found)
     before, countable = found.before, known_by in {KnownBy.RECORDS, KnownBy.RECORDS_SINCE}
     return Certificate(
@@ -64,6 +63,7 @@ def certify(found: Found) -> Certificate:
         restarts=before.restarts,
         packets_before=before.packets_before,
         made_before=before.made_before,
+        lost_records=found.lost_records,
     )
 
 

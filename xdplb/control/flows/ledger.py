@@ -100,8 +100,10 @@ class Ledger:
         self._is_udp = np.empty(0, np.bool_)
         self._is_there = np.empty(0, np.bool_)
 
-    def note(self, seen: Seen) -> None:
-        """Take in a scan."""
+    def note(self, seen: Seen, *, records_udp: bool) -> None:
+        """Take in a scan; `records_udp`: the VIP's flows of UDP go by their records, and not by their slots."""
+        if not records_udp:
+            self._hand_over()
         flows, mine = seen.records.flows, seen.records.of(seen.id, seen.epoch)
         if not len(mine) and not len(self._keys):
             return
@@ -114,13 +116,19 @@ class Ledger:
         self._is_there[places] = True
         self._states[places] = _states(seen, mine)
         self._judge_missing(seen)
+        if not records_udp:  # the records that are left decide nothing
+            self._hand_over()
         self._count()
 
     def cut(self) -> None:
         """Note that the backend gets no packets from now on: UDP flows go on with another, other connections break."""
-        is_left = self._states == _State.LEFT
-        self._states[is_left] = np.where(self._is_udp[is_left], _State.HANDED_OVER, _State.CUT)
+        self._hand_over()
+        self._states[self._states == _State.LEFT] = _State.CUT
         self._count()
+
+    def _hand_over(self) -> None:
+        """Note that flows of UDP that were open go on with other backends."""
+        self._states[(self._states == _State.LEFT) & self._is_udp] = _State.HANDED_OVER
 
     def _count(self) -> None:
         self.counted = self._before.plus(_numbers(self._states))

@@ -95,7 +95,7 @@ class Certificate:
     were not seen since they sent nothing, None if that is not known; `why` is a sentence about both. `last_packet` is
     when the backend got one last, of a QUIC VIP. `restarts` is how often the daemon began anew meanwhile. `forgotten`
     are those counted whose records are gone. `packets_before` and `made_before` are the backend's counters when it
-    began.
+    began, `lost_records` is how many records of all VIPs were evicted since.
     """
 
     outcome: Outcome
@@ -110,6 +110,7 @@ class Certificate:
     forgotten: Counted = NOTHING_SEEN
     packets_before: int = 0
     made_before: int = 0
+    lost_records: int = 0
 
     @property
     def seconds(self) -> float:

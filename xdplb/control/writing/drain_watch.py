@@ -15,7 +15,7 @@ from xdplb.control.flows.certify import Found, certify, how_known
 from xdplb.control.flows.drain import DrainView, FlowCounts
 from xdplb.control.flows.ledger import Ledger, RecordsOf, Seen
 from xdplb.control.plan.eligibility import Use
-from xdplb.control.state.certificate import NOTHING_SEEN, Certificate, Outcome
+from xdplb.control.state.certificate import NOTHING_SEEN, Certificate, KnownBy, Outcome
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import BackendCounters, FlowRecords
@@ -80,7 +80,7 @@ class DrainWatch:
         for _, backend in self._writer.snapshot.backends():
             if backend.id in kept:
                 self._certificates[backend.id] = backend.epoch, kept[backend.id]
-            if backend.drain is not None and backend.drain.is_cut(now) and not self._was_drained(backend):
+            if backend.drain is not None and backend.drain.is_cut(now) and not self.has_drained(backend):
                 cuts[backend.id] = now
         self._writer.cuts = cuts
         self._to_clear = set(cuts)
@@ -139,7 +139,7 @@ class DrainWatch:
             if known is not None and not known.is_cut:
                 seconds = (at - known.since).total_seconds()
                 seen = Seen(records, seconds, backend.id, backend.epoch, vip.vip.idle_timeout_seconds, look.is_usable)
-                known.ledger.note(seen)
+                known.ledger.note(seen, records_udp=vip.vip.tracks_always)
 
     async def cut_overdue(self, seen_at: datetime) -> None:
         """Send no packets any more to backends whose drains asked for that at their deadline.
@@ -175,6 +175,8 @@ class DrainWatch:
         """Delete the records of backends that were cut off; `scan` reads the flow table."""
         if not self._to_clear:
             return
+        if self._saving is not None:  # first the numbers: once records are gone, nobody can count them again
+            await asyncio.wait([self._saving])
         self._to_clear &= {backend.id for _, backend in self._writer.draining() if self._is_cut(backend)}
         eligibility = self._writer.applier.eligibility
         chosen = [number for number in self._to_clear if number in eligibility and eligibility[number].use is Use.OUT]
@@ -187,9 +189,15 @@ class DrainWatch:
     def _is_cut(self, backend: BoundBackend) -> bool:
         return backend.drain is not None and backend.drain.is_cut(self._writer.cuts.get(backend.id))
 
-    def _was_drained(self, backend: BoundBackend) -> bool:
-        certificate = self.certificate(backend)
-        return certificate is not None and certificate.outcome is Outcome.DRAINED
+    def has_drained(self, backend: BoundBackend) -> bool:
+        """Return whether the drain has ended, and been watched for as long as it is to be by now. In any thread.
+
+        It stays so when a connection speaks that was not seen, and after a restart.
+        """
+        certificate, drain = self.certificate(backend), backend.drain
+        if certificate is None or drain is None or certificate.outcome is not Outcome.DRAINED:
+            return False
+        return certificate.seconds >= drain.quiet_seconds
 
     def _begin(self, look: Look) -> None:
         """Begin to follow a drain, or to follow it again after a restart."""
@@ -206,7 +214,10 @@ class DrainWatch:
             since, forgotten = before.until, before.counted or NOTHING_SEEN
         else:
             forgotten = before.forgotten
-            self._put(backend, replace(before, restarts=before.restarts + 1))
+            # After a boot of the host there are only the records of those that have sent a packet since.
+            is_recorded = before.known_by is KnownBy.RECORDS
+            known_by = KnownBy.RECORDS_SINCE if is_recorded else before.known_by
+            self._put(backend, replace(before, known_by=known_by, restarts=before.restarts + 1))
         if before is not None:
             self._told[backend.id] = before.outcome
         self._open[backend.id] = _Open(
@@ -214,7 +225,7 @@ class DrainWatch:
             str(backend.backend.address),
             Ledger(forgotten),
             since,
-            self._writer.applier.evictions.evicted,
+            self._writer.applier.evictions.evicted - (0 if before is None else before.lost_records),
             is_cut=before is not None and before.outcome is Outcome.CUT,
         )
 
@@ -246,7 +257,6 @@ class DrainWatch:
             outcome,
             until,
             known.ledger.counted,
-            has_all_recorded=self._writer.has_all_recorded(vip),
             lost_records=max(0, self._writer.applier.evictions.evicted - known.lost_before),
             packets_within=partial(self._packets_before, backend.id, before),
             last_packet=counts.last_packets.get(backend.id),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -13,6 +14,7 @@ import numpy as np
 
 from xdplb.control.events import Events, FlowScanFailed
 from xdplb.control.flows.drain import (
+    DrainState,
     DrainView,
     FlowCounts,
     QuicSilence,
@@ -114,7 +116,10 @@ class FlowWatch:
         if backend.drain is None:
             return None
         cut_at = self._writer.cuts.get(backend.id)
-        return drain_view(backend, backend.drain, self.counts, self._now(), cut_at)
+        shown = drain_view(backend, backend.drain, self.counts, self._now(), cut_at)
+        if not shown.state.is_over and self._drains.has_drained(backend):
+            return replace(shown, state=DrainState.DRAINED)
+        return shown
 
     def certificate(self, backend: BoundBackend) -> Certificate | None:
         """Return what came of a backend's drain, or of its last one; None if it has had none."""
