@@ -284,7 +284,7 @@ static __always_inline void choose_record(const struct packet *packet, const str
 		backend_load_remove(vip, choice->replaced);
 	flow_record(packet, vip, choice->id, choice->backend->epoch, choice->lies_in, choice->record);
 #ifdef WITH_SECOND_CHOICE
-	if (choice->record == FLOW_OPEN_SECOND)
+	if (choice->record == FLOW_PROBATION_SECOND)
 		second_choice_note_stray(vip);
 #endif
 }

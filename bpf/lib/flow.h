@@ -31,7 +31,7 @@ enum flow_table {
 	FLOW_NOWHERE,
 	FLOW_PROBATION,
 	FLOW_OPEN,
-	FLOW_OPEN_SECOND, /* among the open ones, with FLOW_SECOND_CHOICE */
+	FLOW_PROBATION_SECOND, /* on probation, with FLOW_SECOND_CHOICE */
 };
 
 static __always_inline struct flow_key flow_key_of(const struct packet *packet)
@@ -281,7 +281,7 @@ static __always_inline void flow_record(const struct packet *packet, const struc
 	struct flow flow = {
 		.backend = backend_id,
 		.epoch = epoch,
-		.flags = flow_flags_of(packet) | (to == FLOW_OPEN_SECOND ? FLOW_SECOND_CHOICE : 0),
+		.flags = flow_flags_of(packet) | (to == FLOW_PROBATION_SECOND ? FLOW_SECOND_CHOICE : 0),
 		.vip = vip->id,
 		.last_seen = bpf_ktime_get_coarse_ns(),
 	};
@@ -290,7 +290,7 @@ static __always_inline void flow_record(const struct packet *packet, const struc
 		backend_load_add(vip, backend_id);
 	if (lies_in == FLOW_OPEN)
 		flow_replace_open(packet, &flow);
-	else if (to != FLOW_PROBATION)
+	else if (to == FLOW_OPEN)
 		flow_add_open(packet, vip, &flow, lies_in);
 	else
 		flow_write_probation(packet, &flow);

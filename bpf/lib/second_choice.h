@@ -1,8 +1,9 @@
 /* The second choice of a new TCP connection: another backend than the one that comes first, because that one is suspect and
  * has not answered the connection's SYN, cannot be sent to, or gets as many new connections as it may.
  *
- * The choice is recorded among the open flows, with FLOW_SECOND_CHOICE: such a record counts in steady slots too. VIPs
- * without VIP_SECOND_CHOICE have none of this. docs/health.md says what it is for, docs/connections.md what it is to slots.
+ * The choice is recorded with FLOW_SECOND_CHOICE: such a record counts in steady slots too. It is on probation first, as
+ * that of any SYN: a flood that knows how to be sent elsewhere evicts no open connection. VIPs without VIP_SECOND_CHOICE have
+ * none of this. docs/health.md says what it is for, docs/connections.md what it is to slots.
  */
 #ifndef XDPLB_SECOND_CHOICE_H
 #define XDPLB_SECOND_CHOICE_H
@@ -141,7 +142,7 @@ static __always_inline enum reason second_choice_make(const struct packet *packe
 	if (syn == CHOICE_WAITED)
 		choice->replaced = first;
 	choice->id = other;
-	choice->record = FLOW_OPEN_SECOND;
+	choice->record = FLOW_PROBATION_SECOND;
 	DECISION_NOTE(choice, chosen, CHOSEN_SECOND);
 	return GO_ON;
 }
@@ -160,10 +161,12 @@ static __always_inline __u64 *second_choice_strays(const struct vip *vip, __u64 
 	return *now <= *strays + vip->idle_seconds * SECOND + FLOW_TOUCH_AFTER ? strays : NULL;
 }
 
-/* Returns the record by which a connection of a steady slot goes elsewhere than to the owner, NULL if it has none. */
-static __always_inline struct flow *second_choice_record(const struct packet *packet)
+/* Returns the record by which a connection of a steady slot goes elsewhere than to the owner, NULL if it has none; sets
+ * `table` to where it is.
+ */
+static __always_inline struct flow *second_choice_record(const struct packet *packet, __u8 *table)
 {
-	struct flow *flow = flow_find_open(packet);
+	struct flow *flow = flow_find(packet, table);
 
 	return flow && flow->flags & FLOW_SECOND_CHOICE && flow_backend(flow) ? flow : NULL;
 }
@@ -174,10 +177,11 @@ static __always_inline int second_choice_by_record(const struct packet *packet, 
 {
 	__u64 now, *strays = second_choice_strays(vip, &now);
 	struct flow *flow;
+	__u8 table;
 
 	if (!strays)
 		return 0;
-	flow = second_choice_record(packet);
+	flow = second_choice_record(packet, &table);
 	if (!flow)
 		return 0;
 	choice->id = flow->backend;
@@ -185,7 +189,7 @@ static __always_inline int second_choice_by_record(const struct packet *packet, 
 	DECISION_FLAG(choice, DECISION_RECORD);
 	if (CHANGES_MAPS && flow_is_alive(flow, packet) && now >= *strays + FLOW_TOUCH_AFTER)
 		*strays = now;
-	flow_use(flow, FLOW_OPEN, packet, vip, now);
+	flow_use(flow, table, packet, vip, now);
 	return 1;
 }
 
@@ -195,10 +199,11 @@ static __always_inline int second_choice_for_error(const struct packet *packet, 
 {
 	__u64 now;
 	struct flow *flow;
+	__u8 table;
 
 	if (!second_choice_strays(vip, &now))
 		return 0;
-	flow = second_choice_record(packet);
+	flow = second_choice_record(packet, &table);
 	if (!flow)
 		return 0;
 	choice->id = flow->backend;

@@ -94,7 +94,7 @@ def _note_a_handshake(chance: random.Random, config: Config, mirror: Mirror, key
     flow = Flow(
         backend=chance.choice(own),
         epoch=EPOCH,
-        flags=0 if table is FlowTable.PROBATION else chance.choice([0, 8, 9]),
+        flags=chance.choice([0, 8] if table is FlowTable.PROBATION else [0, 8, 9]),
         vip=chance.choice(list(config.vips)),
         last_seen=max(1, moment - chance.choice(NOTE_AGES)),
     )

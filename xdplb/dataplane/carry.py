@@ -9,6 +9,7 @@ written to the old one first and to the new one then. What each kind of map need
 - Lines of flow records are places by a hash over their number. Their records are carried into the kernel's table of the
   same flows, which packets look into where a line has none.
 - Counters start at zero, and what the old ones have is added when nobody writes them any more: exact.
+- When a connection of a VIP was last seen that its slot does not place is copied, and the later of two times wins.
 - Buckets and loads are copied. The new ones miss what packets changed between the copy and the swap,
   some milliseconds: a load is set right by the next scan of the flow tables, a bucket fills up within a second anyway.
 - What a program leaves for one packet alone is not carried.
@@ -41,6 +42,7 @@ __all__ = ["Pair", "backend_ids", "filling_order", "vip_ids"]
 
 NOT_CARRIED = {"explain_decision", "capture_decision", "capture_filter", "capture_events"}
 COUNTERS = {"vip_stats", "backend_stats", "second_stats", "reason_stats", "decap_stats"}
+STRAYS = "vip_strays"
 LINES = {"flow_lines": "flows", "flow_lines6": "flows6"}
 """Where the records of lines are carried to."""
 
@@ -132,6 +134,9 @@ class Pair:
 
     def catch_up(self) -> None:
         """Add the records that came since the table was copied: quickly, since a connection may depend on it."""
+        if self.name == STRAYS:
+            self._keep_later()
+            return
         if self._filled is None or "last_seen" not in (self.before.value.names or ()):
             return
         rows = self._rows()
@@ -199,6 +204,14 @@ class Pair:
         if self.before.value != self.after.value:
             values = _raw(convert(_elements(values, self.before.value), self.after.value))
         self.new.update_batch(np.arange(count, dtype=np.uint32), values)
+
+    def _keep_later(self) -> None:
+        """Take over the times that are later in the old map: without them, packets do not look for their records."""
+        count = min(self.old.info.max_entries, self.new.info.max_entries)
+        old, new = (found.read_all()[1][:count].view(np.uint64).reshape(-1) for found in (self.old, self.new))
+        later = np.flatnonzero(old > new).astype(np.uint32)
+        if len(later):
+            self.new.update_batch(later, old[later])
 
     def _copy_table(self) -> None:
         self._read_at = time.monotonic_ns()

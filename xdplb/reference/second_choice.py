@@ -12,7 +12,7 @@ from itertools import takewhile
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.plane import VipEntry
 
-from .flow import TOUCH_AFTER, has_answered, is_second_choice, is_sign_of_life, is_valid
+from .flow import TOUCH_AFTER, find, has_answered, is_second_choice, is_sign_of_life, is_valid
 from .flow_state import Flow, FlowTable, Found
 from .journey import Choice, Journey, Placement
 from .limits import SECOND, charge, cost_of
@@ -61,7 +61,7 @@ def with_second_choice(journey: Journey, packet: Packet, vip: VipEntry, hashed: 
         backend_id=other,
         placement=Placement.SECOND,
         replaced=replaced,
-        record_in=FlowTable.OPEN,
+        record_in=FlowTable.PROBATION,
         is_new_flow=True,
     )
 
@@ -76,11 +76,8 @@ def find_stray(journey: Journey, packet: Packet, vip: VipEntry) -> Found | None:
         return None
     if journey.now > last + vip.idle_seconds * SECOND + TOUCH_AFTER:
         return None
-    flow = journey.state.flows.get(packet.flow)
-    if flow is None or not is_second_choice(flow):
-        return None
-    found = Found(flow, FlowTable.OPEN)
-    return found if is_valid(journey, found) else None
+    found = find(journey.state, packet.flow)
+    return found if found is not None and is_second_choice(found.flow) and is_valid(journey, found) else None
 
 
 def touch_strays(journey: Journey, packet: Packet, vip: VipEntry, found: Found) -> None:

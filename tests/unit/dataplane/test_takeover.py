@@ -62,6 +62,8 @@ BACKENDS = [
     backend(64, next_hop=replace(HOP, mtu=9000), quic_server_id=b"12345678"),
 ]
 CLIENT = "192.0.2.7"
+STRAY_AT = 12345
+"""When a connection was last seen that its slot does not place."""
 
 pytestmark = pytest.mark.root
 
@@ -88,6 +90,8 @@ def fill(plane: BccPlane) -> None:
     kit.add_flow(CLIENT, 2, KEY, backend=1, epoch=7, flags=0, probation=True)
     kit.add_flow("2001:db8::7", 3, V6, backend=2, vip_id=2, age=3)
     kit.fill_buckets(CLIENT, 0, Buckets(5, 6), Buckets(7, 8))
+    plane.write_suspects([2])
+    plane.maps.vip_strays.update(0, np.array([STRAY_AT], np.uint64))
 
 
 def held(plane: BccPlane) -> dict[str, Any]:
@@ -109,6 +113,7 @@ def held(plane: BccPlane) -> dict[str, Any]:
             plane.recall(FlowId(VipKey.parse(f"{CLIENT}:1/tcp").address, 1, KEY.address, 1, 6), 0).source_buckets,
         ),
         "loads": recalled.loads,
+        "second choices": (recalled.suspects, recalled.strays),
         "denied": kit.is_denied(0, CLIENT),
         "ports": sorted(dict(plane.maps.tx_ports.items())),
     }
@@ -241,6 +246,7 @@ def test_what_packets_wrote_after_the_copy_is_carried_too(
         old.maps.probation.delete(old.maps.probation.read_all()[0][0].tobytes())
         old.count_vip(2, VipCounters(101, 10099, 8, 2, 4))
         old.count_reason("pass_no_vip", 9)
+        old.maps.vip_strays.update(2, np.array([STRAY_AT], np.uint64))
 
     monkeypatch.setattr(takeover, "swap_links", swap)
     plane = start(pin_dir)
@@ -249,6 +255,7 @@ def test_what_packets_wrote_after_the_copy_is_carried_too(
     assert there == {1: 8, 3: 0, 50: 7}
     assert plane.counters().vips[2] == VipCounters(101, 10099, 8, 2, 4)
     assert plane.counters().reasons["pass_no_vip"] == 9
+    assert plane.recall(FlowId(KEY.address, 1, KEY.address, 1, 6), 2).strays == STRAY_AT
 
 
 @pytest.mark.parametrize("capacity", [LARGER, replace(CAPACITY, flows=64)], ids=["more room", "less"])
