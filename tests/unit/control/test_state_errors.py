@@ -260,7 +260,6 @@ def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
         for column in ("was_up", "advice"):
             connection.execute(f"ALTER TABLE health DROP COLUMN {column}")
         connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
-        connection.execute("ALTER TABLE health DROP COLUMN was_up")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
     fill(small / "filler")
