@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -273,7 +274,7 @@ def test_all_requests_of_one_go_are_answered(short: Daemon):
         for count in (1, 3, 700):
             told, left = b"", memoryview(one * count)
             while told.count(b"HTTP/1.1 200") < count:
-                if left:
+                if left and select.select([], [connection], [], 0)[1]:  # who only sends while answers wait is cut off
                     left = left[connection.send(left[: 1 << 16]) :]
                 told += connection.recv(1 << 16)
 
