@@ -36,7 +36,7 @@ def balancer(lab: Lab) -> Balancer:
     return Balancer(lab)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def shared() -> Iterator[Balancer]:
     """A balancer on both its NICs, with every host as a backend, for all tests that leave it as it was but for VIPs."""
     with new_lab() as built:

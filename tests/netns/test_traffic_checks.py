@@ -119,7 +119,7 @@ def test_without_descriptors_no_backend_is_judged_and_the_log_says_so(balancer: 
     """A backend that dies meanwhile is found out as soon as there are some again."""
     serve(balancer, tmp_path / "server.log")
     balancer.start()
-    check(balancer, "--check", "tcp", "--check-timeout", "500ms", "--check-fall", "3")
+    check(balancer, "--check", "tcp", "--check-target", "backend", "--check-timeout", "500ms", "--check-fall", "3")
     assert balancer.daemon is not None
     pid = balancer.daemon.pid
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)

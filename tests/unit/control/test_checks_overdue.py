@@ -22,6 +22,7 @@ from xdplb.control.health.checks import Checker
 from xdplb.control.health.health_source import CheckTarget
 from xdplb.control.health.probes.result import ProbeResult
 from xdplb.control.health.standing import Standing
+from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.backend import KnownHealth
 from xdplb.model.health import HealthCheck
 
@@ -69,6 +70,25 @@ def test_no_more_probes_are_under_way_than_there_may_be() -> None:
         await asyncio.sleep(5)
         assert checker.standing() == Standing(10, 0, checker.standing().probes, 10, "")
         assert [type(event) for event in heard.said] == [ChecksNotRun, ChecksRunAgain]
+        await checker.stop()
+
+    run_in_simulated_time(run())
+
+
+def test_checks_that_wait_for_the_programs_of_probes_are_not_overdue() -> None:
+    async def run() -> None:
+        host, heard, loaded = Host(), Heard(), False
+        checker = Checker(prober=TaskProber(host.probe))
+        loading = Source(obstacle="the programs are being loaded", in_a_moment=True)
+        await checker.start(
+            lambda *_: None, heard.events, source_of=lambda _address, _by_vip_of: ANY_SOURCE if loaded else loading
+        )
+        checker.watch({7: target(interval_seconds=1.0)}, {})
+        await asyncio.sleep(30)
+        assert (checker.standing().overdue, heard.said) == (0, [])
+        loaded = True
+        await asyncio.sleep(3)
+        assert checker.tallies_of(7)[0].passes > 0
         await checker.stop()
 
     run_in_simulated_time(run())

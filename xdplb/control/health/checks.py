@@ -388,8 +388,9 @@ class Checker:
             self._probe_broke(check.aim, error)
             self._note(check, ProbeResult(None, f"{NOT_RUN}: {error!r}", 0.0, starved=True))
             return
-        if source.in_a_moment:  # it is not late: nobody has been asked
-            check.due = self._loop.time() + _SOON_SECONDS
+        if source.in_a_moment:  # it is neither late nor overdue: who loads the programs of probes tells if that fails
+            check.answered = self._loop.time()
+            check.due = check.answered + _SOON_SECONDS
             check.alarm = self._alarms.at(check.due, partial(self._is_due, check))
             return
         self._under_way += 1
