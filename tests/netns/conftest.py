@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from xdplb.cli.vip import vip_text
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import Lab
 
@@ -51,4 +52,4 @@ def ready(shared: Balancer) -> Iterator[Balancer]:
     """The shared balancer, without a VIP."""
     yield shared
     for vip in shared.ask("vip", "ls")["vips"]:
-        shared.cli("vip", "rm", f"{vip['address']}:{vip['port']}/{vip['protocol']}")
+        shared.cli("vip", "rm", vip_text(vip))
