@@ -88,6 +88,7 @@ def test_it_counts_what_was_there_what_ended_and_what_the_deadline_cut_also_over
     assert held.do("speak", active) == ["answered"] * 6
     talking.start(nics=("eth0", "eth1"))
     until(lambda: certificate_of(talking, host)["restarts"] == 1)
+    until(lambda: certificate_of(talking, host)["ended_by"]["closed"] == 3)  # they were silent since their FIN
     said = talking.cli(*drain, "--wait", "--timeout", "1s").stdout  # the deadline is that since the start
     assert "cut                  6" in said
     done = certificate_of(talking, host)
