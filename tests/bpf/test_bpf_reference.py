@@ -23,7 +23,16 @@ from xdplb.dataplane.reasons import REASONS
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 PACKETS = 5000
-RUNS = {"everything": 12, "nothing": 2, "families": 3, "choosing": 3, "guarding": 4, "sampling": 3, "capturing": 1}
+RUNS = {
+    "everything": 12,
+    "nothing": 2,
+    "families": 3,
+    "choosing": 3,
+    "guarding": 4,
+    "sampling": 3,
+    "second": 3,
+    "capturing": 1,
+}
 """Worlds of PACKETS packets for each profile: together over 100,000."""
 
 NOT_REACHED = {"drop_no_headroom"}
