@@ -156,7 +156,7 @@ def backend_to_json(backend: Backend) -> Json:
 
 def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
     """Return the backend with this address and these settings; what else there is in the fields is not of it."""
-    given = {name: fields[name] for name in backend_to_json(Backend(address)) if name in fields}
+    given = {name: fields[name] for name in _BACKEND_FIELDS if name in fields}
     forward = fields["forward"]
     kinds = {
         "forward": None if forward is None else Forward(forward),
@@ -164,6 +164,9 @@ def backend_from_json(address: IPAddress, fields: Mapping[str, Any]) -> Backend:
         "role": BackendRole(fields.get("role", BackendRole.PRIMARY)),
     }
     return Backend(address, **{**given, **kinds})
+
+
+_BACKEND_FIELDS = tuple(field.name for field in fields_of(Backend) if field.name != "address")
 
 
 def advice_to_json(advice: Advice | None) -> str | None:
