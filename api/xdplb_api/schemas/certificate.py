@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field
 
-from xdplb.control.state.certificate import Certificate, Counted, KnownBy, Outcome
+from xdplb.control.state.certificate import Certificate, KnownBy, Outcome
 
 from .base import ResponseBody
 
@@ -22,17 +22,6 @@ class EndedByOut(ResponseBody):
     idle: int = Field(description="Silent for the VIP's `idle_timeout_seconds`.")
     unanswered: int = Field(description="Only SYNs, which no packet followed for 10 seconds.")
     redialled: int = Field(description="Its client began a new connection with the same ports, which went elsewhere.")
-
-    @classmethod
-    def of(cls, counted: Counted) -> Self:
-        """Return the body for these counts."""
-        return cls(
-            closed=counted.closed,
-            reset=counted.reset,
-            idle=counted.idle,
-            unanswered=counted.unanswered,
-            redialled=counted.redialled,
-        )
 
 
 class CertificateOut(ResponseBody):
@@ -71,23 +60,5 @@ class CertificateOut(ResponseBody):
     @classmethod
     def of(cls, certificate: Certificate) -> Self:
         """Return the body for a certificate."""
-        counted = certificate.counted
-        return cls(
-            outcome=certificate.outcome,
-            started=certificate.started,
-            until=certificate.until,
-            seconds=round(certificate.seconds, 3),
-            known_by=certificate.known_by,
-            seen=None if counted is None else counted.seen,
-            ended=None if counted is None else counted.ended,
-            ended_by=None if counted is None else EndedByOut.of(counted),
-            handed_over=None if counted is None else counted.handed_over,
-            cut=None if counted is None else counted.cut,
-            broken=None if counted is None else counted.broken,
-            lost=None if counted is None else counted.lost,
-            left=None if counted is None else counted.left,
-            silent_at_most=certificate.silent_at_most,
-            why=certificate.why,
-            last_packet=certificate.last_packet,
-            restarts=certificate.restarts,
-        )
+        times = {name: getattr(certificate, name) for name in ("started", "until", "last_packet")}
+        return cls.model_validate({**certificate.data(), **times})
