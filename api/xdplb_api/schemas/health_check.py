@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from xdplb.control.answers.views import ChecksView, CheckView
+from xdplb.control.state.codec import check_from_json, check_to_json
 from xdplb.model import check_fields as rules
 from xdplb.model.address import address_order
 from xdplb.model.backend import Health
@@ -230,11 +231,7 @@ class HealthCheckIn(RequestBody):
 
     def check(self) -> HealthCheck:
         """Return the check of the model."""
-        values = {name: getattr(self, name) for name in _FIELD_NAMES}
-        for name in ("expect_status", "command"):
-            values[name] = None if values[name] is None else tuple(values[name])
-        values["headers"] = None if self.headers is None else tuple(self.headers.items())
-        return HealthCheck(**values)
+        return check_from_json({name: getattr(self, name) for name in _FIELD_NAMES})
 
 
 Checks = Annotated[list[HealthCheckIn], Field(max_length=MOST_CHECKS)]
@@ -408,11 +405,7 @@ class HealthCheckOut(ResponseBody):
     @classmethod
     def of(cls, check: HealthCheck, label: str, results: Iterable[CheckView]) -> Self:
         """Return the body for a check, what it is called, and its results."""
-        told = {name: getattr(check, name) for name in _FIELD_NAMES}
-        for name in ("expect_status", "command"):
-            told[name] = None if told[name] is None else list(told[name])
-        told["headers"] = dict(check.headers or ()) or None
-        told["target"] = check.target or Target.BACKEND
+        told = {**dict.fromkeys(_FIELD_NAMES), **check_to_json(check), "target": check.target or Target.BACKEND}
         status = HealthCheckStatusOut(backends=[CheckResultOut.of(result) for result in sorted(results, key=_address)])
         return cls(**told, label=label, status=status)
 
