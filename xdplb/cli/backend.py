@@ -269,7 +269,7 @@ def drain(
     if all_vips:
         from .host_drain import drain_everywhere
 
-        drain_everywhere(change, address, times, wait=wait, timeout=timeout)
+        drain_everywhere(change, address, times, wait=wait)
     else:
         _drain_one(change, vip, address, times, wait=wait)
 
@@ -294,15 +294,15 @@ def _drain_one(change: Change, vip: str, address: str, times: DrainIn, *, wait: 
 
 def _tell_drained(change: Change, answer: Answer[BackendOut], what: str, *, is_late: bool) -> None:
     """Print the certificate, and say that the backend is drained unless it is not; or print the answer as JSON."""
+    from .drain_wait import is_cut
+
     status = answer.json()["status"]
     certificate = status.get("certificate")  # an older daemon has none
     if not change.as_json and certificate is not None:
         from .certificate import print_certificate
 
         print_certificate(certificate)
-    drain_status = status["drain"]
-    is_cut = drain_status is not None and drain_status["state"] == "cut"
-    end = "is cut off: it gets no packets any more" if is_cut else "is drained: no connection is left"
+    end = "is cut off: it gets no packets any more" if is_cut(status) else "is drained: no connection is left"
     if change.as_json or not is_late:
         change.tell(answer, f"{what} {end}")
 

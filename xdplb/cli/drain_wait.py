@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
 
 from xdplb.client import Answer, BusyError, Client, DaemonDownError, TimedOutError
-from xdplb.client.bodies import BackendOut, DrainOut
+from xdplb.client.bodies import BackendOut, BackendStatusOut, DrainOut
 from xdplb.model.errors import ConflictError
 
 from .output import note
 from .params import duration_text
 
-__all__ = ["POLL_SECONDS", "TO_CUT_SECONDS", "Progress", "Waited", "wait_for_drain"]
+__all__ = ["Waited", "is_cut", "is_over", "wait_for_drain", "wait_until_over"]
 
-POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
-TO_CUT_SECONDS = 30.0
+_TO_CUT_SECONDS = 30.0
 """How long after the deadline the daemon may take to cut what is left, on a busy host with a full flow table."""
 
 
@@ -32,21 +33,20 @@ class Waited:
 
 
 def wait_for_drain(client: Client, vip: str, address: str, timeout: float, *, cut: bool = False) -> Waited:
-    """Poll until no connection is left, or until the time is over: `late` then says how many are left.
+    """Wait until no connection is left, or until the time is over: `late` then says how many are left.
 
-    With `cut`, the daemon ends those when the time is over, and this waits for that. If the daemon restarts, this waits
-    for it: the drain continues then. Raises ConflictError if somebody cancels the drain. Ctrl-C does not stop it.
+    The rest is as in `wait_until_over`. Raises ConflictError if somebody cancels the drain.
     """
-    progress = Progress(f"draining {address}")
-    deadline = time.monotonic() + timeout + (TO_CUT_SECONDS if cut else 0.0)
-    try:
-        answer, left = _poll(client, vip, address, deadline, progress)
-    except KeyboardInterrupt:
-        progress.end()
-        note(f"the drain of {address} continues; cancel it with: xdplb backend undrain {vip} {address}")
-        raise
-    finally:
-        progress.end()
+    answer: Answer[BackendOut] | None = None
+
+    def look(within: float) -> str:
+        nonlocal answer
+        answer = client.backends.get(vip, address, within=within)
+        drain = _drain_of(answer, address)
+        return "" if is_over(drain) else _left(drain["flows"])
+
+    goes_on = f"the drain of {address} continues; cancel it with: xdplb backend undrain {vip} {address}"
+    left = wait_until_over(address, look, timeout, cut=cut, goes_on=goes_on)
     if not left:
         return Waited(answer)
     return Waited(
@@ -59,27 +59,47 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float, *, cu
     )
 
 
-def _poll(
-    client: Client, vip: str, address: str, deadline: float, progress: Progress
-) -> tuple[Answer[BackendOut] | None, str]:
-    """Return the last answer, and what is left when the time is over; empty if nothing is."""
-    answer, left = None, "the daemon has not answered"
+def wait_until_over(address: str, look: Callable[[float], str], timeout: float, *, cut: bool, goes_on: str) -> str:
+    """Look again and again until nothing is left, or until the time is over; return what is left then, else nothing.
+
+    `look` gets the seconds until then, and returns what is left, nothing if the drain is over. With `cut`, the daemon
+    ends what is left when the time is over, and this waits for that. If the daemon restarts, this waits for it: the
+    drain continues then. Ctrl-C does not stop the drain, which `goes_on` says.
+    """
+    progress = _Progress(f"draining {address}")
+    try:
+        return _poll(look, time.monotonic() + timeout + (_TO_CUT_SECONDS if cut else 0.0), progress)
+    except KeyboardInterrupt:
+        progress.end()
+        note(goes_on)
+        raise
+    finally:
+        progress.end()
+
+
+def is_over(drain: DrainOut) -> bool:
+    """Return whether nothing is left to wait for."""
+    # At the timeout no connection may be left, but not yet for the quiet time. That is as good as drained.
+    return drain["state"] in {"drained", "cut"} or (drain["state"] == "timed_out" and drain["flows"] == 0)
+
+
+def is_cut(status: BackendStatusOut) -> bool:
+    """Return whether the deadline of the backend's drain has cut what was left."""
+    return status["drain"] is not None and status["drain"]["state"] == "cut"
+
+
+def _poll(look: Callable[[float], str], deadline: float, progress: _Progress) -> str:
+    left = "the daemon has not answered"
     while True:
         try:
-            answer = client.backends.get(vip, address, within=deadline - time.monotonic())
+            left = look(deadline - time.monotonic())
         except (BusyError, DaemonDownError, TimedOutError):
             left = "the daemon does not answer"
-        else:
-            status = _drain_of(answer, address)
-            # At the timeout no connection may be left, but not yet for the quiet time. That is as good as drained.
-            if status["state"] in {"drained", "cut"} or (status["state"] == "timed_out" and status["flows"] == 0):
-                return answer, ""
-            left = _left(status["flows"])
         rest = deadline - time.monotonic()
-        if rest <= 0:
-            return answer, left
+        if not left or rest <= 0:
+            return left
         progress.show(f"{left}, {duration_text(int(rest))} until the timeout")
-        time.sleep(min(POLL_SECONDS, rest))
+        time.sleep(min(_POLL_SECONDS, rest))
 
 
 def _drain_of(answer: Answer[BackendOut], address: str) -> DrainOut:
@@ -95,7 +115,7 @@ def _left(flows: int | None) -> str:
     return f"{flows} connection{'' if flows == 1 else 's'} left"
 
 
-class Progress:
+class _Progress:
     """A progress line on stderr that is overwritten each time. Only on a terminal."""
 
     def __init__(self, title: str) -> None:

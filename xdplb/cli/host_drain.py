@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
-from xdplb.client import BusyError, Client, DaemonDownError, TimedOutError
-from xdplb.client.bodies import BackendOfVipOut, CertificateOut, DrainBackendEdit, DrainIn, UndrainBackendEdit
+from xdplb.client import Client, TimedOutError
+from xdplb.client.bodies import BackendOfVipOut, CertificateOut, DrainBackendEdit, DrainIn, DrainOut, UndrainBackendEdit
 from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import ConflictError, NotFoundError
 
 from .changes import Change
-from .drain_wait import POLL_SECONDS, TO_CUT_SECONDS, Progress
-from .output import Column, coloured, note, print_json, table
+from .drain_wait import is_cut, is_over, wait_until_over
+from .output import Column, coloured, print_json, table
 from .params import duration_text
 
 __all__ = ["drain_everywhere", "undrain_everywhere"]
@@ -30,7 +29,7 @@ _COLUMNS = [
 ]
 
 
-def drain_everywhere(change: Change, address: str, times: DrainIn, *, wait: bool, timeout: float) -> None:
+def drain_everywhere(change: Change, address: str, times: DrainIn, *, wait: bool) -> None:
     """Drain the backend in all its VIPs in one step; with `wait`, return when no connection is left in any of them.
 
     TimedOutError then says in how many VIPs some are left, and ConflictError that somebody cancelled a drain.
@@ -43,27 +42,18 @@ def drain_everywhere(change: Change, address: str, times: DrainIn, *, wait: bool
     if change.dry_run or not wait:
         change.tell(answer, f"{what} is draining")
         return
-    is_cutting = times.get("cut_at_deadline", False)
-    progress = Progress(f"draining {address}")
-    try:
-        last, left = _wait(change.client, address, vips, timeout + (TO_CUT_SECONDS if is_cutting else 0.0), progress)
-    except KeyboardInterrupt:
-        progress.end()
-        note(f"the drains of {address} continue; cancel them with: xdplb backend undrain --all-vips {address}")
-        raise
-    finally:
-        progress.end()
+    last, left = _wait(change.client, address, vips, times)
     if change.as_json:
         print_json({"backends": last})
     else:
         table(_COLUMNS, [_row(each) for each in last])
     if left:
         raise TimedOutError(
-            f"{what} is not drained after {duration_text(timeout)}: {left}",
+            f"{what} is not drained after {duration_text(times['timeout_seconds'])}: {left}",
             hint="no connection was cut and the drains continue; wait again, or give --cut-at-deadline",
         )
     if not change.as_json:
-        cut = sum(_is_cut(each) for each in last)
+        cut = sum(is_cut(each["status"]) for each in last)
         end = "drained: no connection is left" if cut < len(last) else "cut off: it gets no packets any more"
         also = f", but in {cut} of them it is cut off: it gets no packets any more" if 0 < cut < len(last) else ""
         change.tell(answer, f"{what} is {end}{also}")
@@ -93,54 +83,32 @@ def _backends_at(client: Client, address: str, *, within: float | None = None) -
     return [each for each in listed if each["address"] == address]
 
 
-def _wait(
-    client: Client, address: str, vips: Sequence[str], seconds: float, progress: Progress
-) -> tuple[list[BackendOfVipOut], str]:
-    """Poll until nothing is left in any VIP; return the last answer, and what is left when the time is over."""
-    deadline = time.monotonic() + seconds
+def _wait(client: Client, address: str, vips: Sequence[str], times: DrainIn) -> tuple[list[BackendOfVipOut], str]:
+    """Wait until nothing is left in any VIP; return the last answer, and what is left when the time is over."""
     last: list[BackendOfVipOut] = []
-    left = "the daemon has not answered"
-    while True:
-        try:
-            last = [
-                each
-                for each in _backends_at(client, address, within=deadline - time.monotonic())
-                if each["vip"] in vips
-            ]
-        except (BusyError, DaemonDownError, TimedOutError):
-            left = "the daemon does not answer"
-        else:
-            _check_all_drain(address, vips, last)
-            waiting = sum(not _is_over(each) for each in last)
-            if not waiting:
-                return last, ""
-            left = f"connections are left in {waiting} of them"
-        rest = deadline - time.monotonic()
-        if rest <= 0:
-            return last, left
-        progress.show(f"{left}, {duration_text(int(rest))} until the timeout")
-        time.sleep(min(POLL_SECONDS, rest))
+
+    def look(within: float) -> str:
+        nonlocal last
+        last = [each for each in _backends_at(client, address, within=within) if each["vip"] in vips]
+        waiting = sum(not is_over(drain) for drain in _drains_of(address, vips, last))
+        return f"connections are left in {waiting} of them" if waiting else ""
+
+    goes_on = f"the drains of {address} continue; cancel them with: xdplb backend undrain --all-vips {address}"
+    cut = times.get("cut_at_deadline", False)
+    left = wait_until_over(address, look, times["timeout_seconds"], cut=cut, goes_on=goes_on)
+    return last, left
 
 
-def _check_all_drain(address: str, vips: Sequence[str], found: Sequence[BackendOfVipOut]) -> None:
-    called_off = set(vips) - {each["vip"] for each in found if each["status"]["drain"] is not None}
+def _drains_of(address: str, vips: Sequence[str], found: Sequence[BackendOfVipOut]) -> list[DrainOut]:
+    """Return the backends' drains in these VIPs; ConflictError if one of them was cancelled."""
+    drains = {each["vip"]: drain for each in found if (drain := each["status"]["drain"]) is not None}
+    called_off = set(vips) - drains.keys()
     if called_off:
-        vip = min(called_off)
         raise ConflictError(
-            f"the drain of {address} in {vip} was cancelled", hint="it was undrained, set to maint or removed"
+            f"the drain of {address} in {min(called_off)} was cancelled",
+            hint="it was undrained, set to maint or removed",
         )
-
-
-def _is_over(backend: BackendOfVipOut) -> bool:
-    drain = backend["status"]["drain"]
-    return drain is not None and (
-        drain["state"] in {"drained", "cut"} or (drain["state"] == "timed_out" and drain["flows"] == 0)
-    )
-
-
-def _is_cut(backend: BackendOfVipOut) -> bool:
-    drain = backend["status"]["drain"]
-    return drain is not None and drain["state"] == "cut"
+    return list(drains.values())
 
 
 def _row(backend: BackendOfVipOut) -> tuple[object, ...]:
