@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from xdplb.model.check_fields import METHODS, QUERY_TYPES, RCODES
-from xdplb.model.check_type import DEFAULTS_OF, FIELDS_OF
+from xdplb.model.check_type import FIELDS_OF, default_of, types_with
 from xdplb.model.errors import InvalidError
 from xdplb.model.health import CheckType, HealthCheck, Target, fitted, refuse_missing_check
 from xdplb.model.key import VipKey
@@ -63,11 +63,7 @@ def _words(text: str) -> list[str]:
 
 def _of(field: str) -> str:
     """Return the types that have a field, for its help."""
-    return ", ".join(kind for kind in CheckType if field in FIELDS_OF[kind])
-
-
-def _default(field: str) -> object:
-    return next(defaults[field] for defaults in DEFAULTS_OF.values() if field in defaults)
+    return ", ".join(types_with(field))
 
 
 def _time(help_text: str) -> dict[str, Any]:
@@ -107,9 +103,9 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "method": (
         "method",
-        {"type": click.Choice(METHODS), "help": f"{_of('method')}: the method.  [{_default('method')}]"},
+        {"type": click.Choice(METHODS), "help": f"{_of('method')}: the method.  [{default_of('method')}]"},
     ),
-    "path": ("path", {"help": f"{_of('path')}: the path.  [{_default('path')}]"}),
+    "path": ("path", {"help": f"{_of('path')}: the path.  [{default_of('path')}]"}),
     "host": ("host", {"help": f"{_of('host')}: the Host.  [the address that is asked]"}),
     "header": (
         "headers",
@@ -153,14 +149,14 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
         "expect",
         {"type": _text, "metavar": "TEXT", "help": f"{_of('expect')}: what the answer must have; '' is any answer."},
     ),
-    "query-name": ("query_name", {"help": f"{_of('query_name')}: the name to ask for.  [{_default('query_name')}]"}),
+    "query-name": ("query_name", {"help": f"{_of('query_name')}: the name to ask for.  [{default_of('query_name')}]"}),
     "query-type": (
         "query_type",
-        {"type": click.Choice(QUERY_TYPES), "help": f"{_of('query_type')}: the type.  [{_default('query_type')}]"},
+        {"type": click.Choice(QUERY_TYPES), "help": f"{_of('query_type')}: the type.  [{default_of('query_type')}]"},
     ),
     "expect-rcode": (
         "expect_rcode",
-        {"type": click.Choice(RCODES), "help": f"{_of('expect_rcode')}: the code.  [{_default('expect_rcode')}]"},
+        {"type": click.Choice(RCODES), "help": f"{_of('expect_rcode')}: the code.  [{default_of('expect_rcode')}]"},
     ),
     "expect-answer": (
         "expect_answer",
@@ -174,7 +170,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
             "help": f"{_of('command')}: the command on the balancer. Quotes are heeded, but no shell reads it.",
         },
     ),
-    "user": ("user", {"help": f"{_of('user')}: the user that it runs as.  [{_default('user')}]"}),
+    "user": ("user", {"help": f"{_of('user')}: the user that it runs as.  [{default_of('user')}]"}),
 }
 
 

@@ -9,7 +9,16 @@ from types import MappingProxyType
 from .errors import InvalidError
 from .key import Protocol
 
-__all__ = ["DEFAULTS_OF", "FIELDS_OF", "OF_ALL", "CheckType", "Target", "refuse_missing_check"]
+__all__ = [
+    "DEFAULTS_OF",
+    "FIELDS_OF",
+    "OF_ALL",
+    "CheckType",
+    "Target",
+    "default_of",
+    "refuse_missing_check",
+    "types_with",
+]
 
 
 class CheckType(StrEnum):
@@ -134,3 +143,15 @@ DEFAULTS_OF: Mapping[CheckType, Mapping[str, object]] = MappingProxyType(
     }
 )
 """What a field is that is not given, where that depends on the type and is not None."""
+
+
+def types_with(field: str) -> list[CheckType]:
+    """Return the types of checks that have this field."""
+    return [kind for kind, names in FIELDS_OF.items() if field in names]
+
+
+def default_of(field: str) -> object:
+    """Return the default of DEFAULTS_OF that all types with this field share."""
+    found = {repr(defaults[field]): defaults[field] for defaults in DEFAULTS_OF.values() if field in defaults}
+    (value,) = found.values()
+    return value

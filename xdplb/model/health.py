@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from . import check_fields
 from .address import IPAddress, parse_port
-from .check_type import DEFAULTS_OF, FIELDS_OF, CheckType, Target, refuse_missing_check
+from .check_type import DEFAULTS_OF, FIELDS_OF, CheckType, Target, refuse_missing_check, types_with
 from .errors import InvalidError, within
 from .key import Protocol, VipKey
 from .vip import NAME_HINT, NAME_PATTERN, Forward
@@ -98,9 +98,10 @@ class HealthCheck:
         has = FIELDS_OF[self.type]
         for name in _FIELDS:
             if name not in has and getattr(self, name) is not None:
-                owners = [kind.value for kind, names in FIELDS_OF.items() if name in names]
                 raise InvalidError.field(
-                    f"/{name}", f"a check of type {self.type} has no {name}", hint=f"omit it; {_have(owners)} it"
+                    f"/{name}",
+                    f"a check of type {self.type} has no {name}",
+                    hint=f"omit it; {_have(types_with(name))} it",
                 )
 
     def _check_fields_of_all(self) -> None:
@@ -296,7 +297,7 @@ def fitted_checks(checks: Sequence[HealthCheck], key: VipKey) -> tuple[HealthChe
 
 
 def _refuse_without_port(check: HealthCheck, key: VipKey) -> None:
-    if check.port is not None or check.type in {CheckType.ICMP, CheckType.EXEC}:
+    if check.port is not None or check.type.protocol is None:
         return
     if key.port == 0:
         raise InvalidError.field(

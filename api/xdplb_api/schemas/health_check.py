@@ -15,7 +15,7 @@ from xdplb.control.state.codec import check_from_json, check_to_json
 from xdplb.model import check_fields as rules
 from xdplb.model.address import address_order
 from xdplb.model.backend import Health
-from xdplb.model.check_type import DEFAULTS_OF, FIELDS_OF
+from xdplb.model.check_type import default_of, types_with
 from xdplb.model.errors import InvalidError, within
 from xdplb.model.health import (
     MOST_CHECKS,
@@ -89,7 +89,7 @@ Word = Annotated[str, Field(max_length=1024)]
 
 def _of(field: str) -> str:
     """Return the types of checks that have this field, for its description."""
-    return ", ".join(f"`{kind}`" for kind, names in FIELDS_OF.items() if field in names)
+    return ", ".join(f"`{kind}`" for kind in types_with(field))
 
 
 TYPE = (
@@ -159,9 +159,8 @@ _FIELD_NAMES = tuple(field.name for field in fields(HealthCheck))
 
 
 def _default(name: str) -> str:
-    """Return the default that the types of checks with this field share, for its description."""
-    found = {repr(values[name]): values[name] for values in DEFAULTS_OF.values() if name in values}
-    (value,) = found.values()
+    """Return the default of a field, for its description."""
+    value = default_of(name)
     return f" Null: {str(value).lower() if isinstance(value, bool) else value}."
 
 
