@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from xdplb.model.check_fields import METHODS, QUERY_TYPES, RCODES
+from xdplb.model.check_fields import METHODS, QUERY_TYPES, RANGES, RCODES
 from xdplb.model.check_type import FIELDS_OF, default_of, types_with
 from xdplb.model.errors import InvalidError
 from xdplb.model.health import CheckType, HealthCheck, Target, fitted, refuse_missing_check
@@ -95,7 +95,10 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "fall": ("fall", {"type": AnyWhole(), "help": f"Failures in a row until it is down.  [{_DEFAULTS.fall}]"}),
     "jitter": (
         "jitter",
-        {"type": Decimal(0, 0.5), "help": f"How much a wait may vary, as a fraction.  [{_DEFAULTS.jitter:g}]"},
+        {
+            "type": Decimal(*RANGES["jitter"]),
+            "help": f"How much a wait may vary, as a fraction.  [{_DEFAULTS.jitter:g}]",
+        },
     ),
     "reset": (
         "reset",

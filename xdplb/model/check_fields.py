@@ -13,9 +13,11 @@ __all__ = [
     "FILE_PATTERN",
     "HOST_HINT",
     "HOST_PATTERN",
+    "LONGEST_NAME",
     "LONGEST_PATH",
     "LONGEST_REGEX",
     "LONGEST_TEXT",
+    "LONGEST_WORD",
     "METHODS",
     "MOST_HEADERS",
     "MOST_STATUSES",
@@ -59,7 +61,10 @@ MOST_HEADERS = 16
 MOST_STATUSES = 32
 MOST_WORDS = 64
 """Words of a command, with its path."""
-_LONGEST_WORD = 1024
+LONGEST_WORD = 1024
+"""Characters of a word of a command, and of the path of a file."""
+LONGEST_NAME = 253
+"""Characters of a host name."""
 _LARGEST_PROGRAM = 256
 """Instructions of a compiled regex: a body of 64 KiB is searched in some milliseconds at worst."""
 
@@ -81,7 +86,6 @@ _OWN_HEADERS = {
     "content-length": "a check sends no body",
     "transfer-encoding": "a check sends no body",
 }
-_LONGEST_NAME = 253
 _LONGEST_QUERY_NAME = 253
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -217,7 +221,7 @@ def refuse_sni(name: str, value: str) -> None:
         raise InvalidError.field(
             f"/{name}", f"{value!r} is an address", hint="a server name of TLS is a host name: give that, or omit it"
         )
-    if len(value) > _LONGEST_NAME or not re.fullmatch(SNI_PATTERN, value):
+    if len(value) > LONGEST_NAME or not re.fullmatch(SNI_PATTERN, value):
         raise InvalidError.field(f"/{name}", f"{value!r} is not a host name", hint="such as www.example.com")
 
 
@@ -225,7 +229,7 @@ def refuse_file(name: str, value: str) -> None:
     """Raise InvalidError if `value` is not an absolute path. Whether the file is there, a probe will tell."""
     if not re.fullmatch(FILE_PATTERN, value):
         raise InvalidError.field(f"/{name}", f"{value!r} is not an absolute path", hint=FILE_HINT)
-    _refuse_long(name, value, _LONGEST_WORD)
+    _refuse_long(name, value, LONGEST_WORD)
     _refuse_surrogates(name, value)
 
 
@@ -267,7 +271,7 @@ def refuse_command(name: str, value: tuple[str, ...]) -> None:
     if len(value) > MOST_WORDS:
         raise InvalidError.field(f"/{name}", f"{name} has {len(value)} words", hint=f"give at most {MOST_WORDS}")
     for each in value:
-        _refuse_long(name, each, _LONGEST_WORD)
+        _refuse_long(name, each, LONGEST_WORD)
         _refuse_surrogates(name, each)
         if "\0" in each:
             raise InvalidError.field(f"/{name}", f"{name} has a zero byte", hint="remove it")

@@ -15,7 +15,7 @@ from xdplb.control.health.passive.totals import Latency
 from xdplb.control.paths.book import LoweredMtu
 from xdplb.model.address import IPAddress, address_order
 from xdplb.model.backend import SERVER_ID_PATTERN, WEIGHT_RANGE, AdminState, Backend, BackendRole, Health
-from xdplb.model.check_fields import PATH_PATTERN
+from xdplb.model.check_fields import LONGEST_PATH, PATH_PATTERN
 from xdplb.model.vip import LARGEST_RATE, Forward, VipKey
 from xdplb.net.icmp_message import ErrorKind
 
@@ -58,7 +58,7 @@ Weight = Annotated[int, Field(ge=WEIGHT_RANGE[0], le=WEIGHT_RANGE[1])]
 ServerId = Annotated[str, Field(pattern=SERVER_ID_PATTERN)]
 MaxNewFlows = Annotated[int, Field(ge=0, le=LARGEST_RATE)]
 CheckPort = Annotated[int, Field(ge=1, le=65535)]
-CheckPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=1024)]
+CheckPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=LONGEST_PATH)]
 BackendRoleWord = Annotated[BackendRole, Field(strict=False)]
 AdminStateWord = Annotated[AdminState, Field(strict=False)]
 

@@ -82,9 +82,9 @@ StatusCode = Annotated[
         }
     ),
 ]
-File = Annotated[str, Field(pattern=rules.FILE_PATTERN, max_length=1024)]
+File = Annotated[str, Field(pattern=rules.FILE_PATTERN, max_length=rules.LONGEST_WORD)]
 Text = Annotated[str, Field(max_length=rules.LONGEST_TEXT)]
-Word = Annotated[str, Field(max_length=1024)]
+Word = Annotated[str, Field(max_length=rules.LONGEST_WORD)]
 
 
 def _of(field: str) -> str:
@@ -155,6 +155,7 @@ ONE_CHECK_OR_AS_IS = "How its backends are checked; null: not at all. Omitted: a
 SEVERAL_CHECKS = "How its backends are checked, in place of `health_check`: all of these must pass."
 CHECKS_OR_AS_IS = f"{SEVERAL_CHECKS} Null or omitted: they stay as they are."
 
+_DEFAULTS = HealthCheck()
 _FIELD_NAMES = tuple(field.name for field in fields(HealthCheck))
 
 
@@ -164,6 +165,12 @@ def _default(name: str) -> str:
     return f" Null: {str(value).lower() if isinstance(value, bool) else value}."
 
 
+def _in_range(name: str) -> Any:
+    """Return the range of a number."""
+    low, high = rules.RANGES[name]
+    return Field(ge=low, le=high)
+
+
 class HealthCheckIn(RequestBody):
     """A health check; omitted fields have their defaults. Null is the same as omitted."""
 
@@ -171,14 +178,18 @@ class HealthCheckIn(RequestBody):
     name: str | None = Field(default=None, pattern=NAME_PATTERN, max_length=63, description=NAME, examples=["app"])
     port: int | None = Field(default=None, ge=1, le=65535, description=PORT, examples=[8080])
     target: TargetWord | None = Field(default=None, description=TARGET)
-    interval_seconds: float = Field(default=2.0, ge=0.05, le=3600, description=INTERVAL)
-    fast_interval_seconds: float | None = Field(
-        default=None, ge=0.05, le=3600, description=FAST_INTERVAL, examples=[0.5]
+    interval_seconds: Annotated[float, _in_range("interval_seconds")] = Field(
+        default=_DEFAULTS.interval_seconds, description=INTERVAL
     )
-    timeout_seconds: float = Field(default=1.0, ge=0.01, le=300, description=TIMEOUT)
-    rise: int = Field(default=2, ge=1, le=100, description=RISE)
-    fall: int = Field(default=3, ge=1, le=100, description=FALL)
-    jitter: float = Field(default=0.1, ge=0, le=0.5, description=JITTER)
+    fast_interval_seconds: Annotated[float, _in_range("fast_interval_seconds")] | None = Field(
+        default=None, description=FAST_INTERVAL, examples=[0.5]
+    )
+    timeout_seconds: Annotated[float, _in_range("timeout_seconds")] = Field(
+        default=_DEFAULTS.timeout_seconds, description=TIMEOUT
+    )
+    rise: Annotated[int, _in_range("rise")] = Field(default=_DEFAULTS.rise, description=RISE)
+    fall: Annotated[int, _in_range("fall")] = Field(default=_DEFAULTS.fall, description=FALL)
+    jitter: Annotated[float, _in_range("jitter")] = Field(default=_DEFAULTS.jitter, description=JITTER)
     reset: bool | None = Field(default=None, description=RESET + _default("reset"))
     method: str | None = Field(default=None, description=METHOD + _default("method"), examples=["HEAD"])
     path: str | None = Field(
@@ -206,7 +217,7 @@ class HealthCheckIn(RequestBody):
         description=EXPECT_BODY_REGEX,
         examples=['"status": *"(up|ok)"'],
     )
-    sni: str | None = Field(default=None, max_length=253, description=SNI, examples=["www.example.com"])
+    sni: str | None = Field(default=None, max_length=rules.LONGEST_NAME, description=SNI, examples=["www.example.com"])
     verify: bool | None = Field(default=None, description=VERIFY + _default("verify"))
     ca_file: File | None = Field(default=None, description=CA_FILE, examples=["/etc/xdplb/backends-ca.pem"])
     cert_file: File | None = Field(default=None, description=CERT_FILE, examples=["/etc/xdplb/check.pem"])
