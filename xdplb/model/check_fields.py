@@ -185,18 +185,12 @@ def refuse_text(name: str, value: str) -> None:
 
 def refuse_body(name: str, value: str) -> None:
     """Raise InvalidError if `value` cannot be looked for in a body."""
-    _refuse_long(name, value, LONGEST_TEXT)
-    if not value:
-        raise InvalidError.field(f"/{name}", f"{name} is empty, which every body has", hint="omit it")
-    _refuse_surrogates(name, value)
+    _refuse_in_body(name, value, LONGEST_TEXT)
 
 
 def refuse_regex(name: str, value: str) -> None:
     """Raise InvalidError if `value` is not a regular expression of RE2, or one that takes long to search for."""
-    _refuse_long(name, value, LONGEST_REGEX)
-    _refuse_surrogates(name, value)
-    if not value:
-        raise InvalidError.field(f"/{name}", f"{name} is empty, which every body has", hint="omit it")
+    _refuse_in_body(name, value, LONGEST_REGEX)
     try:
         program = compiled(value).programsize
     except RegexError as error:
@@ -285,6 +279,13 @@ def refuse_user(name: str, value: str) -> None:
         )
     if not re.fullmatch(USER_PATTERN, value):
         raise InvalidError.field(f"/{name}", f"{value!r} is not the name of a user", hint="such as nobody")
+
+
+def _refuse_in_body(name: str, value: str, most: int) -> None:
+    _refuse_long(name, value, most)
+    if not value:
+        raise InvalidError.field(f"/{name}", f"{name} is empty, which every body has", hint="omit it")
+    _refuse_surrogates(name, value)
 
 
 def _refuse_long(name: str, value: str, most: int) -> None:
