@@ -10,9 +10,9 @@ from enum import StrEnum
 from .address import IPAddress, parse_address, parse_port
 from .admin_state import AdminState
 from .advice import WEIGHT_RANGE, Advice
-from .check_fields import PATH_HINT, PATH_PATTERN
 from .errors import InvalidError
 from .misspelt import host_and_port
+from .url_path import PATH_HINT, PATH_PATTERN
 from .vip import LARGEST_RATE, Forward
 
 __all__ = [

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from .errors import InvalidError
 from .regex import RegexError, compiled
+from .url_path import PATH_HINT, PATH_PATTERN
 
 __all__ = [
     "FILE_HINT",
@@ -68,8 +69,6 @@ LONGEST_NAME = 253
 _LARGEST_PROGRAM = 256
 """Instructions of a compiled regex: a body of 64 KiB is searched in some milliseconds at worst."""
 
-PATH_PATTERN = r"^/[!-~]*$"
-PATH_HINT = "a path starts with / and has no spaces"
 STATUS_PATTERN = r"^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$"
 HOST_HINT = "give a name, with a port if it needs one, without spaces"
 HOST_PATTERN = r"^[!-.0-~]{1,255}$"
