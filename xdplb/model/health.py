@@ -15,6 +15,7 @@ from .key import Protocol, VipKey
 from .vip import NAME_HINT, NAME_PATTERN, Forward
 
 __all__ = [
+    "FIELD_NAMES",
     "MOST_CHECKS",
     "CheckType",
     "HealthCheck",
@@ -96,7 +97,7 @@ class HealthCheck:
 
     def _refuse_foreign_fields(self) -> None:
         has = FIELDS_OF[self.type]
-        for name in _FIELDS:
+        for name in FIELD_NAMES:
             if name not in has and getattr(self, name) is not None:
                 raise InvalidError.field(
                     f"/{name}",
@@ -195,7 +196,8 @@ class HealthCheck:
         check_fields.refuse_user("user", self.user)
 
 
-_FIELDS = tuple(field.name for field in fields(HealthCheck))
+FIELD_NAMES = tuple(field.name for field in fields(HealthCheck))
+"""The fields of checks of all types, in order."""
 _OF_BODY: dict[str, Callable[[str, str], None]] = {
     "expect_body": check_fields.refuse_body,
     "expect_body_regex": check_fields.refuse_regex,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, Self
@@ -18,6 +17,7 @@ from xdplb.model.backend import Health
 from xdplb.model.check_type import default_of, types_with
 from xdplb.model.errors import InvalidError, within
 from xdplb.model.health import (
+    FIELD_NAMES,
     MOST_CHECKS,
     CheckType,
     HealthCheck,
@@ -156,7 +156,6 @@ SEVERAL_CHECKS = "How its backends are checked, in place of `health_check`: all 
 CHECKS_OR_AS_IS = f"{SEVERAL_CHECKS} Null or omitted: they stay as they are."
 
 _DEFAULTS = HealthCheck()
-_FIELD_NAMES = tuple(field.name for field in fields(HealthCheck))
 
 
 def _default(name: str) -> str:
@@ -241,7 +240,7 @@ class HealthCheckIn(RequestBody):
 
     def check(self) -> HealthCheck:
         """Return the check of the model."""
-        return check_from_json({name: getattr(self, name) for name in _FIELD_NAMES})
+        return check_from_json({name: getattr(self, name) for name in FIELD_NAMES})
 
 
 Checks = Annotated[list[HealthCheckIn], Field(max_length=MOST_CHECKS)]
@@ -415,7 +414,7 @@ class HealthCheckOut(ResponseBody):
     @classmethod
     def of(cls, check: HealthCheck, label: str, results: Iterable[CheckView]) -> Self:
         """Return the body for a check, what it is called, and its results."""
-        told = {**dict.fromkeys(_FIELD_NAMES), **check_to_json(check), "target": check.target or Target.BACKEND}
+        told = {**dict.fromkeys(FIELD_NAMES), **check_to_json(check), "target": check.target or Target.BACKEND}
         status = HealthCheckStatusOut(backends=[CheckResultOut.of(result) for result in sorted(results, key=_address)])
         return cls(**told, label=label, status=status)
 
