@@ -216,8 +216,10 @@ def _own_check(real: Real, checks: tuple[HealthCheck, ...], key: VipKey) -> dict
 
     A backend may have a port and a path of its own, in place of those of all checks.
     """
-    if real.checks == checks or not real.checks or len(real.checks) != len(checks):
-        return {} if real.checks == checks or not real.checks else None
+    if real.checks == checks or not real.checks:
+        return {}
+    if len(real.checks) != len(checks):
+        return None
     own: dict[str, Any] = {}
     for name in ("port", "path"):
         values = {getattr(check, name) for check in real.checks}

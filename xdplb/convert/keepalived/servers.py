@@ -86,7 +86,7 @@ class Servers:
         return service
 
     def _protocol(self, statement: Statement, block: list[Statement]) -> Protocol | None:
-        said = next((each for each in block if each.name == "protocol"), None)
+        said = _said(block, "protocol")
         if said is None:
             return Protocol.TCP
         if said.value.lower() in {"tcp", "udp"}:
@@ -217,10 +217,14 @@ def _real(statement: Statement, timing: Timing, protocol: Protocol, host: str | 
     return real
 
 
+def _said(block: list[Statement], name: str) -> Statement | None:
+    """Return the first statement of a block with this name."""
+    return next((each for each in block if each.name == name), None)
+
+
 def _add_sorry_server(block: list[Statement], service: Service) -> None:
     """Make the sorry server a backup. There it is not checked."""
-    said = next((each for each in block if each.name == "sorry_server"), None)
-    method = next((each for each in block if each.name == "sorry_server_lvs_method"), None)
+    said, method = _said(block, "sorry_server"), _said(block, "sorry_server_lvs_method")
     if said is None:
         return
     forward = None if method is None else forwarding_of(method.where, str(method), _forwarding(method), service.notes)
@@ -229,7 +233,7 @@ def _add_sorry_server(block: list[Statement], service: Service) -> None:
 
 
 def _set_quorum(block: list[Statement], service: Service) -> None:
-    said = next((each for each in block if each.name == "quorum"), None)
+    said = _said(block, "quorum")
     if said is None:
         return
     quorum = whole_of(said.value)
