@@ -216,7 +216,7 @@ def _row(label: str, result: CheckResultOut | CheckOfVipOut, recent: str) -> tup
         result["health"],
         {True: "passed", False: "failed", None: None}[result["last_passed"]],
         None if result["last_run"] is None else moment(result["last_run"]),
-        None if result["last_seconds"] is None else f"{result['last_seconds'] * 1000:.1f} ms",
+        None if result["last_seconds"] is None else _milliseconds(result["last_seconds"]),
         recent,
         result["passes"],
         result["failures"],
