@@ -163,61 +163,49 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
 
 def as_schema_3(path: Path) -> None:
     """Make the state what xdplb of schema 3 wrote, which gave it no instance id."""
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("DELETE FROM counter WHERE name = 'instance'")
-        connection.execute("DROP TABLE clock")
-    connection.close()
     as_schema_5(path)
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("PRAGMA user_version = 3")
-    connection.close()
-
-
-def as_schema_7(path: Path) -> None:
-    """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
-    as_schema_8(path)
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("ALTER TABLE desired_vip ADD COLUMN health_check TEXT")
-        connection.execute("UPDATE desired_vip SET health_check = json_extract(checks, '$[0]')")
-        connection.execute("ALTER TABLE desired_vip DROP COLUMN checks")
-        connection.execute("PRAGMA user_version = 7")
-    connection.close()
+    _rewrite(path, 3, "DELETE FROM counter WHERE name = 'instance'", "DROP TABLE clock")
 
 
 def as_schema_5(path: Path) -> None:
     """Make the state what xdplb of schema 5 wrote, which knew no config file."""
     as_schema_7(path)
-    with sqlite3.connect(path / "state.db") as connection:
-        for table in ("told", "declared_backend", "config"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("PRAGMA user_version = 5")
-    connection.close()
+    _rewrite(path, 5, *(f"DROP TABLE {table}" for table in ("told", "declared_backend", "config")))
 
 
-def as_schema_10(path: Path) -> None:
-    """Make the state what xdplb of schema 10 wrote, where agents had nothing to say."""
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("ALTER TABLE health DROP COLUMN advice")
-        connection.execute("PRAGMA user_version = 10")
-    connection.close()
-
-
-def as_schema_9(path: Path) -> None:
-    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
-    as_schema_10(path)
-    with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("ALTER TABLE health DROP COLUMN was_up")
-        connection.execute("PRAGMA user_version = 9")
-    connection.close()
+def as_schema_7(path: Path) -> None:
+    """Make the state what xdplb of schema 7 wrote, where a VIP had one check at most."""
+    as_schema_8(path)
+    _rewrite(
+        path,
+        7,
+        "ALTER TABLE desired_vip ADD COLUMN health_check TEXT",
+        "UPDATE desired_vip SET health_check = json_extract(checks, '$[0]')",
+        "ALTER TABLE desired_vip DROP COLUMN checks",
+    )
 
 
 def as_schema_8(path: Path) -> None:
     """Make the state what xdplb of schema 8 wrote, whose drains cut nothing and left no certificate."""
     as_schema_9(path)
+    _rewrite(path, 8, "DROP TABLE drain_certificate", "ALTER TABLE desired_backend DROP COLUMN drain_cut")
+
+
+def as_schema_9(path: Path) -> None:
+    """Make the state what xdplb of schema 9 wrote, where it was not kept who was up before."""
+    as_schema_10(path)
+    _rewrite(path, 9, "ALTER TABLE health DROP COLUMN was_up")
+
+
+def as_schema_10(path: Path) -> None:
+    """Make the state what xdplb of schema 10 wrote, where agents had nothing to say."""
+    _rewrite(path, 10, "ALTER TABLE health DROP COLUMN advice")
+
+
+def _rewrite(path: Path, version: int, *statements: str) -> None:
     with sqlite3.connect(path / "state.db") as connection:
-        connection.execute("DROP TABLE drain_certificate")
-        connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
-        connection.execute("PRAGMA user_version = 8")
+        for statement in (*statements, f"PRAGMA user_version = {version}"):
+            connection.execute(statement)
     connection.close()
 
 
