@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from xdplb.cli.vip import vip_text
+from xdplb.cli.vip_table import vip_text
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import Lab
 

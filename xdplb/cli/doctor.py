@@ -13,7 +13,7 @@ from xdplb.client import Client, DaemonDownError
 
 from .output import coloured, line, print_json
 from .params import Connection, local_output_option, pin_dir_option
-from .vip import vip_text
+from .vip_table import vip_text
 
 if TYPE_CHECKING:
     from xdplb.daemon.diagnosis import Finding, Running

@@ -12,7 +12,7 @@ from xdplb.model.errors import PlatformError
 
 from .output import Column, coloured, moment, note, number, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option
-from .vip import print_vips
+from .vip_table import print_vips
 
 __all__ = ["command"]
 

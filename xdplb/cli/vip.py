@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import click
@@ -13,7 +12,6 @@ from xdplb.client.bodies import (
     HealthCheckIn,
     LimitsOut,
     QuicOut,
-    VipOut,
     VipPatch,
     VipPost,
     VipStatusOut,
@@ -23,24 +21,13 @@ from xdplb.model.vip import VipKey
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .groups import Group
-from .output import Column, coloured, note, percent, print_fields, print_json, table
+from .output import note, percent, print_fields, print_json
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
+from .vip_table import print_vips, vip_text
 
-__all__ = ["command", "print_vips", "vip_text"]
-
-_COLUMNS = [
-    Column("VIP"),
-    Column("NAME"),
-    Column("FORWARD"),
-    Column("SCHEDULER"),
-    Column("STATUS", style=coloured),
-    Column("SERVING", right=True),
-    Column("TRACKING"),
-    Column("GENERATION", right=True),
-]
-
+__all__ = ["command"]
 
 _MOST_REASONS = 3
 
@@ -144,39 +131,6 @@ def ls(connection: Connection, as_json: bool) -> None:
         print_json(answer.body)
     else:
         print_vips(answer.json()["vips"])
-
-
-def print_vips(vips: Sequence[VipOut]) -> None:
-    """Print VIPs of the API as a table."""
-    table(
-        _COLUMNS,
-        [
-            (
-                vip_text(vip),
-                vip["name"],
-                vip["forward"],
-                vip["scheduler"],
-                vip["status"]["operating_status"],
-                _serving_cell(vip["status"]),
-                vip["tracking"],
-                vip["generation"],
-            )
-            for vip in vips
-        ],
-    )
-
-
-def _serving_cell(status: VipStatusOut) -> str:
-    """Return how many backends serve of how many, and how many must if that is more."""
-    text = f"{status['backends_serving']}/{status['backends']}"
-    return text if status.get("min_serving_met", True) else f"{text} ({status['backends_needed']} must)"
-
-
-def vip_text(vip: VipOut) -> str:
-    """Return the key of a VIP of the API, as people write it."""
-    host = f"[{vip['address']}]" if ":" in vip["address"] else vip["address"]
-    ports = vip["port"] if vip["last_port"] is None else f"{vip['port']}-{vip['last_port']}"
-    return f"{host}:{ports}/{vip['protocol']}"
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb vip show 203.0.113.10:443/tcp\n  xdplb vip show web -o json")

@@ -1,0 +1,55 @@
+"""VIPs of the API as a table, and their keys as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdplb.client.bodies import VipOut, VipStatusOut
+
+from .output import Column, coloured, table
+
+__all__ = ["print_vips", "vip_text"]
+
+_COLUMNS = [
+    Column("VIP"),
+    Column("NAME"),
+    Column("FORWARD"),
+    Column("SCHEDULER"),
+    Column("STATUS", style=coloured),
+    Column("SERVING", right=True),
+    Column("TRACKING"),
+    Column("GENERATION", right=True),
+]
+
+
+def print_vips(vips: Sequence[VipOut]) -> None:
+    """Print VIPs of the API as a table."""
+    table(
+        _COLUMNS,
+        [
+            (
+                vip_text(vip),
+                vip["name"],
+                vip["forward"],
+                vip["scheduler"],
+                vip["status"]["operating_status"],
+                _serving_cell(vip["status"]),
+                vip["tracking"],
+                vip["generation"],
+            )
+            for vip in vips
+        ],
+    )
+
+
+def _serving_cell(status: VipStatusOut) -> str:
+    """Return how many backends serve of how many, and how many must if that is more."""
+    text = f"{status['backends_serving']}/{status['backends']}"
+    return text if status.get("min_serving_met", True) else f"{text} ({status['backends_needed']} must)"
+
+
+def vip_text(vip: VipOut) -> str:
+    """Return the key of a VIP of the API, as people write it."""
+    host = f"[{vip['address']}]" if ":" in vip["address"] else vip["address"]
+    ports = vip["port"] if vip["last_port"] is None else f"{vip['port']}-{vip['last_port']}"
+    return f"{host}:{ports}/{vip['protocol']}"
