@@ -15,7 +15,6 @@ __all__ = ["Http"]
 
 _MOST_BODY_BYTES = 65536
 _LONGEST_LOCATION = 200
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Http:
@@ -89,8 +88,7 @@ class Http:
 
     def _other_status(self) -> str:
         status, expected = self._answer.status, self._check.expect_status or (200,)
-        location = self._answer.location
-        if status in _REDIRECTS and location:
+        if location := self._answer.location:
             to = printable(location.decode("utf-8", "backslashreplace"), _LONGEST_LOCATION)
             return f"status {status} to {to}, not followed; expected {' or '.join(map(str, expected))}"
         return f"status {status}, expected {' or '.join(map(str, expected))}"
