@@ -40,9 +40,6 @@ class CommandProbe(Probe):
         self._number = self._commands.run(self._command(), self._ended)
         return None
 
-    def news(self, events: int) -> None:
-        """Do nothing: it has no socket."""
-
     def cut(self) -> None:
         """Kill the command, if it still runs."""
         self._set_alarm(None)
