@@ -49,9 +49,11 @@ class CommandProbe(Probe):
 
     def _command(self) -> Command:
         host, port, check = self.aim.host, str(self.aim.port), self.aim.check
-        words = tuple(word.replace("{address}", host).replace("{port}", port) for word in check.command or ())
+        assert check.command is not None
+        assert check.user is not None
+        words = tuple(word.replace("{address}", host).replace("{port}", port) for word in check.command)
         environment = {"XDPLB_ADDRESS": host, "XDPLB_PORT": port}
-        return Command(words, check.user or "nobody", environment, check.timeout_seconds)
+        return Command(words, check.user, environment, check.timeout_seconds)
 
     @property
     def _is_connected(self) -> bool:
