@@ -58,6 +58,11 @@ class _Run:
     is_told: bool = False
     """Its group has got SIGTERM; at the deadline it gets SIGKILL."""
 
+    def take(self, data: bytes) -> None:
+        """Count what it has printed, and keep the beginning."""
+        self.output += data[: _MOST_OUTPUT - len(self.output)]
+        self.read += len(data)
+
 
 class _Runner:
     def __init__(self, sock: socket.socket) -> None:
@@ -132,8 +137,7 @@ class _Runner:
             data = os.read(_output(run), _READ_BYTES)
         except BlockingIOError:
             return
-        run.output += data[: _MOST_OUTPUT - len(run.output)]
-        run.read += len(data)
+        run.take(data)
         if not data or run.read >= _MOST_READ:
             self._epoll.unregister(_output(run))
 
@@ -157,8 +161,7 @@ class _Runner:
         status = run.process.wait()
         with contextlib.suppress(OSError):
             while run.read < _MOST_READ and (data := os.read(_output(run), _READ_BYTES)):
-                run.output += data[: _MOST_OUTPUT - len(run.output)]
-                run.read += len(data)
+                run.take(data)
         del self._by_number[run.number], self._by_fd[run.pidfd], self._by_fd[_output(run)]
         os.close(run.pidfd)
         assert run.process.stdout is not None

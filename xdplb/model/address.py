@@ -12,7 +12,7 @@ from .misspelt import address_fault
 from .numbers import whole_of
 from .printable import printable, quoted
 
-__all__ = ["IPAddress", "IPNetwork", "address_order", "parse_address", "parse_network", "parse_port"]
+__all__ = ["IPAddress", "IPNetwork", "address_order", "parse_address", "parse_network", "parse_port", "with_port"]
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -26,6 +26,12 @@ _USUAL = frozenset(range(1, 224)) - {127}
 def address_order(address: IPAddress) -> tuple[int, int]:
     """Return the key that sorts addresses of both families: IPv4 first."""
     return address.version, int(address)
+
+
+def with_port(address: IPAddress | str, port: int) -> str:
+    """Return an address and a port as they are written in URLs: IPv6 in brackets."""
+    host = str(address)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_address(text: str, pointer: str = "/address") -> IPAddress:

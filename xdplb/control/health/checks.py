@@ -7,7 +7,6 @@ all of its backends have the result at the same moment.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
 from collections import defaultdict, deque
@@ -17,6 +16,7 @@ from functools import lru_cache, partial
 
 from xdplb.control.events import CheckBroke, ChecksNotRun, ChecksRunAgain, Events
 from xdplb.control.health.alarms import Alarm, Alarms
+from xdplb.control.health.beside import Beside
 from xdplb.control.health.commands import Commands
 from xdplb.control.health.health_source import (
     CheckTarget,
@@ -52,7 +52,6 @@ _MOST_SOCKETS = 4096
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 1.0
 _MOST_SILENT_SECONDS = 3.0
-_BESIDE_SECONDS = 3.0
 _BUSY = "this host is too busy"
 
 _Key = tuple[IPAddress, int, HealthCheck, VipWay | None]
@@ -79,8 +78,6 @@ class _Check:
         "alone",
         "answered",
         "beside",
-        "beside_at",
-        "beside_probing",
         "by_vip",
         "due",
         "is_quick",
@@ -97,7 +94,7 @@ class _Check:
         check = target.check
         self.target = target
         self.address = target.address
-        self.aim = Aim(check, str(target.address), target.port)
+        self.aim = _own_aim(target)
         self.members: set[int] = set()
         self.alone: set[int] = set()
         self.tally = CheckTally()
@@ -111,10 +108,8 @@ class _Check:
         self.rechecked = -math.inf
         self.answered = now
         """When it last had a result that says something, or would have if this host had what it takes."""
-        self.beside: ProbeResult | None = None
-        """What a probe at the backend's own address found last, since those by the VIP's way fail."""
-        self.beside_at = -math.inf
-        self.beside_probing: Probing | None = None
+        self.beside: Beside | None = None
+        """What is found at the backend's own address; None if the check itself goes there."""
         self.by_vip: tuple[int, Aim] | None = None
         """The aim by the VIP's way, and the mark that it is for."""
         self.patience = check.interval_seconds * (1 + check.jitter) + check.timeout_seconds + _GRACE_SECONDS
@@ -226,25 +221,22 @@ class Checker:
 
     def probe(self, backend_id: int, target: CheckTarget, steps: Steps, on_result: OnResult) -> Probing | None:
         """Probe a target of a backend now, beside its checks: their tallies do not change, and `steps` is filled."""
-        aim = Aim(target.check, str(target.address), target.port, steps=steps)
         if target.way is None:
-            return self._prober.begin(aim, self._source(target, None), on_result)
+            return self._begin_own(target, on_result, steps)
         source = self._source(target, backend_id)
-        return self._prober.begin(
-            by_vip(aim, target.way, source.mark), source, partial(self._explain, target, on_result)
-        )
+        aim = by_vip(_own_aim(target, steps), target.way, source.mark)
+        return self._prober.begin(aim, source, partial(self._explain, target, on_result))
 
     def _explain(self, target: CheckTarget, on_result: OnResult, result: ProbeResult) -> None:
         """Give `on_result` the result of a probe by the VIP's way, with the words for what failed."""
         if result.passed is not False:
             on_result(result)
             return
-        aim = Aim(target.check, str(target.address), target.port)
-        self._prober.begin(
-            aim,
-            self._source(target, None),
-            lambda beside: on_result(replace(result, reason=words(target, result, beside))),
-        )
+        self._begin_own(target, lambda beside: on_result(replace(result, reason=words(target, result, beside))))
+
+    def _begin_own(self, target: CheckTarget, on_result: OnResult, steps: Steps | None = None) -> Probing | None:
+        """Begin a probe at the backend's own address."""
+        return self._prober.begin(_own_aim(target, steps), self._source(target, None), on_result)
 
     def standing(self) -> Standing:
         """Return whether the checks are run in time, as of a second ago. It may be called in any thread."""
@@ -305,6 +297,8 @@ class Checker:
         check = self._checks.get(key)
         if check is None:
             check = self._checks[key] = _Check(target, self._loop.time())
+            if target.way is not None:
+                check.beside = Beside(target, self._begin_own, partial(self._retell, check))
             self._begin_within(check, _FIRST_WITHIN_SECONDS)
         elif check.tally.streak != 0:  # what is known of the others holds for this one; not before the caller is ready
             self._loop.call_soon(self._judge_if_watched, check)
@@ -341,9 +335,8 @@ class Checker:
             self._alarms.cancel(check.alarm)
             check.alarm = None
         check.is_waiting = False
-        if check.beside_probing is not None:
-            check.beside_probing.cut()
-            check.beside_probing = None
+        if check.beside is not None:
+            check.beside.cut()
         if check.probing is not None:
             probing, check.probing = check.probing, None
             probing.cut()
@@ -416,7 +409,8 @@ class Checker:
     def _note(self, check: _Check, result: ProbeResult) -> None:
         """Take a result: set the time of the next probe, tell of silence and flips, and begin those that wait."""
         before = check.tally
-        check.tally = tallied(check.aim.check, before, self._explained(check, result))
+        explained = result if check.beside is None else check.beside.explained(result)
+        check.tally = tallied(check.aim.check, before, explained)
         self._set_next(check, result)
         if result.passed is False and not result.heard and self._on_silence is not None:
             self._on_silence(check.address, before.streak >= 0)
@@ -424,43 +418,15 @@ class Checker:
             self._on_doubt(check.members)
         self._tell_said(check, result)
         self._judge(check)
-        if check.target.way is not None and result.passed is False:
-            self._probe_beside(check, result)
+        if check.beside is not None and result.passed is False:
+            check.beside.look(result, -check.tally.streak, self._loop.time())
         if self._waiting:
             self._begin_waiting()
-
-    def _explained(self, check: _Check, result: ProbeResult) -> ProbeResult:
-        """Return the result with the reason in the words of a check by the VIP's way, if it is one that failed."""
-        if check.target.way is None or result.passed is not False:
-            check.beside = None
-            return result
-        return replace(result, reason=words(check.target, result, check.beside))
-
-    def _probe_beside(self, check: _Check, failed: ProbeResult) -> None:
-        """Probe the backend's own address too, for the words: nothing else follows from what it finds.
-
-        At the first failure, when the backend goes down, and every few seconds after that: a host that has booted
-        answers at its own address again, and may have lost the VIP.
-        """
-        now, streak = self._loop.time(), -check.tally.streak
-        is_time = streak in {1, check.aim.check.fall} or now - check.beside_at >= _BESIDE_SECONDS
-        if check.beside_probing is not None or not is_time:
-            return
-        check.beside_at = now
-
-        def on_result(result: ProbeResult) -> None:
-            before = check.beside
-            check.beside_probing, check.beside = None, result
-            if check.tally.streak < 0 and (before is None or _kind(before) != _kind(result)):
-                self._retell(check, words(check.target, failed, result))
-
-        with contextlib.suppress(Exception):  # it is only for the words
-            check.beside_probing = self._prober.begin(check.aim, self._source(check.target, None), on_result)
 
     def _retell(self, check: _Check, reason: str) -> None:
         """Put the last failure into other words, also where it was told already."""
         last = check.tally.last
-        if last is None or self._on_flip is None:
+        if last is None or check.tally.streak >= 0 or self._on_flip is None:
             return
         check.tally = replace(check.tally, last=replace(last, reason=reason))
         down = [each for each in check.alone if each in self._known and self._known[each].health is Health.DOWN]
@@ -571,6 +537,11 @@ class Checker:
         self._loop.call_exception_handler({"message": "an error in the health checks", "exception": error})
 
 
+def _own_aim(target: CheckTarget, steps: Steps | None = None) -> Aim:
+    """Return the aim of a probe at the backend's own address."""
+    return Aim(target.check, str(target.address), target.port, steps=steps)
+
+
 def _aim(check: _Check, mark: int) -> Aim:
     """Return what the next probe aims at; `mark` is that of the VIP's way, 0 for the backend's own address."""
     if not mark or check.target.way is None:
@@ -578,8 +549,3 @@ def _aim(check: _Check, mark: int) -> Aim:
     if check.by_vip is None or check.by_vip[0] != mark:
         check.by_vip = mark, by_vip(check.aim, check.target.way, mark)
     return check.by_vip[1]
-
-
-def _kind(result: ProbeResult) -> tuple[bool | None, bool]:
-    """Return what the words for a probe of the backend's own address depend on."""
-    return result.passed, result.heard

@@ -9,6 +9,7 @@ import re
 import socket
 
 from xdplb.control.plan.sources import Source
+from xdplb.model.address import with_port
 
 __all__ = ["asked_from", "bind", "without_source"]
 
@@ -55,7 +56,7 @@ def asked_from(sock: socket.socket | None) -> str:
             if sock.proto in _PINGS:
                 return f" (asked from {address})"
             if port:
-                return f" (asked from {f'[{address}]' if ':' in address else address}:{port})"
+                return f" (asked from {with_port(address, port)})"
     return ""
 
 

@@ -18,7 +18,7 @@ from xdplb.control.health.ending import PortBudget, most_in_time_wait
 from xdplb.control.health.health_source import Probing
 from xdplb.control.health.probes.aim import Aim
 from xdplb.control.health.probes.kinds import new_probe
-from xdplb.control.health.probes.probe import Probe
+from xdplb.control.health.probes.probe import Probe, SocketProbe
 from xdplb.control.health.probes.result import NOT_RUN, OnResult, ProbeResult
 from xdplb.control.health.probes.tls_contexts import Contexts
 from xdplb.control.plan.sources import Source
@@ -67,10 +67,10 @@ class Sockets:
         self.is_behind = False
         self.ports = PortBudget(most_in_time_wait)
         self._epoll: select.epoll | None = None
-        self._probes: dict[int, Probe] = {}
+        self._probes: dict[int, SocketProbe] = {}
         self.contexts = Contexts()
-        self._ending: dict[Probe, None] = {}
-        self._news: deque[tuple[Probe, int]] = deque()
+        self._ending: dict[SocketProbe, None] = {}
+        self._news: deque[tuple[SocketProbe, int]] = deque()
         self._is_called = False
 
     def start(self, alarms: Alarms, on_broken: OnBroken) -> None:
@@ -125,22 +125,22 @@ class Sockets:
             return True
         return False
 
-    def register(self, probe: Probe, events: int) -> None:
+    def register(self, probe: SocketProbe, events: int) -> None:
         """Give the probe the news of its socket."""
         assert self._epoll is not None, "not started"
         self._epoll.register(probe.number, events)
         self._probes[probe.number] = probe
 
-    def again(self, probe: Probe, events: int) -> None:
+    def again(self, probe: SocketProbe, events: int) -> None:
         """Give the probe these events after what else waits."""
         self._news.append((probe, events))
         self._call_soon()
 
-    def answered(self, probe: Probe) -> None:
+    def answered(self, probe: SocketProbe) -> None:
         """Count the probe among those that may be cut for others."""
         self._ending[probe] = None
 
-    def closed(self, probe: Probe) -> None:
+    def closed(self, probe: SocketProbe) -> None:
         """Forget the probe."""
         del self._probes[probe.number]
         self._ending.pop(probe, None)

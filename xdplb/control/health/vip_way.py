@@ -10,7 +10,7 @@ from xdplb.control.health.health_source import CheckTarget, VipWay
 from xdplb.control.health.local_end import without_source
 from xdplb.control.health.probes.aim import Aim, Prepare
 from xdplb.control.health.probes.result import ProbeResult
-from xdplb.model.address import IPAddress
+from xdplb.model.address import with_port
 from xdplb.model.vip import Forward
 
 __all__ = ["by_vip", "words"]
@@ -34,15 +34,15 @@ def _marked(mark: int) -> Prepare:
 
 def by_vip(aim: Aim, way: VipWay, mark: int) -> Aim:
     """Return the aim of the probe that goes to the VIP instead, and names that as a client would."""
-    return replace(aim, prepare=_marked(mark), name=_place(way.address, aim.port))
+    return replace(aim, prepare=_marked(mark), name=with_port(way.address, aim.port))
 
 
 def words(target: CheckTarget, failed: ProbeResult, beside: ProbeResult | None) -> str:
     """Return the reason of a failed probe by the VIP's way; `beside` is what one to the backend's own address found."""
     way = target.way
     assert way is not None
-    there = f"{_place(way.address, target.port)} by {way.forward}"
-    own = _place(target.address, target.port)
+    there = f"{with_port(way.address, target.port)} by {way.forward}"
+    own = with_port(target.address, target.port)
     if beside is not None and beside.passed:
         return f"answers at {own}, but not for {there}: {_guess(way, failed)}; {failed.reason}"
     reason = f"for {there}: {failed.reason}"
@@ -64,7 +64,3 @@ def _guess(way: VipWay, failed: ProbeResult) -> str:
         f"is the VIP on its lo{unwrap}, does rp_filter let it in?"
         f" `xdplb backend-host show {way.address} --forward {way.forward}` there tells"
     )
-
-
-def _place(address: IPAddress, port: int) -> str:
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"

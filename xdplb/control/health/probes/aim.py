@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from xdplb.model.address import with_port
 from xdplb.model.health import HealthCheck
 
 __all__ = ["Aim", "Prepare", "Step", "Steps"]
@@ -50,4 +51,4 @@ class Aim:
     @property
     def called(self) -> str:
         """The address and port of the backend, as it is called in requests."""
-        return self.name or f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return self.name or with_port(self.host, self.port)

@@ -136,7 +136,8 @@ class Answer:
             self._parsed += 1
             if isinstance(event, h11.Response):
                 self.status = event.status_code
-                self.location = next((value for name, value in event.headers if name == b"location"), b"")
+                if self.status in _REDIRECTS:
+                    self.location = next((value for name, value in event.headers if name == b"location"), b"")
             elif isinstance(event, h11.Data):
                 if self._most:
                     self.body += event.data[: self._most - len(self.body)]

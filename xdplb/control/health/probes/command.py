@@ -40,9 +40,6 @@ class CommandProbe(Probe):
         self._number = self._commands.run(self._command(), self._ended)
         return None
 
-    def news(self, events: int) -> None:
-        """Do nothing: it has no socket."""
-
     def cut(self) -> None:
         """Kill the command, if it still runs."""
         self._set_alarm(None)
@@ -52,9 +49,11 @@ class CommandProbe(Probe):
 
     def _command(self) -> Command:
         host, port, check = self.aim.host, str(self.aim.port), self.aim.check
-        words = tuple(word.replace("{address}", host).replace("{port}", port) for word in check.command or ())
+        assert check.command is not None
+        assert check.user is not None
+        words = tuple(word.replace("{address}", host).replace("{port}", port) for word in check.command)
         environment = {"XDPLB_ADDRESS": host, "XDPLB_PORT": port}
-        return Command(words, check.user or "nobody", environment, check.timeout_seconds)
+        return Command(words, check.user, environment, check.timeout_seconds)
 
     @property
     def _is_connected(self) -> bool:

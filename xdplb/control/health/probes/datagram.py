@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from xdplb.control.health.local_end import asked_from
 from xdplb.control.health.probes.aim import Aim
-from xdplb.control.health.probes.probe import BROKEN, Keeper, Probe
+from xdplb.control.health.probes.probe import BROKEN, Keeper, SocketProbe
 from xdplb.control.health.probes.result import Finding, OnResult, ProbeResult
 from xdplb.control.health.probes.talk import Talk
 from xdplb.control.plan.sources import Source
@@ -22,7 +22,7 @@ _MOST_DATAGRAMS = 1000
 """How many datagrams are read that are not the answer: a raw socket sees the answers to all pings of a backend."""
 
 
-class DatagramProbe(Probe):
+class DatagramProbe(SocketProbe):
     """One datagram to a backend, and those that answer it."""
 
     __slots__ = ("_heard", "_left", "_talk")

@@ -31,9 +31,11 @@ class _Question:
     is_complete = True
 
     def __init__(self, check: HealthCheck, *, in_stream: bool) -> None:
-        self._check, self._kind = check, check.query_type or "SOA"
+        assert check.query_name is not None
+        assert check.query_type is not None
+        self._check, self._kind = check, check.query_type
         number = random.getrandbits(16)
-        self._message = number.to_bytes(2) + query(check.query_name or ".", self._kind)
+        self._message = number.to_bytes(2) + query(check.query_name, self._kind)
         self.opening = len(self._message).to_bytes(2) + self._message if in_stream else self._message
         self._data = bytearray()
         self._odd = ""

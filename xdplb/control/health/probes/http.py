@@ -15,23 +15,25 @@ __all__ = ["Http"]
 
 _MOST_BODY_BYTES = 65536
 _LONGEST_LOCATION = 200
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Http:
     """A talk of one request. The server is asked to close after its answer."""
 
-    __slots__ = ("_answer", "_check", "_name", "_wanted", "opening")
+    __slots__ = ("_answer", "_check", "_expected", "_wanted", "opening")
 
     at_once = None
     leaves_to_peer = True
 
     def __init__(self, aim: Aim) -> None:
         check = self._check = aim.check
+        assert check.method is not None
+        assert check.path is not None
+        assert check.expect_status is not None
+        self._expected = check.expect_status
         self._wanted = _wanted(check)
-        method = check.method or "GET"
-        self._answer = Answer(method, _MOST_BODY_BYTES if self._wanted is not None else 0)
-        self.opening = request(method, check.path or "/", check.host or aim.called, check.headers or ())
+        self._answer = Answer(check.method, _MOST_BODY_BYTES if self._wanted is not None else 0)
+        self.opening = request(check.method, check.path, check.host or aim.called, check.headers or ())
 
     @property
     def asks(self) -> str:
@@ -51,7 +53,7 @@ class Http:
             return Finding(passed=False, reason=answer.error)
         if answer.status is None:
             return None
-        if answer.status not in accepted_statuses(self._check.expect_status or (200,)):
+        if answer.status not in accepted_statuses(self._expected):
             return Finding(passed=False, reason=self._other_status())
         if self._wanted is None:
             return Finding(passed=True, reason=f"status {answer.status}")
@@ -88,9 +90,8 @@ class Http:
         return f"status {self._answer.status}, {words}{where}{begins}"
 
     def _other_status(self) -> str:
-        status, expected = self._answer.status, self._check.expect_status or (200,)
-        location = self._answer.location
-        if status in _REDIRECTS and location:
+        status, expected = self._answer.status, self._expected
+        if location := self._answer.location:
             to = printable(location.decode("utf-8", "backslashreplace"), _LONGEST_LOCATION)
             return f"status {status} to {to}, not followed; expected {' or '.join(map(str, expected))}"
         return f"status {status}, expected {' or '.join(map(str, expected))}"

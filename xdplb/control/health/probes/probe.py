@@ -12,6 +12,7 @@ import errno
 import os
 import select
 import socket
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from xdplb.control.health.alarms import Alarm, Alarms
@@ -23,7 +24,7 @@ from xdplb.control.health.probes.result import NOT_RUN, Finding, OnResult, Probe
 from xdplb.control.health.probes.tls_contexts import Contexts
 from xdplb.control.plan.sources import Source
 
-__all__ = ["BROKEN", "READABLE", "Keeper", "Probe"]
+__all__ = ["BROKEN", "READABLE", "Keeper", "Probe", "SocketProbe"]
 
 BROKEN = select.EPOLLERR | select.EPOLLHUP
 READABLE = select.EPOLLIN | select.EPOLLRDHUP | BROKEN
@@ -43,19 +44,19 @@ class Keeper(Protocol):
     contexts: Contexts
     commands: Commands | None
 
-    def register(self, probe: Probe, events: int) -> None:
+    def register(self, probe: SocketProbe, events: int) -> None:
         """Call `probe.news` whenever its socket gets some of these events. Raises OSError."""
         ...
 
-    def again(self, probe: Probe, events: int) -> None:
+    def again(self, probe: SocketProbe, events: int) -> None:
         """Call `probe.news` with these events soon, after what else waits."""
         ...
 
-    def answered(self, probe: Probe) -> None:
+    def answered(self, probe: SocketProbe) -> None:
         """Take note that the probe has its result: what is left is to end its connection."""
         ...
 
-    def closed(self, probe: Probe) -> None:
+    def closed(self, probe: SocketProbe) -> None:
         """Take note that the probe has closed its socket."""
         ...
 
@@ -68,17 +69,102 @@ class Keeper(Protocol):
         ...
 
 
-class Probe:
-    """One try of a check with a socket. It calls `on_result` once, unless it is cut before."""
+class Probe(ABC):
+    """One try of a check. It calls `on_result` once, unless it is cut before."""
 
-    __slots__ = ("_alarm", "_began", "_keeper", "_on_result", "_sock", "aim", "number")
+    __slots__ = ("_alarm", "_began", "_keeper", "_on_result", "aim")
 
     def __init__(self, aim: Aim, keeper: Keeper, on_result: OnResult) -> None:
         self.aim, self._keeper = aim, keeper
         self._on_result: OnResult | None = on_result
         self._began = keeper.alarms.now()
-        self._sock: socket.socket | None = None
         self._alarm: Alarm | None = None
+
+    @abstractmethod
+    def begin(self, source: Source) -> ProbeResult | None:
+        """Begin, from `source`; return the result if it is over at once, and `on_result` is not called."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """End it at once, without a result if it has none yet."""
+
+    def broke(self, error: Exception) -> None:
+        """End after an unexpected error, which says nothing about the backend."""
+        tell, self._on_result = self._on_result, None
+        self.cut()
+        if tell is not None:
+            tell(ProbeResult(None, f"{NOT_RUN}: {error!r}", self._seconds(), starved=True))
+
+    @abstractmethod
+    def _silent(self, seconds: float) -> Finding:
+        """Return what it means that nothing more came in the `seconds` of the timeout."""
+
+    @property
+    @abstractmethod
+    def _is_connected(self) -> bool:
+        """Whether something has come back."""
+
+    def _asked_from(self) -> str:
+        """Return where it came from, to follow the reason of a failure."""
+        return ""
+
+    def _leave(self) -> None:
+        """End the connection after the result."""
+        self.cut()
+
+    def _seconds(self) -> float:
+        return self._keeper.alarms.now() - self._began
+
+    def _set_alarm(self, when: float | None) -> None:
+        if self._alarm is not None:
+            self._keeper.alarms.cancel(self._alarm)
+        self._alarm = None if when is None else self._keeper.alarms.at(when, self._rings)
+
+    def _rings(self) -> None:
+        try:
+            self._alarm = None
+            self._time_is_over()
+        except Exception as error:
+            self._keeper.broken(self, error)
+
+    def _time_is_over(self) -> None:
+        """Give the result, since the alarm rang."""
+        timeout = self.aim.check.timeout_seconds
+        if self._seconds() > timeout + _SOON_SECONDS:
+            self._keeper.read_now()  # this process did not run for a while: the answer may be there
+            if self._on_result is None:
+                return
+        if (seconds := self._seconds()) > timeout + max(_LATE * timeout, _LATE_SECONDS):
+            reason = f"this host is too busy: it read the answer only after {seconds:.1f} s"
+            self._tell(ProbeResult(None, reason, seconds, heard=self._is_connected, starved=True))
+        else:
+            self._found(self._silent(timeout))
+
+    def _found(self, finding: Finding) -> None:
+        reason = finding.reason if finding.passed else finding.reason + self._asked_from()
+        heard = finding.passed or self._is_connected
+        self._tell(ProbeResult(finding.passed, reason, self._seconds(), heard=heard, said=finding.said))
+
+    def _tell(self, result: ProbeResult) -> None:
+        tell, self._on_result = self._on_result, None
+        self._leave()
+        if tell is not None:
+            tell(result)
+
+    def _step(self, name: str, text: str) -> None:
+        """Note a step for who watches this probe. Only to be called if somebody does: the text costs time."""
+        if self.aim.steps is not None:
+            self.aim.steps.done.append(Step(name, self._seconds(), text))
+
+
+class SocketProbe(Probe):
+    """One try of a check with a socket."""
+
+    __slots__ = ("_sock", "number")
+
+    def __init__(self, aim: Aim, keeper: Keeper, on_result: OnResult) -> None:
+        super().__init__(aim, keeper, on_result)
+        self._sock: socket.socket | None = None
         self.number = -1
         """The number of its socket."""
 
@@ -105,9 +191,9 @@ class Probe:
             raise
         return None
 
+    @abstractmethod
     def news(self, events: int) -> None:
         """Go on, since the socket has these events. Nothing is done if the probe is over."""
-        raise NotImplementedError
 
     def cut(self) -> None:
         """Close the connection at once, without a result if it has none yet."""
@@ -120,32 +206,12 @@ class Probe:
         self._sock = None
         self._keeper.closed(self)
 
-    def broke(self, error: Exception) -> None:
-        """End after an unexpected error, which says nothing about the backend."""
-        tell, self._on_result = self._on_result, None
-        self.cut()
-        if tell is not None:
-            tell(ProbeResult(None, f"{NOT_RUN}: {error!r}", self._seconds(), starved=True))
-
+    @abstractmethod
     def _new_socket(self, family: int) -> socket.socket:
         """Return the socket to connect. Raises OSError."""
-        raise NotImplementedError
 
-    def _silent(self, seconds: float) -> Finding:
-        """Return what it means that nothing more came in the `seconds` of the timeout."""
-        raise NotImplementedError
-
-    def _leave(self) -> None:
-        """End the connection after the result."""
-        self.cut()
-
-    def _rings_after_result(self) -> None:
-        """Go on with ending the connection: the alarm rang that was set for it."""
-
-    @property
-    def _is_connected(self) -> bool:
-        """Whether something has come back."""
-        raise NotImplementedError
+    def _asked_from(self) -> str:
+        return asked_from(self._sock)
 
     def _give_up(self) -> None:
         if self._sock is not None:
@@ -157,56 +223,10 @@ class Probe:
         assert self._sock is not None
         return self._sock
 
-    def _seconds(self) -> float:
-        return self._keeper.alarms.now() - self._began
-
-    def _set_alarm(self, when: float | None) -> None:
-        if self._alarm is not None:
-            self._keeper.alarms.cancel(self._alarm)
-        self._alarm = None if when is None else self._keeper.alarms.at(when, self._rings)
-
-    def _rings(self) -> None:
-        try:
-            self._alarm = None
-            if self._on_result is None:
-                self._rings_after_result()
-            else:
-                self._time_is_over()
-        except Exception as error:
-            self._keeper.broken(self, error)
-
-    def _time_is_over(self) -> None:
-        timeout = self.aim.check.timeout_seconds
-        if self._seconds() > timeout + _SOON_SECONDS:
-            self._keeper.read_now()  # this process did not run for a while: the answer may be there
-            if self._on_result is None:
-                return
-        if (seconds := self._seconds()) > timeout + max(_LATE * timeout, _LATE_SECONDS):
-            reason = f"this host is too busy: it read the answer only after {seconds:.1f} s"
-            self._tell(ProbeResult(None, reason, seconds, heard=self._is_connected, starved=True))
-        else:
-            self._found(self._silent(timeout))
-
-    def _found(self, finding: Finding) -> None:
-        reason = finding.reason if finding.passed else finding.reason + asked_from(self._sock)
-        heard = finding.passed or self._is_connected
-        self._tell(ProbeResult(finding.passed, reason, self._seconds(), heard=heard, said=finding.said))
-
     def _failed(self, code: int) -> None:
         self._tell(self._result_of(code))
 
     def _result_of(self, code: int) -> ProbeResult:
         """Return the result that this errno is."""
-        source = asked_from(self._sock)
+        source = self._asked_from()
         return result_of_error(code, self._seconds(), connected=self._is_connected, source=source)
-
-    def _tell(self, result: ProbeResult) -> None:
-        tell, self._on_result = self._on_result, None
-        self._leave()
-        if tell is not None:
-            tell(result)
-
-    def _step(self, name: str, text: str) -> None:
-        """Note a step for who watches this probe. Only to be called if somebody does: the text costs time."""
-        if self.aim.steps is not None:
-            self.aim.steps.done.append(Step(name, self._seconds(), text))

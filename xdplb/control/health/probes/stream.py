@@ -9,7 +9,7 @@ from enum import IntEnum
 from xdplb.control.health.ending import AT_ONCE_SECONDS, MOST_BYTES, patience, reset_on_close
 from xdplb.control.health.local_end import asked_from
 from xdplb.control.health.probes.aim import Aim
-from xdplb.control.health.probes.probe import BROKEN, READABLE, Keeper, Probe
+from xdplb.control.health.probes.probe import BROKEN, READABLE, Keeper, SocketProbe
 from xdplb.control.health.probes.result import NOT_RUN, Finding, OnResult
 from xdplb.control.health.probes.talk import Talk
 from xdplb.control.health.probes.tls import Tls, TlsError
@@ -29,7 +29,7 @@ class _State(IntEnum):
     LEAVING = 4
 
 
-class StreamProbe(Probe):
+class StreamProbe(SocketProbe):
     """One TCP connection to a backend."""
 
     __slots__ = (
@@ -278,7 +278,11 @@ class StreamProbe(Probe):
             self._set_alarm(self._until)
             self._send_fin_if_due()
 
-    def _rings_after_result(self) -> None:
+    def _time_is_over(self) -> None:
+        """Give the result, or go on with ending the connection after it."""
+        if self._on_result is not None:
+            super()._time_is_over()
+            return
         if self._keeper.alarms.now() >= self._until:
             self.cut()
             return
