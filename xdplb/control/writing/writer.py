@@ -467,9 +467,8 @@ class Writer:
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
-        fresh = reissued(prepared.changes)
-        self._flaps.changed(prepared.changes, fresh)
-        self.agents.forget(fresh)
+        self._flaps.changed(prepared.changes, gone)
+        self.agents.forget(gone)
 
     @contextmanager
     def _planning(self) -> Iterator[Dirty]:
