@@ -294,11 +294,9 @@ class Writer:
 
     def ejected(self, ejected: Mapping[int, str]) -> None:
         """Let these backends, by id, take no new connections, with the reason, and plan again soon."""
-        for number in self._ejected.keys() ^ ejected.keys():
-            if (found := self._index.find_backend(number)) is not None:
-                self._dirty.touch(found[0].id, [number])
+        changed = self._ejected.keys() ^ ejected.keys()
         self._ejected = ejected
-        self._disturbed.set()
+        self._observed_anew(number for number in changed if self.find_backend(number) is not None)
 
     @property
     def sampled_ids(self) -> Collection[int]:
@@ -313,9 +311,7 @@ class Writer:
         """Send these backends no packets any more soon, since the deadline of their drains has come."""
         kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
         self.cuts = kept | dict.fromkeys(backend_ids, self._now())
-        for vip, backend in map(self._index.backend, backend_ids):
-            self._dirty.touch(vip.id, [backend.id])
-        self._disturbed.set()
+        self._observed_anew(backend_ids)
 
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
