@@ -490,14 +490,14 @@ def _backend(
     """
     newcomer, held, before = present
     weight = weight_of(vip, bound, observed.health.get(bound.id))
+    load = load_weight(vip, weight, newcomer)
     if (
         before is not None
-        and before.weighted.weight == weight
+        and (before.weighted.weight, before.entry.weight) == (weight, load)
         and _is_of(before, bound, observed)
-        and before.entry.weight == load_weight(vip, weight, newcomer)
     ):
         return before.used(standing.use)
-    backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, newcomer)
+    backend, entry = bound.backend, backend_entry(vip, bound, standing, observed, load)
     in_reserve = backend.role is BackendRole.BACKUP
     weighted = WeightedBackend(intern(str(backend.address)), bound.id, weight, in_reserve)
     return BackendDraft(
