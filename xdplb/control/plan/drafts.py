@@ -423,8 +423,6 @@ def _coming(
 
 def _at_another_step(before: Mapping[int, Newcomer], now: Mapping[int, Newcomer]) -> set[int]:
     """Return the ids of those that have another part of their share now than before."""
-    if not before and not now:
-        return set()
     return {number for number in before.keys() | now.keys() if before.get(number) != now.get(number)}
 
 
