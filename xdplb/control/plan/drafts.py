@@ -152,8 +152,13 @@ class VipDraft:
             vip.vip,
             candidates=self.table.candidates,
             has_access_list=bool(vip.access),
-            second_choice=vip.vip.syn_failover or bool(self.limited),
+            second_choice=self.has_second_choice,
         )
+
+    @property
+    def has_second_choice(self) -> bool:
+        """Whether a new connection may go to another backend than the one that comes first."""
+        return self.vip.vip.syn_failover or bool(self.limited)
 
     def standing(self, *, nics_carry: bool) -> VipStanding:
         """Return how the VIP stands; `nics_carry`: every NIC that is asked for carries packets."""
