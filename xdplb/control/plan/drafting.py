@@ -8,7 +8,7 @@ only makes it faster; the result is the same.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from operator import attrgetter
@@ -120,7 +120,9 @@ def _changed_draft(
     """Return the draft made from the one before: what is not seen anew and has not changed costs nothing."""
     difference = differing(before.vip.backends, vip.backends)
     gone = {before.vip.backends[address].id for address in difference.past}
-    touched = {vip.backends[address].id: vip.backends[address] for address in difference.present}
+    given = {vip.backends[address].id: vip.backends[address] for address in difference.present}
+    replaced = gone | given.keys()
+    touched = dict(given)
     for number in seen - gone:
         known = before.backends.get(number)
         if known is not None and vip.backends.get(known.bound.backend.address) is known.bound:
@@ -177,8 +179,8 @@ def _changed_draft(
         without(before.backends, gone) | made,
         without(before.eligibility, gone) | eligibility,
         table,
-        (before.asked - gone - whole) | {number for number in whole if is_asked(touched[number].backend)},
-        (before.limited - gone - whole) | {number for number in whole if made[number].entry.max_new_flows},
+        _after(before.asked, replaced, [n for n, bound in given.items() if is_asked(bound.backend)]),
+        _after(before.limited, replaced, [n for n, bound in given.items() if bound.backend.max_new_flows]),
         rule,
         # Not that from which the rule was made: more may have been looked at since, and found to be otherwise.
         before.tally.after(
@@ -190,6 +192,11 @@ def _changed_draft(
         next_step_of(vip, coming, observed),
         changed=frozenset(gone | made.keys()),
     )
+
+
+def _after(before: frozenset[int], lost: AbstractSet[int], got: Iterable[int]) -> frozenset[int]:
+    """Return these ids without some and with others; the same if it is only that something else was observed."""
+    return before.difference(lost).union(got) if lost else before
 
 
 def _with_weights(
