@@ -55,6 +55,11 @@ class NicKeeper:
         self.standings: tuple[NicStanding, ...] = ()
         """The NICs asked for, in that order."""
 
+    @property
+    def all_carry(self) -> bool:
+        """Whether every NIC that is asked for carries packets."""
+        return all(not standing.reason for standing in self.standings)
+
     def check(self, links: Mapping[str, NicLink]) -> bool:
         """Look at the NICs, and attach where the program is missing. Return whether anything is not as it was.
 
