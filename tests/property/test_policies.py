@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.bound import bound_backend, bound_vip, with_backend, with_vip
 from tests.fakes import next_hop
 from xdplb.balance.table import build
-from xdplb.control.plan.drafts import VipDraft, draft
+from xdplb.control.plan.drafting import draft
+from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import Observed, Use
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.plan.policies import Policy, rule_words

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +54,14 @@ def assign(backends: Sequence[WeightedBackend], out: AbstractSet[int], newcomers
     owns a part of its slots. The order of `backends` and their ids make no difference. Raises ValueError if two have
     the same key.
     """
-    ordered = sorted((b for b in backends if b.weight > 0), key=lambda b: (b.in_reserve, b.key))
+    ordered = sorted([b for b in backends if b.weight > 0], key=attrgetter("key"))
+    reserve = len([b for b in ordered if b.in_reserve])
+    if reserve:  # they come last; hardly any VIP has some, and each flip sorts
+        ordered.sort(key=attrgetter("in_reserve"))
     configured = tuple([(b.key, b.weight) for b in ordered])
     if len({key for key, _ in configured}) != len(configured):
         raise ValueError("two backends have the same key")
     missing = tuple([place for place, backend in enumerate(ordered, 1) if backend.id in out])
-    reserve = sum(b.in_reserve for b in ordered)
     ids = np.array([NOBODY, *(b.id for b in ordered)], np.uint16)
     ramping: tuple[Ramping, ...] = ()
     if newcomers:

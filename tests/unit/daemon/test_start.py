@@ -20,7 +20,8 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.slots import unpack
 from xdplb.control.plan import plan
-from xdplb.control.plan.drafts import VipDraft, draft
+from xdplb.control.plan.drafting import draft
+from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.writing import applier

@@ -335,8 +335,7 @@ class Answers:
         applier, health = self._writer.applier, self._writer.health.known
         if outcome is not None:
             health = ChainMap(dict(health), dict(outcome.health))
-        carry = all(not standing.reason for standing in applier.nics.standings)
-        known = applier.known
+        known, carry = applier.known, applier.nics.all_carry
         return render.Facts(
             self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry, self._steady.now()
         )

@@ -17,12 +17,12 @@ from xdplb.reference.config import Config
 from xdplb.reference.decision import Decision
 from xdplb.reference.flow_state import Flow
 from xdplb.reference.journey import Placement
+from xdplb.reference.limits import SECOND
 from xdplb.reference.reasons import Reason
 from xdplb.reference.slot import SlotState
 
 __all__ = ["Story", "reasons"]
 
-SECOND = 10**9
 SHOWN = 8
 """How many backends a sentence names at most."""
 

@@ -8,7 +8,6 @@ from functools import lru_cache
 from xdplb.balance.ramp import Newcomer, parts_of
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
 from xdplb.control.plan.path_mtu import least_mtu, outer_mtu
-from xdplb.control.plan.weights import weight_of
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
@@ -22,11 +21,11 @@ _LAST_WORD = 0xFFFFFFFF  # the flow's hash fills at most the last 32 bits of an 
 
 
 def backend_entry(
-    vip: BoundVip, bound: BoundBackend, standing: Eligibility, observed: Observed, newcomer: Newcomer | None
+    vip: BoundVip, bound: BoundBackend, standing: Eligibility, observed: Observed, weight: int
 ) -> BackendEntry:
     """Return the map entry of a backend, exactly as it would be read back from the maps.
 
-    `newcomer` says how far it is if it is ramping up.
+    `weight` is what `load_weight` returns for it.
     """
     backend, forward = bound.backend, vip.forward_of(bound.backend)
     next_hop = _next_hop(observed, backend.address)
@@ -56,7 +55,7 @@ def backend_entry(
         source_mask=mask,
         inner_version=vip.vip.key.address.version,
         keep_tags=vip.vip.vlan is VlanTags.KEEP,
-        weight=load_weight(vip, weight_of(vip, bound, observed.health.get(bound.id)), newcomer),
+        weight=weight,
         quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
         takes_new=standing.use is Use.SERVING,
         max_new_flows=backend.max_new_flows,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from xdplb.control.plan.drafts import VipDraft, draft
+from xdplb.control.plan.drafting import draft
+from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.dataplane.features import Feature, Features

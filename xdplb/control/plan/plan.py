@@ -12,7 +12,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from xdplb.control.plan.drafts import VipDraft, draft
+from xdplb.control.plan.drafting import draft
+from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.needs import features_needed
 from xdplb.control.plan.steps import (

@@ -26,7 +26,7 @@ def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
         held.tables.get(vip_id) if present is not None else None
     )  # without its VIP, a table may be left from another one
     # In steady slots, records are no longer looked up then: these slots must be pinned, though their owners stay.
-    loses_records = present is not None and _loses_records(present, wanted.entry)
+    loses_records = present is not None and _loses_records(present, wanted)
     if before is not None and made_from is not None and made_from.table == wanted.table and not loses_records:
         return None
     after = _after(wanted, before, present, loses_records=loses_records)
@@ -38,14 +38,14 @@ def table_step(wanted: VipDraft, held: Held) -> WriteTable | None:
     return WriteTable(vip_id, vip.key, after, before, fingerprint)
 
 
-def _loses_records(present: VipEntry, wanted: VipEntry) -> bool:
+def _loses_records(present: VipEntry, wanted: VipDraft) -> bool:
     """Return whether connections may be elsewhere than their steady slots say, and packets will no longer look.
 
     Second choices are looked up in steady slots as well, but no other records.
     """
-    if wanted.track_always:
+    if wanted.vip.vip.tracks_always:
         return False
-    return present.track_always or (present.second_choice and not wanted.second_choice)
+    return present.track_always or (present.second_choice and not wanted.has_second_choice)
 
 
 def _after(wanted: VipDraft, before: HeldTable | None, present: VipEntry | None, *, loses_records: bool) -> HeldTable:

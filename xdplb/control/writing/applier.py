@@ -29,7 +29,8 @@ from xdplb.control.events import (
 )
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
-from xdplb.control.plan.drafts import TableSource, draft
+from xdplb.control.plan.drafting import draft
+from xdplb.control.plan.drafts import TableSource
 from xdplb.control.plan.eligibility import Eligibility, Observed
 from xdplb.control.plan.forecast import Forecast, Present, check_room, forecast
 from xdplb.control.plan.plan import Plan, plan

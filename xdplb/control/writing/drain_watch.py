@@ -209,7 +209,7 @@ class DrainWatch:
             self._cancelled(backend.id)
         since, forgotten = look.started, NOTHING_SEEN
         if before is None:
-            self._put(backend, self._begun(look))
+            self._put(backend.id, backend.epoch, self._begun(look))
         elif before.outcome.is_over:  # all that was counted is over; what comes now was not seen until then
             since, forgotten = before.until, before.counted or NOTHING_SEEN
         else:
@@ -217,7 +217,7 @@ class DrainWatch:
             # After a boot of the host there are only the records of those that have sent a packet since.
             is_recorded = before.known_by is KnownBy.RECORDS
             known_by = KnownBy.RECORDS_SINCE if is_recorded else before.known_by
-            self._put(backend, replace(before, known_by=known_by, restarts=before.restarts + 1))
+            self._put(backend.id, backend.epoch, replace(before, known_by=known_by, restarts=before.restarts + 1))
         if before is not None:
             self._told[backend.id] = before.outcome
         self._open[backend.id] = _Open(
@@ -261,7 +261,7 @@ class DrainWatch:
             packets_within=partial(self._packets_before, backend.id, before),
             last_packet=counts.last_packets.get(backend.id),
         )
-        self._put(backend, replace(certify(found), forgotten=known.ledger.forgotten))
+        self._put(backend.id, backend.epoch, replace(certify(found), forgotten=known.ledger.forgotten))
 
     def _packets_before(self, backend_id: int, certificate: Certificate, seconds: float) -> int:
         """Return how many packets a backend got in so many seconds before its drain began, or more."""
@@ -284,24 +284,19 @@ class DrainWatch:
         if certificate.outcome.is_over:
             return
         cancelled = replace(certificate, outcome=Outcome.CANCELLED, until=self._now())
-        self._keep(number, epoch, cancelled)
-        self._saved_at = None
+        self._put(number, epoch, cancelled)
         left = None if cancelled.counted is None else cancelled.counted.left
         self._events.say(DrainChanged(known.vip, known.address, cancelled.outcome.value, left, cancelled))
 
-    def _put(self, backend: BoundBackend, certificate: Certificate) -> None:
+    def _put(self, number: int, epoch: int, certificate: Certificate) -> None:
         """Replace a certificate; have it saved at once if more than its numbers have changed."""
-        _, before = self._certificates.get(backend.id, (None, None))
+        _, before = self._certificates.get(number, (None, None))
         is_another = before is None or (before.started, before.outcome) != (certificate.started, certificate.outcome)
         if is_another:
             self._saved_at = None
         if is_another or before is None or before.forgotten != certificate.forgotten:
-            self._unsaved[backend.id, backend.epoch] = certificate
-        self._certificates[backend.id] = backend.epoch, certificate
-
-    def _keep(self, number: int, epoch: int, certificate: Certificate) -> None:
+            self._unsaved[number, epoch] = certificate
         self._certificates[number] = epoch, certificate
-        self._unsaved[number, epoch] = certificate
 
     def _save(self) -> None:
         """Have what is new saved, without waiting for the disk."""

@@ -55,6 +55,11 @@ class NicKeeper:
         self.standings: tuple[NicStanding, ...] = ()
         """The NICs asked for, in that order."""
 
+    @property
+    def all_carry(self) -> bool:
+        """Whether every NIC that is asked for carries packets."""
+        return all(not standing.reason for standing in self.standings)
+
     def check(self, links: Mapping[str, NicLink]) -> bool:
         """Look at the NICs, and attach where the program is missing. Return whether anything is not as it was.
 
@@ -95,7 +100,7 @@ class NicKeeper:
         try:
             removed = self._plane.repair()
         except XdplbError as error:
-            reason = f"pins are missing, and packets are forwarded only as long as this daemon runs: {_in_one(error)}"
+            reason = f"pins are missing, and packets are forwarded only as long as this daemon runs: {error}"
             self._drifts.stands(DriftKind.PIN, _PINS, reason)
             return
         self._drifts.well(DriftKind.PIN, _PINS)
@@ -136,7 +141,7 @@ class NicKeeper:
         except XdplbError as error:
             kind = DriftKind.PROGRAM if isinstance(error, ConflictError) else DriftKind.NIC
             wait = min(2 * refused.wait, _LAST_RETRY_SECONDS) if refused and refused.wait else _FIRST_RETRY_SECONDS
-            self._refused[nic.name] = _Refused(_in_one(error), kind, link, wait, self._clock() + wait)
+            self._refused[nic.name] = _Refused(str(error), kind, link, wait, self._clock() + wait)
         else:
             self._refused.pop(nic.name, None)
             return True
@@ -194,7 +199,3 @@ class NicKeeper:
 def _is_fresh(attachment: Attachment, before: NicStanding | None) -> bool:
     """Return whether a NIC was not attached before, or was another one."""
     return before is None or before.attachment is None or before.attachment.ifindex != attachment.ifindex
-
-
-def _in_one(error: XdplbError) -> str:
-    return f"{error.detail} ({error.hint})" if error.hint else error.detail

@@ -26,9 +26,10 @@ def policy_events(before: VipDraft | None, after: VipDraft) -> Iterator[Event]:
 
 def _of_ramps(before: Mapping[int, Newcomer], after: VipDraft) -> Iterator[Event]:
     vip, seconds = str(after.vip.vip.key), after.vip.vip.slow_start_seconds
-    owed = owed_slots(after.table)
-    for number in sorted(after.newcomers.keys() - before.keys()):
-        yield SlowStartBegan(vip, _address(after, number), seconds, owed.get(number, 0))
+    if began := sorted(after.newcomers.keys() - before.keys()):
+        owed = owed_slots(after.table)  # two whole tables: not at each step of those that ramp up already
+        for number in began:
+            yield SlowStartBegan(vip, _address(after, number), seconds, owed.get(number, 0))
     for number in sorted(before.keys() - after.newcomers.keys()):
         if number in after.backends:
             yield SlowStartEnded(vip, _address(after, number), after.eligibility[number].reason)

@@ -181,8 +181,7 @@ class ProbeWays:
         return ProbeWay(wanted.vip, self._sources.get(wanted.vip.version) if wanted.is_mixed else None)
 
     def _failed(self, error: XdplbError) -> None:
-        hint = f" ({error.hint})" if error.hint else ""
-        self._error = f"probes cannot be sent by the way of the VIP's packets: {error.detail}{hint}"
+        self._error = f"probes cannot be sent by the way of the VIP's packets: {error}"
         self._drifts.stands(DriftKind.PROGRAM, _PROBES, self._error)
         self._changed.update(self._wanted)  # it is not known what was written
         self._retry_at = self._clock() + self._wait

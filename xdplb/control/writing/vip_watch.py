@@ -54,7 +54,7 @@ class VipWatch:
 
     def _look(self, vip_ids: list[int]) -> None:
         drafts = self._applier.known.drafts
-        nics_carry = all(not standing.reason for standing in self._applier.nics.standings)
+        nics_carry = self._applier.nics.all_carry
         for vip_id in vip_ids:
             draft = drafts.get(vip_id)
             if draft is None:

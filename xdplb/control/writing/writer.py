@@ -126,7 +126,7 @@ class Writer:
         self._on_settings = on_settings
         self._risks = RiskFinder(self.traffic, applier, capacity, recorded_flows=recorded_flows, records=records)
         self._many_events = ManyEvents(events)
-        self._next_hops, self._checker, self._now = next_hops, checker, steady.now
+        self._next_hops, self._checker = next_hops, checker
         self.now = steady.now
         """Returns the time, which never goes back."""
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
@@ -163,10 +163,10 @@ class Writer:
         self._on_settings(self.snapshot.desired.settings)
         self.health.start_with(known)
         found = await self._maps(self.applier.find)
-        self.paths.adopt(found.backends.values(), self._now())
-        self._risks.tracked.start_with(self.snapshot.vips, self._now())
+        self.paths.adopt(found.backends.values(), self.now())
+        self._risks.tracked.start_with(self.snapshot.vips, self.now())
         adopted = {vip.id for key, vip in self.snapshot.vips.items() if found.balances(vip.id, key)}
-        reset = health_at_start(self.snapshot, known, adopted, self._now())
+        reset = health_at_start(self.snapshot, known, adopted, self.now())
         self.health.set(reset)
         if reset:
             await self.saver.save_health(reset)
@@ -294,11 +294,9 @@ class Writer:
 
     def ejected(self, ejected: Mapping[int, str]) -> None:
         """Let these backends, by id, take no new connections, with the reason, and plan again soon."""
-        for number in self._ejected.keys() ^ ejected.keys():
-            if (found := self._index.find_backend(number)) is not None:
-                self._dirty.touch(found[0].id, [number])
+        changed = self._ejected.keys() ^ ejected.keys()
         self._ejected = ejected
-        self._disturbed.set()
+        self._observed_anew(number for number in changed if self.find_backend(number) is not None)
 
     @property
     def sampled_ids(self) -> Collection[int]:
@@ -312,10 +310,8 @@ class Writer:
     def cut(self, backend_ids: Collection[int]) -> None:
         """Send these backends no packets any more soon, since the deadline of their drains has come."""
         kept = {number: at for number, at in self.cuts.items() if number in self._index.draining}
-        self.cuts = kept | dict.fromkeys(backend_ids, self._now())
-        for vip, backend in map(self._index.backend, backend_ids):
-            self._dirty.touch(vip.id, [backend.id])
-        self._disturbed.set()
+        self.cuts = kept | dict.fromkeys(backend_ids, self.now())
+        self._observed_anew(backend_ids)
 
     def watch(self) -> None:
         """Tell the next-hop source and the checker what to watch."""
@@ -345,7 +341,7 @@ class Writer:
 
     def has_all_recorded(self, vip: BoundVip) -> bool:
         """Return whether each open connection of a VIP has a record, if none was evicted."""
-        return self._risks.tracked.is_complete(vip.id, vip.vip.idle_timeout_seconds, self._now())
+        return self._risks.tracked.is_complete(vip.id, vip.vip.idle_timeout_seconds, self.now())
 
     @property
     def overlaid(self) -> frozenset[int]:
@@ -371,7 +367,7 @@ class Writer:
             tunnel_sources=self.host.tunnel_sources,
             sources=self.host.sources(snapshot.desired),
             ejected=self._ejected,
-            now=self._now(),
+            now=self.now(),
             cuts=self.cuts,
             holds=self._flaps.holds,
         )
@@ -460,16 +456,15 @@ class Writer:
         self.health.set(prepared.health, gone=gone)
         if not gone.isdisjoint(self._ejected):
             self._ejected = {number: why for number, why in self._ejected.items() if number not in gone}
-        self._risks.tracked.note(prepared.changes, self._now())
+        self._risks.tracked.note(prepared.changes, self.now())
         self.snapshot = outcome.after
         if outcome.before.desired.settings != outcome.after.desired.settings:
             self._on_settings(outcome.after.desired.settings)
         if outcome.before.vips.keys() != outcome.after.vips.keys():
             self.host.look(self.snapshot.desired)
         self._watch(outcome.before, prepared.changes)
-        fresh = reissued(prepared.changes)
-        self._flaps.changed(prepared.changes, fresh)
-        self.agents.forget(fresh)
+        self._flaps.changed(prepared.changes, gone)
+        self.agents.forget(gone)
 
     @contextmanager
     def _planning(self) -> Iterator[Dirty]:
@@ -526,11 +521,11 @@ class Writer:
             self._step_timer.cancel()
             self._step_timer = None
         if due := self.applier.steps_due:
-            seconds = max(0.0, (min(due.values()) - self._now()).total_seconds())
+            seconds = max(0.0, (min(due.values()) - self.now()).total_seconds())
             self._step_timer = asyncio.get_running_loop().call_later(seconds + _AFTER_STEP_SECONDS, self._step)
 
     def _step(self) -> None:
-        self._step_timer, now = None, self._now()
+        self._step_timer, now = None, self.now()
         for vip_id, at in self.applier.steps_due.items():
             if at <= now:
                 self._dirty.touch(vip_id)
