@@ -4,7 +4,6 @@ bytes."""
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
 from functools import cached_property
@@ -146,10 +145,7 @@ class Kernel:
 
     @cached_property
     def _noted(self) -> np.ndarray:
-        found = self.map("handshakes")
-        size = -(-layout.HANDSHAKES * layout.HANDSHAKE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = mmap.mmap(found.fd.fileno(), size, prot=mmap.PROT_READ)
-        return np.frombuffer(memory, layout.HANDSHAKE, layout.HANDSHAKES)["last_at"]
+        return np.frombuffer(self.map("handshakes").mapped(), layout.HANDSHAKE, layout.HANDSHAKES)["last_at"]
 
     def map(self, name: str) -> BpfMap:
         """Return a map that there is with these features."""
