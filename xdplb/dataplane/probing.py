@@ -28,7 +28,7 @@ from .platform_errors import kernel_errors_in
 from .source import backend_slots, compile_flags, flatten, source_dir, source_hash
 from .tc import Hook
 
-__all__ = ["PROBE_WAY", "Probing", "remove_probing", "take_off"]
+__all__ = ["Probing", "remove_probing", "take_off"]
 
 _FOLDER = "probes"
 _FUNCTIONS = {Hook.OUT: "probe_out", Hook.IN: "probe_in"}
@@ -38,7 +38,7 @@ _NICS = "probe_nics"
 """The map of the NICs that have the programs, by ifindex: 1 if xdplb has made the clsact qdisc."""
 _SOURCE = "probe_source"
 
-PROBE_WAY = np.dtype([("vip", "V16"), ("source", "V16"), ("version", "<u4"), ("unused", "<u4")])
+_PROBE_WAY = np.dtype([("vip", "V16"), ("source", "V16"), ("version", "<u4"), ("unused", "<u4")])
 _PROBE_SOCKET = np.dtype("V32")
 _PROBE_ANSWERS = np.dtype("V40")
 _PROBE_ANSWER = np.dtype("V64")
@@ -46,7 +46,7 @@ _PROBE_ANSWER = np.dtype("V64")
 
 def _specs(slots: int) -> tuple[MapSpec, ...]:
     return (
-        MapSpec("probe_ways", MapType.HASH, U32, PROBE_WAY, slots),
+        MapSpec("probe_ways", MapType.HASH, U32, _PROBE_WAY, slots),
         MapSpec("probe_ports", MapType.LRU_HASH, _PROBE_SOCKET, U32, _FLOWS),
         MapSpec("probe_answered", MapType.LRU_HASH, _PROBE_ANSWERS, _PROBE_ANSWER, _FLOWS),
         MapSpec(_NICS, MapType.HASH, U32, U32, _MOST_NICS),
@@ -188,16 +188,15 @@ class Probing:
         remove_probing(self._pin_dir)
 
 
-def remove_probing(pin_dir: Path) -> bool:
-    """Take the programs off all NICs and remove what is pinned; return whether there was anything."""
+def remove_probing(pin_dir: Path) -> None:
+    """Take the programs off all NICs and remove what is pinned; no error if there is nothing."""
     folder = pin_dir / _FOLDER
     if not folder.is_dir():
-        return False
+        return
     with suppress(FileNotFoundError), BpfMap.open(folder / _NICS) as nics:
         take_off(pin_dir, [int.from_bytes(key.tobytes(), "little") for key in nics.read_all()[0]])
     _remove_pins(folder)
     bpffs.remove_directory(folder)
-    return True
 
 
 def take_off(pin_dir: Path, ifindexes: Collection[int]) -> None:
@@ -230,7 +229,7 @@ def _flags(pin_dir: Path, folder: Path, capacity: Capacity) -> list[str]:
 
 
 def _encode(way: ProbeWay) -> bytes:
-    value = np.zeros(1, PROBE_WAY)
+    value = np.zeros(1, _PROBE_WAY)
     value["vip"], value["version"] = _words(way.vip), way.vip.version
     if way.source is not None:
         value["source"] = _words(way.source)

@@ -19,9 +19,9 @@ from enum import IntEnum
 from . import libbpf
 from .libbpf import Fd, call
 
-__all__ = ["HANDLE", "Filter", "Hook", "attach", "detach", "filters", "is_first", "make_qdisc", "remove_qdisc"]
+__all__ = ["Filter", "Hook", "attach", "detach", "filters", "is_first", "make_qdisc", "remove_qdisc"]
 
-HANDLE = 0x78646C62
+_HANDLE = 0x78646C62
 """The handle of xdplb's filters: `xdlb`."""
 
 _REPLACE = 1  # BPF_TC_F_REPLACE
@@ -60,7 +60,7 @@ class Filter:
     @property
     def is_ours(self) -> bool:
         """Whether xdplb has made it."""
-        return self.kind == "bpf" and self.handle == HANDLE
+        return self.kind == "bpf" and self.handle == _HANDLE
 
 
 class _TcHook(ctypes.Structure):
@@ -108,7 +108,7 @@ def attach(program: Fd, ifindex: int, hook: Hook) -> None:
     ours = [each for each in found if each.is_ours and each.hook is hook]
     stays = next((each for each in ours if is_first(each, found)), None)
     if stays is None or stays.program_id != libbpf.program_info(program).id:
-        options = _TcOpts(sz=ctypes.sizeof(_TcOpts), prog_fd=program.fileno(), handle=HANDLE)
+        options = _TcOpts(sz=ctypes.sizeof(_TcOpts), prog_fd=program.fileno(), handle=_HANDLE)
         if stays is not None:
             options.flags, options.priority = _REPLACE, stays.priority
         call("bpf_tc_attach", _hook(ifindex, hook), ctypes.byref(options))
@@ -123,12 +123,11 @@ def is_first(filter_: Filter, among: Sequence[Filter]) -> bool:
     return not before or min(before) <= 1
 
 
-def detach(ifindex: int) -> bool:
-    """Remove xdplb's filters from the NIC, those of others stay; return whether there were any."""
-    ours = [each for each in filters(ifindex) if each.is_ours]
-    for each in ours:
-        _remove(ifindex, each)
-    return bool(ours)
+def detach(ifindex: int) -> None:
+    """Remove xdplb's filters from the NIC; those of others stay."""
+    for each in filters(ifindex):
+        if each.is_ours:
+            _remove(ifindex, each)
 
 
 def _remove(ifindex: int, filter_: Filter) -> None:
