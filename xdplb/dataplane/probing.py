@@ -62,7 +62,7 @@ class Probing:
         self._folder = pin_dir / _FOLDER
         self._programs: dict[Hook, Fd] = {}
         self._maps: dict[str, BpfMap] = {}
-        self._ways: dict[int, bytes] = {}
+        self._ways: dict[int, ProbeWay] = {}
         self._on: set[int] = set()
 
     @property
@@ -161,13 +161,12 @@ class Probing:
         """Set where the probes of these backends go, by id; None: nowhere."""
         held = self._maps["probe_ways"]
         for number, way in ways.items():
-            value = None if way is None else _encode(way)
-            if value is None:
+            if way is None:
                 held.delete(number)
                 self._ways.pop(number, None)
-            elif self._ways.get(number) != value:
-                held.update(number, value)
-                self._ways[number] = value
+            elif self._ways.get(number) != way:
+                held.update(number, _encode(way))
+                self._ways[number] = way
 
     def repair(self) -> list[str]:
         """Pin again what somebody has removed; return its names."""
