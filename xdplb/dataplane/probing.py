@@ -25,7 +25,7 @@ from .map_specs import U32, U64, MapSpec
 from .maps import BpfMap, MapType
 from .plane import Capacity, ProbeWay
 from .platform_errors import kernel_errors_in
-from .source import backend_slots, compile_flags, flatten, source_dir, source_hash
+from .source import backend_slots, c_string, compile_flags, flatten, source_dir, source_hash
 from .tc import Hook
 
 __all__ = ["Probing", "remove_probing", "take_off"]
@@ -222,9 +222,8 @@ def _remove_pins(folder: Path, but: str = "") -> None:
 
 
 def _flags(pin_dir: Path, folder: Path, capacity: Capacity) -> list[str]:
-    where = str(pin_dir).replace("\\", r"\\").replace('"', r"\"")
     room = {"MAX_BACKENDS": str(backend_slots(capacity)), "VIP_GROUPS": "1", "VIP_GROUPS6": "1", "MAX_FLOWS": "1"}
-    return compile_flags(folder, None, (Feature.OUTER_IPV6, Feature.GUE), BACKENDS_DIR=f'"{where}"', **room)
+    return compile_flags(folder, None, (Feature.OUTER_IPV6, Feature.GUE), BACKENDS_DIR=c_string(pin_dir), **room)
 
 
 def _encode(way: ProbeWay) -> bytes:
