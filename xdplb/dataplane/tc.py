@@ -16,7 +16,7 @@ from ctypes import c_int, c_size_t, c_uint32
 from dataclasses import dataclass
 from enum import IntEnum
 
-from . import libbpf
+from . import libbpf, netlink
 from .libbpf import Fd, call
 
 __all__ = ["Filter", "Hook", "attach", "detach", "filters", "is_first", "make_qdisc", "remove_qdisc"]
@@ -26,16 +26,13 @@ _HANDLE = 0x78646C62
 
 _REPLACE = 1  # BPF_TC_F_REPLACE
 
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_NLM_F_REQUEST, _NLM_F_DUMP = 0x001, 0x300
+_NLMSG_DONE = 3
+_NLM_F_DUMP = 0x300
 _RTM_GETQDISC, _RTM_GETTFILTER = 38, 46
 _TCA_KIND, _TCA_OPTIONS, _TCA_BPF_ID = 1, 2, 11
 _CLSACT = 0xFFFFFFF0
 _NOT_THERE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
-_NLMSG = struct.Struct("=IHHII")
 _TCMSG = struct.Struct("=BxxxiIII")
-_ATTRIBUTE = struct.Struct("=HH")
-_ATTRIBUTE_TYPE = 0x3FFF
 _ANSWER_BYTES = 1 << 16
 _ANSWER_SECONDS = 5.0
 
@@ -149,7 +146,7 @@ def _kind_of_qdisc(ifindex: int) -> str:
     for message in _dump(_RTM_GETQDISC, ifindex, 0):
         _, index, _, parent, _ = _TCMSG.unpack_from(message)
         if (index, parent) == (ifindex, _CLSACT + 1):
-            return _kind(dict(_attributes(message[_TCMSG.size :])))
+            return _kind(dict(netlink.attributes(message[_TCMSG.size :])))
     return ""
 
 
@@ -160,19 +157,20 @@ def _hook(ifindex: int, hooks: int) -> object:
 def _dump(request: int, ifindex: int, parent: int) -> Iterator[bytes]:
     """Yield the messages that answer a request, without their headers; none if the NIC or the parent is not there."""
     body = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, parent, 0)
-    header = _NLMSG.pack(_NLMSG.size + len(body), request, _NLM_F_REQUEST | _NLM_F_DUMP, 0, 0)
+    size = netlink.HEADER.size
+    header = netlink.HEADER.pack(size + len(body), request, netlink.REQUEST | _NLM_F_DUMP, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
         asking.settimeout(_ANSWER_SECONDS)
         asking.send(header + body)
         while True:
             answer, at = asking.recv(_ANSWER_BYTES), 0
             while at < len(answer):
-                length, kind, *_ = _NLMSG.unpack_from(answer, at)
-                message = answer[at + _NLMSG.size : at + length]
+                length, kind, *_ = netlink.HEADER.unpack_from(answer, at)
+                message = answer[at + size : at + length]
                 if kind == _NLMSG_DONE:
                     return
-                if kind == _NLMSG_ERROR:
-                    code = -int.from_bytes(message[:4], "little", signed=True)
+                if kind == netlink.ERROR:
+                    code = netlink.errno_in(message)
                     if code in _NOT_THERE:
                         return
                     raise OSError(code, os.strerror(code))
@@ -182,8 +180,8 @@ def _dump(request: int, ifindex: int, parent: int) -> Iterator[bytes]:
 
 def _filter_of(message: bytes, hook: Hook) -> Filter:
     _, _, handle, _, info = _TCMSG.unpack_from(message)
-    found = dict(_attributes(message[_TCMSG.size :]))
-    options = dict(_attributes(found.get(_TCA_OPTIONS, b"")))
+    found = dict(netlink.attributes(message[_TCMSG.size :]))
+    options = dict(netlink.attributes(found.get(_TCA_OPTIONS, b"")))
     kind = _kind(found)
     program_id = int.from_bytes(options.get(_TCA_BPF_ID, b"")[:4], "little") if kind == "bpf" else 0
     return Filter(hook, kind, handle, info >> 16, program_id)
@@ -191,13 +189,3 @@ def _filter_of(message: bytes, hook: Hook) -> Filter:
 
 def _kind(attributes: Mapping[int, bytes]) -> str:
     return attributes.get(_TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _ATTRIBUTE_TYPE, data[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
