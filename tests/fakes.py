@@ -264,14 +264,10 @@ class FakeHealth:
             self.targets[backend_id] = target
 
     def recheck(self, backend_ids: Iterable[int]) -> None:
-        self.rechecked += [
-            str(self.targets[backend_id][0].address) for backend_id in backend_ids if backend_id in self.targets
-        ]
+        self.rechecked += self._addresses(backend_ids)
 
     def hurry(self, backend_ids: Iterable[int]) -> None:
-        self.hurried += [
-            str(self.targets[backend_id][0].address) for backend_id in backend_ids if backend_id in self.targets
-        ]
+        self.hurried += self._addresses(backend_ids)
 
     def tallies_of(self, backend_id: int) -> tuple[CheckTally, ...]:
         return self._tallies[backend_id] if backend_id in self.targets else ()
@@ -298,23 +294,20 @@ class FakeHealth:
 
     def result(self, address: str, *, passed: bool | None, reason: str) -> None:
         """Let the checks of this address have this result, which does not change its health."""
-        for backend_id, target in self.targets.items():
-            if str(target[0].address) == address:
-                result = ProbeResult(passed, reason, 0.001)
-                tally = CheckTally(datetime.now(UTC), result, streak=-1 if passed is False else int(passed or 0))
-                self._tallies[backend_id] = (tally,) * len(target)
-                if self._on_doubt is not None:
-                    self._on_doubt([backend_id])
+        for backend_id in self._at(address):
+            result = ProbeResult(passed, reason, 0.001)
+            tally = CheckTally(datetime.now(UTC), result, streak=-1 if passed is False else int(passed or 0))
+            self._tallies[backend_id] = (tally,) * len(self.targets[backend_id])
+            if self._on_doubt is not None:
+                self._on_doubt([backend_id])
 
     def found(self, address: str, *tallies: CheckTally) -> None:
         """Let the checks of this address have found this, which changes no health."""
-        for backend_id, target in self.targets.items():
-            if str(target[0].address) == address:
-                self._tallies[backend_id] = tallies
+        self._tallies.update(dict.fromkeys(self._at(address), tallies))
 
     def flip(self, address: str, health: Health, reason: str = "so says the test") -> None:
         """Change the health of every checked backend with this address."""
-        found = [number for number, target in self.targets.items() if str(target[0].address) == address]
+        found = self._at(address)
         result = ProbeResult(health is Health.UP, reason, 0.001)
         for number in found:
             self._tallies[number] = (CheckTally(datetime.now(UTC), result),) * len(self.targets[number])
@@ -325,8 +318,15 @@ class FakeHealth:
     def say(self, address: str, word: AgentWord) -> None:
         """Let the agents at this address say this."""
         assert self._on_said is not None, "not started"
-        found = [number for number, target in self.targets.items() if str(target[0].address) == address]
-        self._on_said(found, word)
+        self._on_said(self._at(address), word)
+
+    def _at(self, address: str) -> list[int]:
+        """Return the ids of the checked backends with this address."""
+        return [number for number, target in self.targets.items() if str(target[0].address) == address]
+
+    def _addresses(self, backend_ids: Iterable[int]) -> list[str]:
+        """Return the addresses of those of these backends that are checked."""
+        return [str(self.targets[number][0].address) for number in backend_ids if number in self.targets]
 
 
 class FakeIcmpErrors:

@@ -1,4 +1,4 @@
-/* What the maps of probes.c hold, and the mark of a probe. Mirrored in xdplb/dataplane/probe_maps.py. All are in a folder
+/* What the maps of probes.c hold, and the mark of a probe. Mirrored in xdplb/dataplane/probing.py. All are in a folder
  * of their own, and are made anew with the program: nothing in them outlives the probes under way.
  */
 #ifndef XDPLB_PROBE_LAYOUT_H

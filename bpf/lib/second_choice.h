@@ -161,55 +161,48 @@ static __always_inline __u64 *second_choice_strays(const struct vip *vip, __u64 
 	return *now <= *strays + vip->idle_seconds * SECOND + FLOW_TOUCH_AFTER ? strays : NULL;
 }
 
-/* Returns the record by which a connection of a steady slot goes elsewhere than to the owner, NULL if it has none; sets
- * `table` to where it is.
+/* Sends a connection of a steady slot that is not with the owner where its record says. Returns that, NULL if it has none;
+ * sets `table` to where it is.
  */
-static __always_inline struct flow *second_choice_record(const struct packet *packet, __u8 *table)
+static __always_inline struct flow *second_choice_follow(const struct packet *packet, struct choice *choice,
+                                                         __u8 *table)
 {
 	struct flow *flow = flow_find(packet, table);
 
-	return flow && flow->flags & FLOW_SECOND_CHOICE && flow_backend(flow) ? flow : NULL;
+	if (!flow || !(flow->flags & FLOW_SECOND_CHOICE) || !flow_backend(flow))
+		return NULL;
+	choice->id = flow->backend;
+	DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
+	DECISION_FLAG(choice, DECISION_RECORD);
+	return flow;
 }
 
-/* For a packet of a steady slot that is no SYN: returns whether it is of a connection that is not with the owner. */
-static __always_inline int second_choice_by_record(const struct packet *packet, const struct vip *vip,
-                                                   struct choice *choice)
+/* For a packet of a steady slot that is no SYN: it goes where its connection is, if that is not with the owner. */
+static __always_inline void second_choice_by_record(const struct packet *packet, const struct vip *vip,
+                                                    struct choice *choice)
 {
 	__u64 now, *strays = second_choice_strays(vip, &now);
 	struct flow *flow;
 	__u8 table;
 
 	if (!strays)
-		return 0;
-	flow = second_choice_record(packet, &table);
+		return;
+	flow = second_choice_follow(packet, choice, &table);
 	if (!flow)
-		return 0;
-	choice->id = flow->backend;
-	DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
-	DECISION_FLAG(choice, DECISION_RECORD);
+		return;
 	if (CHANGES_MAPS && flow_is_alive(flow, packet) && now >= *strays + FLOW_TOUCH_AFTER)
 		*strays = now;
 	flow_use(flow, table, packet, vip, now);
-	return 1;
 }
 
-/* The same for an ICMP error about such a connection. */
+/* The same for an ICMP error about such a connection; returns whether it is about one. */
 static __always_inline int second_choice_for_error(const struct packet *packet, const struct vip *vip,
                                                    struct choice *choice)
 {
 	__u64 now;
-	struct flow *flow;
 	__u8 table;
 
-	if (!second_choice_strays(vip, &now))
-		return 0;
-	flow = second_choice_record(packet, &table);
-	if (!flow)
-		return 0;
-	choice->id = flow->backend;
-	DECISION_NOTE(choice, chosen, CHOSEN_RECORD);
-	DECISION_FLAG(choice, DECISION_RECORD);
-	return 1;
+	return second_choice_strays(vip, &now) && second_choice_follow(packet, choice, &table);
 }
 
 /* Notes that a connection of the VIP is not with its slot's owner. */

@@ -4,7 +4,6 @@ bytes."""
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
 from functools import cached_property
@@ -146,10 +145,7 @@ class Kernel:
 
     @cached_property
     def _noted(self) -> np.ndarray:
-        found = self.map("handshakes")
-        size = -(-layout.HANDSHAKES * layout.HANDSHAKE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = mmap.mmap(found.fd.fileno(), size, prot=mmap.PROT_READ)
-        return np.frombuffer(memory, layout.HANDSHAKE, layout.HANDSHAKES)["last_at"]
+        return np.frombuffer(self.map("handshakes").mapped(), layout.HANDSHAKE, layout.HANDSHAKES)["last_at"]
 
     def map(self, name: str) -> BpfMap:
         """Return a map that there is with these features."""
@@ -202,20 +198,23 @@ class Kernel:
 
     def backend_buckets(self) -> dict[int, int]:
         """Return what each backend has taken, by id, those without a bucket left out."""
-        found = self.map("backend_doubts").read_all()[1].view(layout.BACKEND_DOUBT)["empty_at"].reshape(-1)
-        return {int(number): int(found[number]) for number in np.flatnonzero(found)}
+        return _that_have(self.map("backend_doubts").read_all()[1].view(layout.BACKEND_DOUBT)["empty_at"])
 
     def strays(self) -> dict[int, int]:
         """Return when a stray of each VIP was last seen, by id, those that have had none left out."""
-        found = self.map("vip_strays").read_all()[1].view(np.uint64).reshape(-1)
-        return {int(number): int(found[number]) for number in np.flatnonzero(found)}
+        return _that_have(self.map("vip_strays").read_all()[1].view(np.uint64))
 
     def loads(self) -> dict[int, int]:
         """Return how many open flows each backend has, by id, those with none left out."""
-        flows = self.map("backend_loads").read_all()[1].view(layout.BACKEND_LOAD)["flows"].reshape(-1)
-        return {int(number): int(flows[number]) for number in np.flatnonzero(flows)}
+        return _that_have(self.map("backend_loads").read_all()[1].view(layout.BACKEND_LOAD)["flows"])
 
     def _zero(self, name: str) -> None:
         found = self.map(name)
         keys = np.arange(found.info.max_entries, dtype=np.uint32)
         found.update_batch(keys, np.zeros((len(keys), found.value_bytes), np.uint8))
+
+
+def _that_have(numbers: np.ndarray) -> dict[int, int]:
+    """Return the numbers that are not 0, by their place."""
+    found = numbers.reshape(-1)
+    return {int(place): int(found[place]) for place in np.flatnonzero(found)}

@@ -66,8 +66,9 @@ class Dialled:
 
 def _vip(balancer: Balancer, *options: str, check: bool = True) -> None:
     """Add a VIP, whose backends are checked on a port of their own; they go down after a minute of failures."""
-    checks = ["--check", "tcp", "--check-port", str(PROBED), "--check-interval", "200ms", "--check-timeout", "200ms"]
-    balancer.cli("vip", "add", KEY, *options, *(checks if check else ()), *(("--check-fall", "100") if check else ()))
+    times = ["--check-interval", "200ms", "--check-timeout", "200ms", "--check-fall", "100"]
+    checks = ["--check", "tcp", "--check-port", str(PROBED), *times] if check else []
+    balancer.cli("vip", "add", KEY, *options, *checks)
     for host, forward in HOSTS.items():
         balancer.cli("backend", "add", KEY, str(ADDRESSES[host]), "--forward", forward)
     until(lambda: all(one["status"]["share"] > 0 for one in balancer.ask("backend", "ls", KEY)["backends"]))

@@ -120,7 +120,7 @@ class BackendMaps:
         doubts = self._doubts.held[ids]
         rates = [backend.max_new_flows for backend in backends]
         doubts["rate"] = rates
-        doubts["flow_cost"] = [max(1, round(layout.BUCKET_NS / rate)) if rate else 0 for rate in rates]
+        doubts["flow_cost"] = [layout.bucket_cost(rate) for rate in rates]
         doubts["suspect"][is_fresh] = 0
         doubts["takes"] = takes & ~doubts["suspect"]
         self._put_doubts(ids, doubts)

@@ -7,7 +7,6 @@ record was silent for longer than its VIP's idle timeout: that flow is then with
 
 from __future__ import annotations
 
-import mmap
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,8 +39,7 @@ class FlowLines:
         self._key_words = place["addresses"].itemsize // 8 + 1
         self._value = slice(self._key_words, self._key_words + place["flow"].itemsize // 8)
         self._count = lines.info.max_entries
-        size = -(-self._count * line.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._memory = mmap.mmap(lines.fd.fileno(), size)
+        self._memory = lines.mapped(writable=True)
         words = np.frombuffer(self._memory, np.uint64, self._count * ways * self._words)
         self._places = words.reshape(self._count, ways, self._words)
 

@@ -6,7 +6,6 @@ that takes some microseconds, and no system call for each entry.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -49,7 +48,5 @@ class HandshakeMaps:
 
 
 def _mapped(found: BpfMap, entry: np.dtype[np.void]) -> NDArray[np.void]:
-    """Return an array as it lies in the kernel. It is unmapped when nothing of it is used any more."""
-    size = -(-found.info.max_entries * entry.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-    memory = mmap.mmap(found.fd.fileno(), size, prot=mmap.PROT_READ)
-    return np.frombuffer(memory, entry, found.info.max_entries)
+    """Return an array as it lies in the kernel."""
+    return np.frombuffer(found.mapped(), entry, found.info.max_entries)

@@ -125,6 +125,7 @@ __all__ = [
     "VIP_SECOND_CHOICE",
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
+    "bucket_cost",
     "vip6_index",
     "vip_index",
 ]
@@ -494,3 +495,8 @@ def vip_index(groups: int) -> np.dtype[np.void]:
 def vip6_index(groups: int) -> np.dtype[np.void]:
     """Return the dtype of the index of IPv6 VIPs with this many groups."""
     return np.dtype([("seeds", "<u8", (3,)), ("unused", "<u8"), ("entries", VIP6_ENTRY, (groups * VIP_GROUP_SIZE,))])
+
+
+def bucket_cost(rate: int) -> int:
+    """Return how much a bucket is charged for one of `rate` a second, in ns; 0 for no limit."""
+    return max(1, round(BUCKET_NS / rate)) if rate else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 from collections.abc import Collection, Iterator
 from ctypes import c_char, c_size_t, c_uint32, c_uint64
 from dataclasses import dataclass
@@ -125,6 +126,15 @@ class BpfMap:
     def pin(self, path: Path) -> None:
         """Pin the map, so that it outlives the process."""
         obj_pin(self.fd, path)
+
+    def mapped(self, *, writable: bool = False) -> mmap.mmap:
+        """Map an array, made with BPF_F_MMAPABLE, into this process: its values, one after the other, in whole pages.
+
+        The kernel rounds each up to a multiple of 8 bytes, so of more than one value their size must be one. It is
+        unmapped when nothing of it is used any more.
+        """
+        size = -(-self.info.max_entries * self.info.value_size // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self.fd.fileno(), size, prot=mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ)
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -25,10 +25,10 @@ from .map_specs import U32, U64, MapSpec
 from .maps import BpfMap, MapType
 from .plane import Capacity, ProbeWay
 from .platform_errors import kernel_errors_in
-from .source import backend_slots, compile_flags, flatten, source_dir, source_hash
+from .source import backend_slots, c_string, compile_flags, flatten, source_dir, source_hash
 from .tc import Hook
 
-__all__ = ["PROBE_WAY", "Probing", "remove_probing", "take_off"]
+__all__ = ["Probing", "remove_probing", "take_off"]
 
 _FOLDER = "probes"
 _FUNCTIONS = {Hook.OUT: "probe_out", Hook.IN: "probe_in"}
@@ -38,7 +38,7 @@ _NICS = "probe_nics"
 """The map of the NICs that have the programs, by ifindex: 1 if xdplb has made the clsact qdisc."""
 _SOURCE = "probe_source"
 
-PROBE_WAY = np.dtype([("vip", "V16"), ("source", "V16"), ("version", "<u4"), ("unused", "<u4")])
+_PROBE_WAY = np.dtype([("vip", "V16"), ("source", "V16"), ("version", "<u4"), ("unused", "<u4")])
 _PROBE_SOCKET = np.dtype("V32")
 _PROBE_ANSWERS = np.dtype("V40")
 _PROBE_ANSWER = np.dtype("V64")
@@ -46,7 +46,7 @@ _PROBE_ANSWER = np.dtype("V64")
 
 def _specs(slots: int) -> tuple[MapSpec, ...]:
     return (
-        MapSpec("probe_ways", MapType.HASH, U32, PROBE_WAY, slots),
+        MapSpec("probe_ways", MapType.HASH, U32, _PROBE_WAY, slots),
         MapSpec("probe_ports", MapType.LRU_HASH, _PROBE_SOCKET, U32, _FLOWS),
         MapSpec("probe_answered", MapType.LRU_HASH, _PROBE_ANSWERS, _PROBE_ANSWER, _FLOWS),
         MapSpec(_NICS, MapType.HASH, U32, U32, _MOST_NICS),
@@ -62,7 +62,7 @@ class Probing:
         self._folder = pin_dir / _FOLDER
         self._programs: dict[Hook, Fd] = {}
         self._maps: dict[str, BpfMap] = {}
-        self._ways: dict[int, bytes] = {}
+        self._ways: dict[int, ProbeWay] = {}
         self._on: set[int] = set()
 
     @property
@@ -161,13 +161,12 @@ class Probing:
         """Set where the probes of these backends go, by id; None: nowhere."""
         held = self._maps["probe_ways"]
         for number, way in ways.items():
-            value = None if way is None else _encode(way)
-            if value is None:
+            if way is None:
                 held.delete(number)
                 self._ways.pop(number, None)
-            elif self._ways.get(number) != value:
-                held.update(number, value)
-                self._ways[number] = value
+            elif self._ways.get(number) != way:
+                held.update(number, _encode(way))
+                self._ways[number] = way
 
     def repair(self) -> list[str]:
         """Pin again what somebody has removed; return its names."""
@@ -188,16 +187,15 @@ class Probing:
         remove_probing(self._pin_dir)
 
 
-def remove_probing(pin_dir: Path) -> bool:
-    """Take the programs off all NICs and remove what is pinned; return whether there was anything."""
+def remove_probing(pin_dir: Path) -> None:
+    """Take the programs off all NICs and remove what is pinned; no error if there is nothing."""
     folder = pin_dir / _FOLDER
     if not folder.is_dir():
-        return False
+        return
     with suppress(FileNotFoundError), BpfMap.open(folder / _NICS) as nics:
         take_off(pin_dir, [int.from_bytes(key.tobytes(), "little") for key in nics.read_all()[0]])
     _remove_pins(folder)
     bpffs.remove_directory(folder)
-    return True
 
 
 def take_off(pin_dir: Path, ifindexes: Collection[int]) -> None:
@@ -224,13 +222,12 @@ def _remove_pins(folder: Path, but: str = "") -> None:
 
 
 def _flags(pin_dir: Path, folder: Path, capacity: Capacity) -> list[str]:
-    where = str(pin_dir).replace("\\", r"\\").replace('"', r"\"")
     room = {"MAX_BACKENDS": str(backend_slots(capacity)), "VIP_GROUPS": "1", "VIP_GROUPS6": "1", "MAX_FLOWS": "1"}
-    return compile_flags(folder, None, (Feature.OUTER_IPV6, Feature.GUE), BACKENDS_DIR=f'"{where}"', **room)
+    return compile_flags(folder, None, (Feature.OUTER_IPV6, Feature.GUE), BACKENDS_DIR=c_string(pin_dir), **room)
 
 
 def _encode(way: ProbeWay) -> bytes:
-    value = np.zeros(1, PROBE_WAY)
+    value = np.zeros(1, _PROBE_WAY)
     value["vip"], value["version"] = _words(way.vip), way.vip.version
     if way.source is not None:
         value["source"] = _words(way.source)

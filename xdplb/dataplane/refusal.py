@@ -14,6 +14,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
+from . import netlink
 from .libbpf import Fd
 
 __all__ = ["NO_NATIVE", "Refusal", "refusal_of", "why_kept_in_skb"]
@@ -29,11 +30,10 @@ _USUAL_MTU = 1500
 _SIOCGIFMTU = 0x8921
 _IFREQ_BYTES = 40
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
-_RTM_SETLINK, _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_ACK_TLVS = 19, 1, 4, 0x200
-_NLMSG_ERROR, _NLMSGERR_ATTR_MSG = 2, 1
+_RTM_SETLINK, _NLM_F_ACK, _NLM_F_ACK_TLVS = 19, 4, 0x200
+_NLMSGERR_ATTR_MSG = 1
 _IFLA_XDP, _IFLA_XDP_FD, _IFLA_XDP_FLAGS, _NLA_F_NESTED = 43, 1, 3, 1 << 15
 _XDP_IF_NOEXIST, _XDP_DRV_MODE = 1, 1 << 2
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _TIMEOUT_SECONDS = 2
 
 
@@ -112,20 +112,16 @@ def _set_program(asking: socket.socket, ifindex: int, program: int) -> tuple[int
     nested = struct.pack("=HHiHHI", 8, _IFLA_XDP_FD, program, 8, _IFLA_XDP_FLAGS, flags)
     attribute = struct.pack("=HH", 4 + len(nested), _IFLA_XDP | _NLA_F_NESTED) + nested
     body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, ifindex, 0, 0) + attribute
-    asking.send(_HEADER.pack(_HEADER.size + len(body), _RTM_SETLINK, _NLM_F_REQUEST | _NLM_F_ACK, 1, 0) + body)
+    header = netlink.HEADER.pack(netlink.HEADER.size + len(body), _RTM_SETLINK, netlink.REQUEST | _NLM_F_ACK, 1, 0)
+    asking.send(header + body)
     return _acknowledged(asking.recv(8192))
 
 
 def _acknowledged(answer: bytes) -> tuple[int, str]:
     """Return the errno and the sentence of an NLMSG_ERROR with a capped copy of the request."""
-    length, kind, flags, _, _ = _HEADER.unpack_from(answer)
-    if kind != _NLMSG_ERROR:
+    length, kind, flags, _, _ = netlink.HEADER.unpack_from(answer)
+    if kind != netlink.ERROR:
         return 0, ""
-    error = -struct.unpack_from("=i", answer, _HEADER.size)[0]
-    at = 2 * _HEADER.size + 4
-    while flags & _NLM_F_ACK_TLVS and at + 4 <= min(length, len(answer)):
-        size, attribute = struct.unpack_from("=HH", answer, at)
-        if attribute == _NLMSGERR_ATTR_MSG:
-            return error, answer[at + 4 : at + size].split(b"\0")[0].decode(errors="replace")
-        at += max(4, (size + 3) & ~3)
-    return error, ""
+    behind = answer[2 * netlink.HEADER.size + 4 : length] if flags & _NLM_F_ACK_TLVS else b""
+    said = dict(netlink.attributes(behind)).get(_NLMSGERR_ATTR_MSG, b"")
+    return netlink.errno_in(answer[netlink.HEADER.size :]), said.split(b"\0")[0].decode(errors="replace")

@@ -11,7 +11,6 @@ large enough for all of them (`Limits.ROOMY`) or are full after the first packet
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -193,7 +192,7 @@ class _Counted:
     def __init__(self, found: BpfMap) -> None:
         self.map = found
         words = found.info.max_entries * found.info.value_size // 8
-        self._memory = mmap.mmap(found.fd.fileno(), -(-words * 8 // mmap.PAGESIZE) * mmap.PAGESIZE)
+        self._memory = found.mapped(writable=True)
         self.values = np.frombuffer(self._memory, np.uint64, words)
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from .plane import Capacity
 
 __all__ = [
     "backend_slots",
+    "c_string",
     "capacity_defines",
     "compile_flags",
     "flatten",
@@ -91,13 +92,18 @@ def capacity_defines(capacity: Capacity) -> dict[str, str]:
     }
 
 
+def c_string(path: Path) -> str:
+    """Return a path as a string literal of C."""
+    escaped = str(path).replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
 def compile_flags(
     pin_dir: Path, capacity: Capacity | None = None, features: Iterable[Feature] = (), **defines: str
 ) -> list[str]:
     """Return the compiler's arguments: PIN_DIR as a C string, the capacities, the features and further macros."""
-    escaped = str(pin_dir).replace("\\", r"\\").replace('"', r"\"")
     macros: Mapping[str, str] = {
-        "PIN_DIR": f'"{escaped}"',
+        "PIN_DIR": c_string(pin_dir),
         **(capacity_defines(capacity) if capacity else {}),
         **feature_defines(features),
         **defines,

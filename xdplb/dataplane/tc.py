@@ -16,26 +16,23 @@ from ctypes import c_int, c_size_t, c_uint32
 from dataclasses import dataclass
 from enum import IntEnum
 
-from . import libbpf
+from . import libbpf, netlink
 from .libbpf import Fd, call
 
-__all__ = ["HANDLE", "Filter", "Hook", "attach", "detach", "filters", "is_first", "make_qdisc", "remove_qdisc"]
+__all__ = ["Filter", "Hook", "attach", "detach", "filters", "is_first", "make_qdisc", "remove_qdisc"]
 
-HANDLE = 0x78646C62
+_HANDLE = 0x78646C62
 """The handle of xdplb's filters: `xdlb`."""
 
 _REPLACE = 1  # BPF_TC_F_REPLACE
 
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_NLM_F_REQUEST, _NLM_F_DUMP = 0x001, 0x300
+_NLMSG_DONE = 3
+_NLM_F_DUMP = 0x300
 _RTM_GETQDISC, _RTM_GETTFILTER = 38, 46
 _TCA_KIND, _TCA_OPTIONS, _TCA_BPF_ID = 1, 2, 11
 _CLSACT = 0xFFFFFFF0
 _NOT_THERE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
-_NLMSG = struct.Struct("=IHHII")
 _TCMSG = struct.Struct("=BxxxiIII")
-_ATTRIBUTE = struct.Struct("=HH")
-_ATTRIBUTE_TYPE = 0x3FFF
 _ANSWER_BYTES = 1 << 16
 _ANSWER_SECONDS = 5.0
 
@@ -60,7 +57,7 @@ class Filter:
     @property
     def is_ours(self) -> bool:
         """Whether xdplb has made it."""
-        return self.kind == "bpf" and self.handle == HANDLE
+        return self.kind == "bpf" and self.handle == _HANDLE
 
 
 class _TcHook(ctypes.Structure):
@@ -108,7 +105,7 @@ def attach(program: Fd, ifindex: int, hook: Hook) -> None:
     ours = [each for each in found if each.is_ours and each.hook is hook]
     stays = next((each for each in ours if is_first(each, found)), None)
     if stays is None or stays.program_id != libbpf.program_info(program).id:
-        options = _TcOpts(sz=ctypes.sizeof(_TcOpts), prog_fd=program.fileno(), handle=HANDLE)
+        options = _TcOpts(sz=ctypes.sizeof(_TcOpts), prog_fd=program.fileno(), handle=_HANDLE)
         if stays is not None:
             options.flags, options.priority = _REPLACE, stays.priority
         call("bpf_tc_attach", _hook(ifindex, hook), ctypes.byref(options))
@@ -123,12 +120,11 @@ def is_first(filter_: Filter, among: Sequence[Filter]) -> bool:
     return not before or min(before) <= 1
 
 
-def detach(ifindex: int) -> bool:
-    """Remove xdplb's filters from the NIC, those of others stay; return whether there were any."""
-    ours = [each for each in filters(ifindex) if each.is_ours]
-    for each in ours:
-        _remove(ifindex, each)
-    return bool(ours)
+def detach(ifindex: int) -> None:
+    """Remove xdplb's filters from the NIC; those of others stay."""
+    for each in filters(ifindex):
+        if each.is_ours:
+            _remove(ifindex, each)
 
 
 def _remove(ifindex: int, filter_: Filter) -> None:
@@ -150,7 +146,7 @@ def _kind_of_qdisc(ifindex: int) -> str:
     for message in _dump(_RTM_GETQDISC, ifindex, 0):
         _, index, _, parent, _ = _TCMSG.unpack_from(message)
         if (index, parent) == (ifindex, _CLSACT + 1):
-            return _kind(dict(_attributes(message[_TCMSG.size :])))
+            return _kind(dict(netlink.attributes(message[_TCMSG.size :])))
     return ""
 
 
@@ -161,19 +157,20 @@ def _hook(ifindex: int, hooks: int) -> object:
 def _dump(request: int, ifindex: int, parent: int) -> Iterator[bytes]:
     """Yield the messages that answer a request, without their headers; none if the NIC or the parent is not there."""
     body = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, parent, 0)
-    header = _NLMSG.pack(_NLMSG.size + len(body), request, _NLM_F_REQUEST | _NLM_F_DUMP, 0, 0)
+    size = netlink.HEADER.size
+    header = netlink.HEADER.pack(size + len(body), request, netlink.REQUEST | _NLM_F_DUMP, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
         asking.settimeout(_ANSWER_SECONDS)
         asking.send(header + body)
         while True:
             answer, at = asking.recv(_ANSWER_BYTES), 0
             while at < len(answer):
-                length, kind, *_ = _NLMSG.unpack_from(answer, at)
-                message = answer[at + _NLMSG.size : at + length]
+                length, kind, *_ = netlink.HEADER.unpack_from(answer, at)
+                message = answer[at + size : at + length]
                 if kind == _NLMSG_DONE:
                     return
-                if kind == _NLMSG_ERROR:
-                    code = -int.from_bytes(message[:4], "little", signed=True)
+                if kind == netlink.ERROR:
+                    code = netlink.errno_in(message)
                     if code in _NOT_THERE:
                         return
                     raise OSError(code, os.strerror(code))
@@ -183,8 +180,8 @@ def _dump(request: int, ifindex: int, parent: int) -> Iterator[bytes]:
 
 def _filter_of(message: bytes, hook: Hook) -> Filter:
     _, _, handle, _, info = _TCMSG.unpack_from(message)
-    found = dict(_attributes(message[_TCMSG.size :]))
-    options = dict(_attributes(found.get(_TCA_OPTIONS, b"")))
+    found = dict(netlink.attributes(message[_TCMSG.size :]))
+    options = dict(netlink.attributes(found.get(_TCA_OPTIONS, b"")))
     kind = _kind(found)
     program_id = int.from_bytes(options.get(_TCA_BPF_ID, b"")[:4], "little") if kind == "bpf" else 0
     return Filter(hook, kind, handle, info >> 16, program_id)
@@ -192,13 +189,3 @@ def _filter_of(message: bytes, hook: Hook) -> Filter:
 
 def _kind(attributes: Mapping[int, bytes]) -> str:
     return attributes.get(_TCA_KIND, b"").rstrip(b"\0").decode(errors="replace")
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _ATTRIBUTE_TYPE, data[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3

@@ -82,7 +82,7 @@ def decode(value: np.void, key: VipKey) -> VipEntry:
 def write_limits(guard: NDArray[np.void], limits: RateLimits) -> None:
     """Put the limits into a guard, shape (1,): ns that one packet or flow costs, and the rates as they were asked."""
     for name, rate in zip(COSTS, astuple(limits), strict=True):
-        guard[name] = max(1, round(layout.BUCKET_NS / rate)) if rate else 0
+        guard[name] = layout.bucket_cost(rate)
     guard["rates"] = astuple(limits)
 
 

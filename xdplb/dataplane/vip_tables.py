@@ -9,7 +9,6 @@ A table is mapped into this process only while it is read or written: thousands 
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Collection
 from contextlib import ExitStack, suppress
 
@@ -25,8 +24,6 @@ from .plane import Slots
 
 __all__ = ["VipTables", "mapped"]
 
-_BYTES = -(-layout.VIP_TABLE.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-_WRITING = mmap.PROT_READ | mmap.PROT_WRITE
 _AT_ONCE = 128  # descriptors that are open at a time
 
 
@@ -52,7 +49,7 @@ class VipTables:
             found = open_inner(self._outer, vip_id)
             assert found is not None
         with found:
-            _store(mapped(found, _WRITING), np.ascontiguousarray(slots))
+            _store(mapped(found, writable=True), np.ascontiguousarray(slots))
 
     def restore(self, vip_id: int, slots: Slots) -> bool:
         """Compare a VIP's table with what was written; write it again where it differs, and say whether it did."""
@@ -61,7 +58,7 @@ class VipTables:
             with found, suppress(OSError, ValueError):  # an array of another process may not be mapped, or be smaller
                 if np.array_equal(mapped(found), slots):
                     return False
-                _store(mapped(found, _WRITING), np.ascontiguousarray(slots))
+                _store(mapped(found, writable=True), np.ascontiguousarray(slots))
                 return True
             self.delete(vip_id)
         self.write(vip_id, slots)
@@ -80,9 +77,9 @@ class VipTables:
         self._outer.delete(vip_id)
 
 
-def mapped(found: BpfMap, protection: int = mmap.PROT_READ) -> Slots:
+def mapped(found: BpfMap, *, writable: bool = False) -> Slots:
     """Return the slots of an open table as they lie in the kernel. They are unmapped when the array is gone."""
-    return np.frombuffer(mmap.mmap(found.fd.fileno(), _BYTES, prot=protection), np.uint32, layout.TABLE_SIZE)
+    return np.frombuffer(found.mapped(writable=writable), np.uint32, layout.TABLE_SIZE)
 
 
 def _store(table: Slots, slots: Slots) -> None:

@@ -59,8 +59,6 @@ class Flow:
 class FlowTable(Enum):
     """Where a record is: made by a SYN it is on probation until more is sent, any other is among the open ones.
 
-    That of a second choice is among the open ones at once.
-
     Both are LRU tables, so a SYN flood evicts only records on probation.
     """
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from xdplb.net.lab import VIP, Lab
+from xdplb.net.lab import ADDRESSES, VIP, Lab
 
 from . import preparing
 from .dots import Dots, dot_chart
 from .screen import Screen
-from .world import Backend, World, wait_for
+from .world import World, wait_for
 
 __all__ = ["STEPS"]
 
@@ -26,6 +27,9 @@ SECONDS = 12.0
 DIES_AFTER = 4.0
 READY_SECONDS = 60
 QUIET_SECONDS = 3.0
+RETRANSMITTED = 0.9
+"""From so many seconds on, a connection took a retransmission: Linux's first timeout is 1 s."""
+
 VICTIM = "dr1"
 CHECK: Mapping[str, object] = {"type": "tcp", "interval_seconds": 1, "timeout_seconds": 1, "rise": 1, "fall": 3}
 
@@ -73,10 +77,6 @@ class Seen:
         """Return how long a connection took that is slower than this share of them, failed ones left out."""
         took = sorted(one.took for one in self.results if one.took is not None)
         return took[min(len(took) - 1, int(share * len(took)))]
-
-
-RETRANSMITTED = 0.9
-"""From so many seconds on, a connection took a retransmission: Linux's first timeout is 1 s."""
 
 
 def show_failover(world: World, screen: Screen) -> None:
@@ -130,17 +130,14 @@ def _run(world: World, screen: Screen, name: str, settings: Mapping[str, object]
     return Seen(name, died, results)
 
 
-class _dead:  # noqa: N801 - it is used as a function
-    """A backend that answers nothing, for as long as this lasts."""
-
-    def __init__(self, lab: Lab, host: str) -> None:
-        self._lab, self._host = lab, host
-
-    def __enter__(self) -> None:
-        self._lab.configure("switch", f"link set {self._host} down")
-
-    def __exit__(self, *_: object) -> None:
-        self._lab.configure("switch", f"link set {self._host} up")
+@contextmanager
+def _dead(lab: Lab, host: str) -> Iterator[None]:
+    """Let a backend answer nothing, for as long as this lasts."""
+    lab.configure("switch", f"link set {host} down")
+    try:
+        yield
+    finally:
+        lab.configure("switch", f"link set {host} up")
 
 
 def _serving(world: World, path: str) -> int:
@@ -148,8 +145,7 @@ def _serving(world: World, path: str) -> int:
 
 
 def _found_out(world: World, path: str) -> str:
-    victim: Backend = next(backend for backend in world.backends if backend.name == VICTIM)
-    shown = world.rest("GET", f"{path}/backends/{victim.address}")["status"]
+    shown = world.rest("GET", f"{path}/backends/{ADDRESSES[VICTIM]}")["status"]
     return f"{VICTIM} in the end: {shown['health']}, {shown['reason'] or 'serving'}"
 
 

@@ -64,7 +64,7 @@ class State:
 
 
 class World:
-    """Everything that runs. With `keep` it keeps running after the demo. `service` is the module that backends run."""
+    """Everything that runs. With `keep` it keeps running after the demo."""
 
     vip = f"{VIP}:{PORT}/tcp"
     vip_path = f"/v1/vips/{VIP}:{PORT}:tcp"

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.fakes import until
 from tests.unit.control.door import Door
-from tests.unit.control.world import WEB, World, run, with_backends
+from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.control.events import DrainChanged, Event
 from xdplb.control.state.certificate import Certificate, Counted, KnownBy, Outcome
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
@@ -366,16 +366,10 @@ def test_a_drain_that_is_called_off_leaves_its_certificate(tmp_path: Path) -> No
         await until(lambda: [event.state for event in events[2:]] == ["draining", "cancelled"])
 
     async def later(world: World, manager: Door) -> None:
-        await with_backends_again(manager)
+        await manager.create_backend("web", backend(1))
         assert manager.backend("web", "10.0.0.1").certificate is None
 
     run(tmp_path, scenario, later)
-
-
-async def with_backends_again(manager: Door) -> None:
-    from tests.unit.control.world import backend
-
-    await manager.create_backend("web", backend(1))
 
 
 def test_connections_of_a_backend_that_fails_while_it_drains_break(tmp_path: Path) -> None:
