@@ -1,162 +1,44 @@
-"""A node: one balancer of a cluster, and what it tells the others of itself.
-
-The JSON is the same wherever it goes: in the store under a lease, and to the peers, where `compact` leaves out what
-makes it long. Fields that are not known are ignored, since a newer version may have written it.
-"""
+"""A node: one balancer of those that serve the same VIPs, its name, and whether it takes traffic."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import socket
 from enum import StrEnum
-from typing import Any
 
-from .errors import InvalidError
-from .printable import printable, quoted
+from xdplb.model.errors import InvalidError
+from xdplb.model.printable import quoted
 
-__all__ = ["NodeState", "NodeStatus", "node_name_of_host", "parse_node_name"]
+__all__ = ["NodeState", "name_of_host", "parse_node_name"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_UNFIT = re.compile(r"[^a-z0-9._-]+")
-_NAME_HINT = "1 to 63 of a-z, 0-9, -, . and _, the first one a letter or a digit: --node lb1"
-_LONGEST_TEXT = 300
-_LARGEST = 1 << 63
+_LONGEST = 63
+_NAME = re.compile(rf"[a-z0-9._-]{{1,{_LONGEST}}}")
+_OTHER = re.compile(r"[^a-z0-9._-]+")
 
 
 class NodeState(StrEnum):
-    """What a node does with traffic. `unknown` is a word of a newer version."""
+    """What a node does with traffic. The words are in the API and in metrics, and never change.
 
-    STARTING = "starting"
+    DRAINING: it serves what comes, and asks routers and keepalived to send it nothing more. DRAINED: it announces
+    nothing any more, until somebody ends the drain.
+    """
+
     SERVING = "serving"
     DRAINING = "draining"
     DRAINED = "drained"
-    NOT_READY = "not-ready"
-    STOPPING = "stopping"
-    UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """What a node says of itself.
-
-    `digest` is that of its desired state in hex, empty if it has none. `since` is when its daemon started, in seconds
-    since 1970. `url` is its API where others reach it and `peer` where it listens to peers, as ADDRESS:PORT; both are
-    empty if it has none. `vips` counts its VIPs by operating status; of its `backends`, `backends_out` are not up, and
-    `health` is a short digest of which ones, the same on two nodes that see the same. The rates are of the last
-    seconds. `vip_generations` may be left out.
-    """
-
-    name: str
-    version: str
-    generation: int = 0
-    observed_generation: int = 0
-    digest: str = ""
-    since: float = 0.0
-    url: str = ""
-    peer: str = ""
-    state: NodeState = NodeState.SERVING
-    vips: Mapping[str, int] = field(default_factory=dict)
-    backends: int = 0
-    backends_out: int = 0
-    health: str = ""
-    connections_per_second: float = 0.0
-    packets_per_second: float = 0.0
-    vip_generations: Mapping[str, int] = field(default_factory=dict)
-
-    def data(self) -> dict[str, Any]:
-        """Return it as a JSON object, without what is empty."""
-        said: dict[str, Any] = {
-            "name": self.name,
-            "version": self.version,
-            "generation": self.generation,
-            "observed_generation": self.observed_generation,
-            "digest": self.digest,
-            "since": round(self.since, 3),
-            "url": self.url,
-            "peer": self.peer,
-            "state": self.state.value,
-            "vips": dict(self.vips),
-            "backends": self.backends,
-            "backends_out": self.backends_out,
-            "health": self.health,
-            "connections_per_second": round(self.connections_per_second, 1),
-            "packets_per_second": round(self.packets_per_second, 1),
-            "vip_generations": dict(self.vip_generations),
-        }
-        return {name: value for name, value in said.items() if value not in ("", 0, {})}
-
-    def compact(self, most: int) -> bytes:
-        """Return its JSON in at most `most` bytes: if it is longer, without generations of VIPs, then without URL."""
-        for one in (self, replace(self, vip_generations={}), replace(self, vip_generations={}, url="")):
-            text = json.dumps(one.data(), separators=(",", ":")).encode()
-            if len(text) <= most:
-                return text
-        return json.dumps({"name": self.name, "version": self.version[:32]}, separators=(",", ":")).encode()
-
-    @classmethod
-    def of_json(cls, text: bytes | str) -> NodeStatus:
-        """Return what a JSON text says. Raises InvalidError if it is none of a node."""
-        try:
-            return cls.of(json.loads(text))
-        except (ValueError, RecursionError):
-            raise InvalidError("the status of a node is not JSON") from None
-
-    @classmethod
-    def of(cls, data: object) -> NodeStatus:
-        """Return what a JSON object says. Raises InvalidError if it names no node; other bad fields are left out."""
-        if not isinstance(data, dict):
-            raise InvalidError("the status of a node is not a JSON object")
-        state = _text(data, "state") or NodeState.SERVING.value
-        return cls(
-            name=parse_node_name(_text(data, "name")),
-            version=_text(data, "version"),
-            generation=_count(data.get("generation")),
-            observed_generation=_count(data.get("observed_generation")),
-            digest=_text(data, "digest"),
-            since=_rate(data.get("since")),
-            url=_text(data, "url"),
-            peer=_text(data, "peer"),
-            state=NodeState(state) if state in set(NodeState) else NodeState.UNKNOWN,
-            vips=_counts(data.get("vips")),
-            backends=_count(data.get("backends")),
-            backends_out=_count(data.get("backends_out")),
-            health=_text(data, "health"),
-            connections_per_second=_rate(data.get("connections_per_second")),
-            packets_per_second=_rate(data.get("packets_per_second")),
-            vip_generations=_counts(data.get("vip_generations")),
+def parse_node_name(text: str) -> str:
+    """Return `text` if it can be the name of a node; InvalidError if not."""
+    if _NAME.fullmatch(text) is None:
+        raise InvalidError(
+            f"{quoted(text, 80)} cannot be the name of a node",
+            hint=f"it has 1 to {_LONGEST} characters: a to z, 0 to 9, and - . _",
         )
-
-
-def parse_node_name(text: str, pointer: str = "/node") -> str:
-    """Return the name of a node in `text`. Raises InvalidError for the field `pointer`."""
-    if not _NAME.fullmatch(text):
-        raise InvalidError.field(pointer, f"{quoted(text, 80)} is not the name of a node", hint=_NAME_HINT)
     return text
 
 
-def node_name_of_host(host: str) -> str:
-    """Return the name of a node on a host of this name: what does not fit becomes a hyphen, `node` if nothing fits."""
-    return _UNFIT.sub("-", host.lower()).strip("-._")[:63] or "node"
-
-
-def _text(data: Mapping[str, Any], name: str) -> str:
-    value = data.get(name)
-    return printable(value, _LONGEST_TEXT) if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else 0
-
-
-def _rate(value: object) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) and 0 <= value < _LARGEST else 0.0  # type: ignore[arg-type, operator]
-
-
-def _counts(value: object) -> dict[str, int]:
-    if not isinstance(value, dict):
-        return {}
-    return {printable(str(name), _LONGEST_TEXT): _count(count) for name, count in value.items()}
+def name_of_host(host: str | None = None) -> str:
+    """Return the name that a node has if none is given: that of its host, with `-` for what names may not have."""
+    name = _OTHER.sub("-", (socket.gethostname() if host is None else host).lower())[:_LONGEST].strip("-")
+    return name or "node"
