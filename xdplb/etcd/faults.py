@@ -5,14 +5,14 @@ Source of the codes and words: etcd's api/v3rpc/rpctypes/error.go, and what etcd
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any
 
 from xdplb.model.errors import StoreAwayError, StoreRefusedError, XdplbError
 from xdplb.model.printable import printable
+
+from .wire import object_in
 
 __all__ = ["GatewayError", "Meaning", "fault_of", "fault_of_message"]
 
@@ -44,12 +44,16 @@ class Meaning(Enum):
 
 @dataclass
 class GatewayError(Exception):
-    """What is wrong, as a sentence, and what to try. `sent`: the request may have been carried out all the same."""
+    """What is wrong, as a sentence, and what to try.
+
+    `sent`: the request may have been carried out all the same. `is_broken`: the connection broke off.
+    """
 
     meaning: Meaning
     detail: str
     hint: str = ""
     sent: bool = True
+    is_broken: bool = False
 
     def error(self) -> XdplbError:
         """Return the error that says it to a user."""
@@ -59,7 +63,7 @@ class GatewayError(Exception):
 
 def fault_of(status: int, body: bytes, member: str) -> GatewayError:
     """Return what an answer other than 200 of a member means."""
-    told = _object(body)
+    told = object_in(body)
     if told is None:
         return _foreign(status, body, member)
     nested = told.get("error")
@@ -128,14 +132,6 @@ _KNOWN: dict[str, tuple[Meaning, str, str]] = {
 
 _MAYBE_DONE = frozenset({"request timed out", "no leader", "corrupt"})
 """Of the others it is known that nothing was done."""
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        told = json.loads(body)
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) else None
 
 
 def _foreign(status: int, body: bytes, member: str) -> GatewayError:

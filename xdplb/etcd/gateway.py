@@ -21,7 +21,7 @@ from xdplb.model.store_address import StoreAccess, StoreAddress
 
 from .faults import GatewayError, Meaning, fault_of, fault_of_message
 from .transport import Transport
-from .wire import number
+from .wire import number, object_in
 
 __all__ = ["Gateway", "Stream"]
 
@@ -171,6 +171,7 @@ class Gateway:
             cluster = str(told["header"]["cluster_id"])
         except GatewayError as fault:
             fault.sent = False
+            fault.hint = fault.hint or (self._hint() if fault.is_broken else "")
             if fault.meaning is Meaning.NO_GATEWAY:
                 raise await self._without_gateway(member, url) from None
             raise
@@ -184,12 +185,17 @@ class Gateway:
             raise leaderless
         return cluster
 
+    def _hint(self) -> str:
+        """Return what to try if a connection breaks off before anything was answered."""
+        if not self._address.tls:
+            return "if it wants TLS, give its address as etcds://…"
+        return "it may want another certificate of this balancer: see --store-cert and --store-key"
+
     async def _without_gateway(self, member: str, url: str) -> GatewayError:
         """Return what is wrong with a member that does not know the gateway's paths."""
         status, body = await self._transport.get(f"{url}/version", _INTRODUCE_SECONDS, member)
-        try:
-            version = str(json.loads(body)["etcdserver"])
-        except (ValueError, KeyError, TypeError):
+        version = str((object_in(body) or {}).get("etcdserver", ""))
+        if not version:
             detail = f"what listens at {member} is not etcd: it answered {status} to /version"
             return GatewayError(Meaning.AWAY, detail, "put right the address in --store", sent=False)
         if tuple(int(digits) for digits in re.findall(r"\d+", version)[:2]) < _OLDEST:
@@ -266,10 +272,8 @@ def _cancelled(result: Fields, member: str) -> GatewayError:
 
 
 def _answer_of(body: bytes, member: str) -> Fields:
-    try:
-        told = json.loads(body)
-    except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        raise GatewayError(Meaning.AWAY, f"{member} does not answer as etcd does", "is it etcd, or a proxy before it?")
+    told = object_in(body)
+    if told is None:
+        detail = f"{member} does not answer as etcd does"
+        raise GatewayError(Meaning.AWAY, detail, "is it etcd, or a proxy before it?")
     return told

@@ -91,6 +91,11 @@ class Watching:
                     contents, why = None, "the store could not be read meanwhile"
                 self._say_away(str(error))
                 await self._backoff.wait()
+            except (LookupError, TypeError, ValueError) as error:  # it is like etcd, but not quite
+                _log.exception("an answer of the store is not understood")
+                contents, why = None, "the store could not be read meanwhile"
+                self._say_away(f"an answer of the store is not understood: {error!r}")
+                await self._backoff.wait()
 
     async def _start(self, why: str) -> Contents:
         contents, whole = await self._read(why)
