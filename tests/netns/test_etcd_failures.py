@@ -4,88 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from tests.contract.repositories import Watcher, watching
+from tests.contract.repositories import watching
 from tests.real_etcd import Etcd, running_etcd
-from tests.tcp_gate import Gate, open_gate
-from xdplb.cluster.repository import ABSENT, Away, Back, Change, Delta, Repository, Version, Whole
-from xdplb.etcd.repository import EtcdRepository
+from tests.stores import address_in, away, back, behind_gate, generations, opened, steps
+from tests.tcp_gate import open_gate
+from xdplb.cluster.repository import ABSENT, Away, Back, Change, Whole
 from xdplb.model.errors import HeadMovedError, StoreAwayError, StoreDoubtError
-from xdplb.model.store_address import StoreAccess, StoreAddress
 
 pytestmark = pytest.mark.root
-
-ANYBODY = StoreAccess()
 
 
 @pytest.fixture(scope="module")
 def etcd() -> Iterator[Etcd]:
     with running_etcd() as etcd:
         yield etcd
-
-
-def address_in(etcd: Etcd) -> StoreAddress:
-    """Return the address of a store that nobody has used yet."""
-    return etcd.address(f"/test/{uuid.uuid4().hex}")
-
-
-@asynccontextmanager
-async def opened(address: StoreAddress, node: str = "lb1", access: StoreAccess = ANYBODY) -> AsyncIterator[Repository]:
-    repository = EtcdRepository(address, access, node)
-    try:
-        yield repository
-    finally:
-        await repository.close()
-
-
-@asynccontextmanager
-async def behind_gate(etcd: Etcd, address: StoreAddress) -> AsyncIterator[tuple[Gate, Repository]]:
-    """Yield a gate to the store, and a node behind it."""
-    async with (
-        open_gate(etcd.members[0].client) as gate,
-        opened(replace(address, members=(gate.place,)), "behind") as repository,
-    ):
-        yield gate, repository
-
-
-async def steps(repository: Repository, version: Version, first: int, last: int, digest: str = "") -> Version:
-    """Write generations one after the other, each with a VIP of its own."""
-    for generation in range(first, last + 1):
-        head = {"generation": generation, "digest": digest}
-        version = await repository.commit(version, Change(head, {f"vips/{generation}": {}}))
-    return version
-
-
-async def generations(watcher: Watcher, last: int) -> list[int]:
-    """Return the generations of the deltas up to the last one. Nothing else must come except Away and Back."""
-    found: list[int] = []
-    while not found or found[-1] != last:
-        seen = await watcher.next()
-        if isinstance(seen, Delta):
-            found.append(seen.head["generation"])
-        else:
-            assert isinstance(seen, Away | Back)
-    return found
-
-
-async def away(watcher: Watcher) -> str:
-    """Return why the store is away, once it is."""
-    seen = await watcher.next()
-    assert isinstance(seen, Away)
-    return seen.reason
-
-
-async def back(watcher: Watcher) -> Back | Whole | Delta:
-    """Return what comes after the store was away."""
-    while isinstance(seen := await watcher.next(), Away):
-        pass
-    return seen
 
 
 def test_etcd_is_killed_and_comes_back(etcd):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ Stream = AsyncIterator[Fields]
 
 _OLDEST = (3, 4)
 _INTRODUCE_SECONDS = 1.0
+_ELECTION_SECONDS = 2.0
+"""For how long all members are asked again if one says that it will soon be otherwise: etcd elects a leader in 1 s."""
+_ROUND_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +68,23 @@ class Gateway:
         Raises StoreAwayError if no member answers, StoreDoubtError if it may have been carried out all the same,
         StoreRefusedError if the store does not do it, and GatewayError for what only the caller can judge.
         """
-        content, limits = json.dumps(body).encode(), _ACTING if acts else _READING
-        doubt, last = False, GatewayError(Meaning.AWAY, "the store was not asked", sent=False)
+        content, limits, doubt = json.dumps(body).encode(), _ACTING if acts else _READING, False
+        patience_ends = time.monotonic() + _ELECTION_SECONDS
         try:
             async with asyncio.timeout(limits.all_members):
-                for member, url in list(self._members):
+                while True:
                     try:
-                        return await self._ask(member, url, path, content, limits.each)
+                        return await self._first_answer(path, content, limits.each)
                     except GatewayError as fault:
-                        last, doubt = fault, doubt or (acts and fault.sent)
-                    if last.meaning is not Meaning.AWAY:
+                        last, doubt = fault, doubt or fault.sent
+                    if not last.passing or time.monotonic() > patience_ends:
                         break
-                    self._put_last(member)
+                    await asyncio.sleep(_ROUND_SECONDS)
         except TimeoutError:
             self._put_last(self._members[0][0])
-            last = GatewayError(
-                Meaning.AWAY, f"the store {self._address} did not answer within {limits.all_members:g} s"
-            )
-            doubt = acts
-        raise _judged(last, doubt=doubt)
+            detail = f"the store {self._address} did not answer within {limits.all_members:g} s"
+            last, doubt = GatewayError(Meaning.AWAY, detail), True
+        raise _judged(last, doubt=doubt and acts)
 
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> AsyncIterator[Stream]:
@@ -111,6 +113,22 @@ class Gateway:
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
+
+    async def _first_answer(self, path: str, content: bytes, seconds: float) -> Fields:
+        """Return the answer of the first member that gives one; raise what the last one said, if none does."""
+        faults: list[GatewayError] = []
+        for member, url in list(self._members):
+            try:
+                return await self._ask(member, url, path, content, seconds)
+            except GatewayError as fault:
+                faults.append(fault)
+            if faults[-1].meaning is not Meaning.AWAY:
+                break
+            self._put_last(member)
+        last = faults[-1]
+        last.sent = any(fault.sent for fault in faults)
+        last.passing = last.meaning is Meaning.AWAY and any(fault.passing for fault in faults)
+        raise last
 
     def _put_last(self, member: str) -> None:
         self._members.sort(key=lambda known: known[0] == member)
@@ -224,7 +242,7 @@ class Gateway:
         """Get a token for the user. The password is read each time, so that it can be changed while the daemon runs."""
         content = json.dumps({"name": self._access.user, "password": self._password()}).encode()
         try:
-            told = await self._raw(member, f"{url}/v3/auth/authenticate", content, {}, _INTRODUCE_SECONDS)
+            told = await self._raw(member, f"{url}/v3/auth/authenticate", content, {}, _READING.each)
         except GatewayError as fault:
             fault.sent = False
             if fault.meaning is not Meaning.NO_USERS:
