@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from xdplb import __version__
 from xdplb.control.answers import render
@@ -43,6 +43,7 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
+from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -89,6 +90,7 @@ class Answers:
         *,
         nics: NicWatch,
         node: NodeWatch,
+        dns: DnsKeeper,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -103,6 +105,7 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
+        self._dns = dns
         self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
@@ -237,6 +240,7 @@ class Answers:
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             truth=self.truth(),
             held_back=self._plane.is_held_back,
+            dns_updates=asdict(self._dns.counts),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -383,7 +387,15 @@ class Answers:
             health = ChainMap(dict(health), dict(outcome.health))
         known, carry = applier.known, applier.nics.all_carry
         return render.Facts(
-            self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry, self._steady.now()
+            applied=self._writer.applied,
+            health=health,
+            eligibility=applier.eligibility,
+            tables=known.tables,
+            drafts=known.drafts,
+            nics_carry=carry,
+            dns=self._dns.standings,
+            ahead=self._steady.ahead(),
+            now=self._steady.now(),
         )
 
     def _vip(self, ref: str) -> BoundVip:

@@ -33,6 +33,8 @@ class DriftKind(StrEnum):
     """There is no route any more to backends that there was one to."""
     ADDRESS = "address"
     """An address of this host is gone that it sends from, or that is a VIP's."""
+    DNS = "dns"
+    """A name in DNS does not have what it should, or cannot be read or changed."""
 
 
 _MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})
