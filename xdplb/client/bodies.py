@@ -60,6 +60,7 @@ __all__ = [
     "DnsIn",
     "DnsOut",
     "DnsPatch",
+    "DnsStatusOut",
     "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
@@ -141,6 +142,7 @@ __all__ = [
     "SlotStatesOut",
     "SlotsChangedOut",
     "SlotsOut",
+    "Standing",
     "StatsOut",
     "StatusOut",
     "Sync",
@@ -173,7 +175,7 @@ Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
-DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement"]
+DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement", "dns"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -189,6 +191,7 @@ Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
+Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
 Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
@@ -772,6 +775,16 @@ class DnsPatch(TypedDict):
     server: NotRequired[str | None]
     key_file: NotRequired[str | None]
     ttl: NotRequired[int | None]
+
+
+class DnsStatusOut(TypedDict):
+    """How a VIP's address stands under its name in DNS."""
+
+    published: bool
+    standing: Standing | None
+    since: str
+    reason: str
+    is_behind: bool
 
 
 class DrainBackendEdit(TypedDict):
@@ -1835,6 +1848,7 @@ class VipStatusOut(TypedDict):
     min_serving_met: bool
     announced: AnnouncedOut | None
     access: AccessCountOut
+    dns: DnsStatusOut | None
 
 
 class WarningOut(TypedDict):

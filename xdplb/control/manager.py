@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
@@ -22,6 +23,8 @@ from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.dirty import Dirty
+from xdplb.control.writing.dns_keeper import DnsKeeper
+from xdplb.control.writing.dns_watch import DnsWatch
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -29,7 +32,7 @@ from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.probe_ways import ProbeWays
-from xdplb.control.writing.pulses import Pulses
+from xdplb.control.writing.pulses import Ask, Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.track_files import TrackFiles
@@ -43,7 +46,7 @@ from xdplb.model.config import Settings
 from xdplb.model.errors import NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
-from xdplb.model.node import name_of_host
+from xdplb.model.node import NodeState, name_of_host
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
@@ -58,7 +61,8 @@ Reload = Callable[[Actor, bool], Awaitable[Outcome | None]]
 class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
-    `node` is the name of this balancer among others, by default that of the host.
+    `node` is the name of this balancer among others, by default that of the host. `dns_book` is the file in which the
+    names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end whether to withdraw them.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
@@ -75,6 +79,8 @@ class Manager:
         checker: HealthSource | None,
         *,
         node: str = "",
+        dns_book: Path | None = None,
+        leaves_dns: Callable[[], bool] = lambda: False,
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -146,14 +152,22 @@ class Manager:
                 clock=clock,
             )
         )
+        self._leaves_dns = leaves_dns
+        self.dns = DnsKeeper(
+            self.node.name, dns_book, self.events, drifts, steady.now, on_thread=self._watch_dns_thread
+        )
+        """The names in DNS of VIPs."""
+        self._dns_watch = dns_watch = DnsWatch(self.dns, self._why_not_in_dns)
         self._writer.on_brought = self._brought
         self.node.on_change = self._node_changed
+        self._vips.on_looked, self._vips.on_all_looked = dns_watch.look, dns_watch.look_at_host
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             node=self.node,
+            dns=self.dns,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,
@@ -250,6 +264,7 @@ class Manager:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._checker is not None:
             await self._checker.stop()
+        await asyncio.to_thread(self.dns.stop, withdraw=self._leaves_dns())
         await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
@@ -304,6 +319,19 @@ class Manager:
         if self._announces is not None:
             self._announces.disturb()
         self._tracking.disturb()
+        self._dns_watch.disturb()
+
+    def _watch_dns_thread(self, ask: Ask) -> None:
+        self.pulses.watch("DNS thread", ask, "names in DNS are not followed", vital=False)
+
+    def _why_not_in_dns(self) -> str:
+        """Return why this balancer serves no VIP at all, as a sentence; "" if it does."""
+        if self.node.state is not NodeState.SERVING:
+            return "this balancer is drained"
+        standings = self._writer.applier.nics.standings
+        if standings and all(standing.reason for standing in standings):
+            return f"no NIC of this balancer carries packets: {standings[0].reason}"
+        return ""
 
     def _next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         self._writer.next_hops_changed(addresses)

@@ -221,6 +221,8 @@ async def _balance(
         parts.checker(shares.probes, commands),
         icmp_errors=parts.icmp_errors(),
         node=options.node,
+        dns_book=options.state_dir / "dns.json",
+        leaves_dns=lambda: told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None,
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),

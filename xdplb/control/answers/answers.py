@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from xdplb import __version__
 from xdplb.control.answers import render
@@ -44,6 +44,7 @@ from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
 from xdplb.control.writing.announce_watch import AnnounceWatch
+from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -90,6 +91,7 @@ class Answers:
         *,
         nics: NicWatch,
         node: NodeWatch,
+        dns: DnsKeeper,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -105,6 +107,7 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
+        self._dns = dns
         self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
@@ -240,6 +243,7 @@ class Answers:
             truth=self.truth(),
             held_back=self._plane.is_held_back,
             node=self._node.state,
+            dns_updates=asdict(self._dns.counts),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -386,14 +390,16 @@ class Answers:
             health = ChainMap(dict(health), dict(outcome.health))
         known, carry = applier.known, applier.nics.all_carry
         return render.Facts(
-            self._writer.applied,
-            health,
-            applier.eligibility,
-            known.tables,
-            known.drafts,
-            carry,
-            self._steady.now(),
-            {} if self._announces is None else self._announces.shown,
+            applied=self._writer.applied,
+            health=health,
+            eligibility=applier.eligibility,
+            tables=known.tables,
+            drafts=known.drafts,
+            nics_carry=carry,
+            announced={} if self._announces is None else self._announces.shown,
+            dns=self._dns.standings,
+            ahead=self._steady.ahead(),
+            now=self._steady.now(),
         )
 
     def _vip(self, ref: str) -> BoundVip:

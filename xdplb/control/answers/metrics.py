@@ -83,7 +83,7 @@ class MetricsView:
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
     desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
-    `node` is what this node does with traffic.
+    `node` is what this node does with traffic; `dns_updates` are updates of names in DNS since the start, by result.
     """
 
     version: str
@@ -101,6 +101,7 @@ class MetricsView:
     truth: TruthView
     held_back: bool
     node: NodeState
+    dns_updates: Mapping[str, int]
     vips: tuple[VipMetrics, ...]
 
 
@@ -129,6 +130,7 @@ class Moment:
     truth: TruthView
     held_back: bool
     node: NodeState
+    dns_updates: Mapping[str, int]
     now: datetime
 
 
@@ -149,6 +151,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         truth=moment.truth,
         held_back=moment.held_back,
         node=moment.node,
+        dns_updates=moment.dns_updates,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

@@ -10,6 +10,14 @@ from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuc
 from xdplb.control.events.changes import ChangeCameOut, ChangeMade
 from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
+from xdplb.control.events.dns import (
+    DnsKeptLast,
+    DnsLeftBehind,
+    DnsNotOurs,
+    DnsPublished,
+    DnsReleased,
+    DnsWithdrawn,
+)
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import (
@@ -74,6 +82,12 @@ __all__ = [
     "ConfigTaken",
     "DaemonStarted",
     "DaemonStopped",
+    "DnsKeptLast",
+    "DnsLeftBehind",
+    "DnsNotOurs",
+    "DnsPublished",
+    "DnsReleased",
+    "DnsWithdrawn",
     "DrainChanged",
     "DriftFound",
     "DriftKind",
