@@ -16,6 +16,7 @@ __all__ = [
     "AllBackendsOut",
     "AllChecksOut",
     "AllUnhealthy",
+    "Announce",
     "ApiSettings",
     "AtRiskOut",
     "AttachmentOut",
@@ -55,6 +56,9 @@ __all__ = [
     "DeleteChecksEdit",
     "DeleteVipEdit",
     "DifferenceOut",
+    "DnsIn",
+    "DnsOut",
+    "DnsPatch",
     "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
@@ -132,6 +136,7 @@ __all__ = [
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "Sync",
     "TableChangeOut",
     "Target",
     "TokenAddedOut",
@@ -157,6 +162,7 @@ __all__ = [
 
 AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
+Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
@@ -175,6 +181,7 @@ Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
+Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
 VlanTags = Literal["next-hop", "keep"]
@@ -574,6 +581,9 @@ class ConfigVip(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -627,6 +637,9 @@ class CreateVipEdit(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -714,6 +727,36 @@ class DifferenceOut(TypedDict):
     what: str
     model: str
     program: str
+
+
+class DnsIn(TypedDict):
+    """A name in the DNS for the VIP's address, by updates (RFC 2136) signed with a TSIG key."""
+
+    name: str
+    zone: str
+    server: str
+    key_file: str
+    ttl: NotRequired[int]
+
+
+class DnsOut(TypedDict):
+    """The name in the DNS for the VIP's address."""
+
+    name: str
+    zone: str
+    server: str
+    key_file: str
+    ttl: int
+
+
+class DnsPatch(TypedDict):
+    """The same as a merge patch."""
+
+    name: NotRequired[str | None]
+    zone: NotRequired[str | None]
+    server: NotRequired[str | None]
+    key_file: NotRequired[str | None]
+    ttl: NotRequired[int | None]
 
 
 class DrainBackendEdit(TypedDict):
@@ -1101,6 +1144,9 @@ class PatchVipEdit(TypedDict):
     syn_failover: NotRequired[bool | None]
     panic_share: NotRequired[float | None]
     slow_start_seconds: NotRequired[int | None]
+    announce: NotRequired[Announce | None]
+    sync: NotRequired[Sync | None]
+    dns: NotRequired[DnsPatch | None]
     kind: Literal["patch_vip"]
     vip: str
 
@@ -1267,6 +1313,9 @@ class PutVipEdit(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1557,6 +1606,9 @@ class VipChangedOut(TypedDict):
     syn_failover: bool
     panic_share: float
     slow_start_seconds: int
+    announce: Announce
+    sync: Sync
+    dns: DnsOut | None
     generation: int
     status: VipStatusOut
     warnings: NotRequired[list[WarningOut]]
@@ -1591,6 +1643,9 @@ class VipOut(TypedDict):
     syn_failover: bool
     panic_share: float
     slow_start_seconds: int
+    announce: Announce
+    sync: Sync
+    dns: DnsOut | None
     generation: int
     status: VipStatusOut
 
@@ -1618,6 +1673,9 @@ class VipPatch(TypedDict):
     syn_failover: NotRequired[bool | None]
     panic_share: NotRequired[float | None]
     slow_start_seconds: NotRequired[int | None]
+    announce: NotRequired[Announce | None]
+    sync: NotRequired[Sync | None]
+    dns: NotRequired[DnsPatch | None]
 
 
 class VipPost(TypedDict):
@@ -1639,6 +1697,9 @@ class VipPost(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1671,6 +1732,9 @@ class VipPut(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
