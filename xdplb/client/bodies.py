@@ -90,6 +90,12 @@ __all__ = [
     "LimitsPatch",
     "NextHopOut",
     "NicOut",
+    "NodeDrainIn",
+    "NodeDrainOut",
+    "NodeDryRunOut",
+    "NodeListOut",
+    "NodeOut",
+    "NodeState",
     "OnUnhealthy",
     "OperatingStatus",
     "Outcome",
@@ -171,6 +177,7 @@ Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
+NodeState = Literal["serving", "draining", "drained"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
@@ -1056,6 +1063,53 @@ class NicOut(TypedDict):
     up: bool | None
     reason: str
     note: str
+
+
+class NodeDrainIn(TypedDict):
+    """How long to wait until no packets come any more."""
+
+    timeout_seconds: NotRequired[float]
+    quiet_seconds: NotRequired[float | None]
+
+
+class NodeDrainOut(TypedDict):
+    """The drain of a node."""
+
+    started: str
+    deadline: str
+    quiet_seconds: float
+    ended: str | None
+    timed_out: bool
+    packets_per_second: float | None
+
+
+class NodeDryRunOut(TypedDict):
+    """What a change of a node would do, with `dry_run=true`, which changes nothing."""
+
+    would_change: bool
+    changed: bool
+    changes: list[str]
+
+
+class NodeListOut(TypedDict):
+    """All nodes that are known."""
+
+    nodes: list[NodeOut]
+
+
+class NodeOut(TypedDict):
+    """A node."""
+
+    name: str
+    this_node: bool
+    state: NodeState
+    since: str
+    version: str
+    generation: int
+    observed_generation: int
+    ready: bool
+    not_ready: list[str]
+    drain: NodeDrainOut | None
 
 
 class OuterOut(TypedDict):
