@@ -32,6 +32,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
+from xdplb.peers.peering import Peering
 from xdplb.upgrade.guard import Guard
 from xdplb_api.app import create_app
 from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
@@ -46,6 +47,7 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
+from .peering import open_peering, require_url
 from .privileges import give_up_privileges
 from .process import Process
 from .reloads import Reloads
@@ -114,6 +116,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
 
 def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOwner) -> None:
     parts.require_host(options)
+    require_url(options.url)
     owner.read()
     log_to_stderr()
     os.umask(0o077)  # whatever is made without a mode of its own is for root only
@@ -126,7 +129,9 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
         command_runner(wanted=options.exec_checks) as commands,  # while there are the privileges for it
     ):
         doors = open_doors(options.api, options.state_dir)
+        peering: Peering | None = None
         try:
+            peering = open_peering(options.peers)
             with asking_for_time():
                 reading = parts.maps_in_use(options)
                 state = state_at_start(options, store, reading)
@@ -147,6 +152,7 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                         plane,
                         store,
                         doors,
+                        peering=peering,
                         commands=commands,
                         history=history,
                         signals=signals,
@@ -158,6 +164,8 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 history.events.say(DaemonStopped(farewell(attached, word)))
         finally:
             doors.close()
+            if peering is not None:
+                peering.sockets.close()
 
 
 @contextmanager
@@ -204,6 +212,7 @@ async def _balance(
     store: SqliteStore,
     doors: Doors,
     *,
+    peering: Peering | None,
     commands: Commands | None,
     history: History,
     signals: Signals,
@@ -218,6 +227,8 @@ async def _balance(
         parts.checker(shares.probes, commands),
         icmp_errors=parts.icmp_errors(),
         node=options.node,
+        url=options.url,
+        peering=peering,
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),

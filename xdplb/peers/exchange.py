@@ -189,8 +189,12 @@ class Exchange:
         assert self._loop is not None
         now = time.monotonic()
         self._send(self._hub.tick(now))
-        self.peers = tuple(self.view(link) for link in self._hub.links)
+        self.look()
         self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    def look(self) -> None:
+        """Set `peers` to how it stands."""
+        self.peers = tuple(self.view(link) for link in self._hub.links)
 
     def _readable(self, from_socket: socket.socket) -> None:
         now = time.monotonic()
@@ -280,9 +284,11 @@ class _Ear:
         self._exchange.audience.hints_came(hints)
 
     def appeared(self, link: Link) -> None:
+        self._exchange.look()
         self._exchange.audience.peer_came(self._exchange.view(link))
 
     def gone(self, link: Link) -> None:
+        self._exchange.look()
         self._exchange.audience.peer_went(self._exchange.view(link))
 
     def missed(self, link: Link, lost: int) -> None:

@@ -23,6 +23,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.control.writing.path_watch import Ignored, sent_mtu
+from xdplb.control.writing.peer_watch import PeersView
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.health import HealthCheck
@@ -82,6 +83,7 @@ class MetricsView:
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
     desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
+    `peers` is how it stands with other balancers.
     """
 
     version: str
@@ -98,6 +100,7 @@ class MetricsView:
     hung: Mapping[str, bool]
     truth: TruthView
     held_back: bool
+    peers: PeersView
     vips: tuple[VipMetrics, ...]
 
 
@@ -125,6 +128,7 @@ class Moment:
     hung: Mapping[str, bool]
     truth: TruthView
     held_back: bool
+    peers: PeersView
     now: datetime
 
 
@@ -144,6 +148,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         hung=moment.hung,
         truth=moment.truth,
         held_back=moment.held_back,
+        peers=moment.peers,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

@@ -33,6 +33,8 @@ class DriftKind(StrEnum):
     """There is no route any more to backends that there was one to."""
     ADDRESS = "address"
     """An address of this host is gone that it sends from, or that is a VIP's."""
+    PEER = "peer"
+    """A peer is silent, has another key, another state or this node's name, or its records cannot be pulled."""
 
 
 _MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})
