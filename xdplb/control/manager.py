@@ -160,7 +160,6 @@ class Manager:
                 status=self.own_status,
                 events=self.events,
                 drifts=drifts,
-                clock=clock,
             )
         )
         """The other balancers, None if it has none."""
