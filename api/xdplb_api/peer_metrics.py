@@ -15,11 +15,11 @@ _NONE = Labels()
 
 
 def of_peers(view: PeersView) -> Iterator[Family]:
-    """Yield all of them; without samples if this node has no peers."""
-    counts, has_peers = view.counts, bool(view.listens)
+    """Yield all of them; those of single peers without samples if this node has none."""
+    counts = view.counts
 
     def total(name: str, words: str, count: float) -> Family:
-        return Family(name, "counter", words, [(_NONE, count)] if has_peers else [])
+        return Family(name, "counter", words, [(_NONE, count)])
 
     named = [(Labels(peer=peer.name or str(peer.place), place=str(peer.place)), peer) for peer in view.peers]
     yield Family(
@@ -48,7 +48,7 @@ def of_peers(view: PeersView) -> Iterator[Family]:
         "xdplb_peer_refused_total",
         "counter",
         "Datagrams received on the peers' port that were of no use, by reason.",
-        [(Labels(reason=reason), counts.refused[reason]) for reason in REASONS] if has_peers else [],
+        [(Labels(reason=reason), counts.refused[reason]) for reason in REASONS],
     )
     yield total("xdplb_peer_records_sent_total", "Records sent, each once for every peer.", counts.records_sent)
     yield total("xdplb_peer_records_received_total", "Records received from peers.", counts.records_received)
@@ -63,5 +63,5 @@ def of_peers(view: PeersView) -> Iterator[Family]:
         "xdplb_peer_pulls_total",
         "counter",
         "How often records were pulled from peers, by result.",
-        [(Labels(result=result), counts.pulls[result]) for result in ("done", "failed")] if has_peers else [],
+        [(Labels(result=result), counts.pulls[result]) for result in ("done", "failed")],
     )
