@@ -47,6 +47,8 @@ def encode_records(records: SharedRecords, most: int) -> Iterator[tuple[bytes, i
     body, count = b"", 0
     for kind, wire in _WIRES.items():
         found = records[(records["version"] == kind // 10) & (records["backend_version"] == kind % 10)]
+        if not len(found):
+            continue
         sent, at = _as_sent(found, wire), 0
         while at < len(sent):
             room = min((most - len(body) - _HEAD.size) // wire.itemsize, _MOST_IN_PART)

@@ -109,7 +109,7 @@ class Cluster:
         def prepare(manager: Manager) -> None:
             node.manager = manager
             manager.events.listen(node.events.append)
-            manager.records.take = node.taken.append  # type: ignore[method-assign]
+            manager.records.take = node.taken.append  # type: ignore[method-assign, assignment]
             manager.records.take_over = take_over  # type: ignore[method-assign]
 
         async with world.running(node=name or f"lb{number}", url=url, peering=peering, prepare=prepare):
