@@ -96,8 +96,10 @@ __all__ = [
     "NodeDrainOut",
     "NodeDryRunOut",
     "NodeListOut",
+    "NodeOfVipOut",
     "NodeOut",
     "NodeState",
+    "NodesOfVipOut",
     "OnUnhealthy",
     "OperatingStatus",
     "Outcome",
@@ -134,6 +136,7 @@ __all__ = [
     "RiskOut",
     "Role",
     "Scheduler",
+    "SeenHealthOut",
     "SentOut",
     "Settings",
     "SlotMoveOut",
@@ -1120,6 +1123,16 @@ class NodeListOut(TypedDict):
     nodes: list[NodeOut]
 
 
+class NodeOfVipOut(TypedDict):
+    """What a node says of a VIP."""
+
+    name: str
+    this_node: bool
+    state: NodeState
+    generation: int | None
+    backends: dict[str, SeenHealthOut | None]
+
+
 class NodeOut(TypedDict):
     """A node."""
 
@@ -1145,7 +1158,15 @@ class NodeOut(TypedDict):
     health_equal: bool | None
     packets_per_second: float
     connections_per_second: float
+    in_store: bool
     share: float | None
+
+
+class NodesOfVipOut(TypedDict):
+    """What all nodes say of a VIP."""
+
+    generation: int
+    nodes: list[NodeOfVipOut]
 
 
 class OuterOut(TypedDict):
@@ -1500,6 +1521,14 @@ class RiskOut(TypedDict):
     backends: list[str]
     backends_in_all: int
     detail: str
+
+
+class SeenHealthOut(TypedDict):
+    """The health of a backend, as a node sees it."""
+
+    health: Health
+    reason: str
+    since: str | None
 
 
 class SentOut(TypedDict):

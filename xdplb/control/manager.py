@@ -208,6 +208,7 @@ class Manager:
             dns=self.dns,
             own_status=self.own_status,
             peers=self.peers,
+            store_nodes=None,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,

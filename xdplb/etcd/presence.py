@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 
-from xdplb.cluster.repository import Json
+from xdplb.cluster.repository import LEASE_SECONDS, Json
 from xdplb.model.errors import StoreRefusedError, XdplbError
 
 from .backoff import Backoff
@@ -17,12 +17,9 @@ from .keys import Keys
 from .layout import Layout, json_of
 from .wire import delete, number, put
 
-__all__ = ["LEASE_SECONDS", "Presence"]
+__all__ = ["Presence"]
 
 _log = logging.getLogger(__name__)
-
-LEASE_SECONDS = 10
-"""How long after its last sign of life a node counts as gone."""
 
 _KEEP_SECONDS = LEASE_SECONDS / 3
 _GATHER_SECONDS = 0.1

@@ -59,6 +59,11 @@ class OwnStatus:
         self.last = NodeStatus(node.name, __version__, url=url, peer=peer)
         """What was told last. Replaced as a whole."""
 
+    @property
+    def name(self) -> str:
+        """The name of this node."""
+        return self._node.name
+
     def __call__(self) -> NodeStatus:
         """Return what this node says of itself now, in any thread."""
         snapshot = self._writer.snapshot
