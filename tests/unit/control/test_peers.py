@@ -40,7 +40,7 @@ class Source:
     state: SharedState | None = field(default_factory=lambda: SharedState((), NO_RECORDS))
     asked: list[str] = field(default_factory=list)
 
-    def pull(self, url: str) -> SharedState:
+    def pull(self, _name: str, url: str) -> SharedState:
         self.asked.append(url)
         if self.state is None:
             raise XdplbError(f"{url} does not answer")
