@@ -37,7 +37,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: ClusterLab, key: Path, authority: Authority) -> Iterator[dict[str, ClusterBalancer]]:
+def cluster(lab: ClusterLab, key: Path, authority: Authority) -> dict[str, ClusterBalancer]:
     """Three balancers that are peers, each with `options` to start it with."""
     balancers = {host: ClusterBalancer(lab, host) for host in BALANCERS}
     for host, balancer in balancers.items():

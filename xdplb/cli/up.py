@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from xdplb.model.address import IPNetwork, parse_network
+from xdplb.model.announcing import Announcing
 from xdplb.model.errors import InvalidError, XdplbError
 from xdplb.model.node import name_of_host, parse_node_name
 
+from .announce_options import announce_options
 from .api_options import api_options
 from .event_options import event_options
 from .output import hint_of
@@ -137,6 +139,7 @@ Examples:
 )
 @peer_options
 @event_options
+@announce_options
 @api_options
 def command(
     *,
@@ -167,6 +170,7 @@ def command(
     peer_tls_ca: Path | None,
     peer_tls_cert: Path | None,
     peer_tls_key: Path | None,
+    announcing: Announcing,
     **api: Any,
 ) -> int:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -218,6 +222,7 @@ def command(
                     node=node,
                     url="" if advertise_url is None else advertise_url,
                     peers=chosen,
+                    announcing=announcing,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

@@ -17,6 +17,7 @@ __all__ = [
     "AllChecksOut",
     "AllUnhealthy",
     "Announce",
+    "AnnouncedOut",
     "ApiSettings",
     "AtRiskOut",
     "AttachmentOut",
@@ -59,6 +60,7 @@ __all__ = [
     "DnsIn",
     "DnsOut",
     "DnsPatch",
+    "DnsStatusOut",
     "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
@@ -140,6 +142,7 @@ __all__ = [
     "SlotStatesOut",
     "SlotsChangedOut",
     "SlotsOut",
+    "Standing",
     "StatsOut",
     "StatusOut",
     "Sync",
@@ -172,7 +175,9 @@ Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
-DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "peer"]
+DriftKind = Literal[
+    "map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "peer", "announcement", "dns"
+]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -188,6 +193,7 @@ Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
+Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
 Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
@@ -232,6 +238,13 @@ class AllChecksOut(TypedDict):
     """The health checks of all VIPs."""
 
     checks: list[CheckOfVipOut]
+
+
+class AnnouncedOut(TypedDict):
+    """Whether the route of the VIP's address is in the table that a BGP daemon reads."""
+
+    metric: int | None
+    reason: str
 
 
 class ApiSettings(TypedDict):
@@ -764,6 +777,16 @@ class DnsPatch(TypedDict):
     server: NotRequired[str | None]
     key_file: NotRequired[str | None]
     ttl: NotRequired[int | None]
+
+
+class DnsStatusOut(TypedDict):
+    """How a VIP's address stands under its name in DNS."""
+
+    published: bool
+    standing: Standing | None
+    since: str
+    reason: str
+    is_behind: bool
 
 
 class DrainBackendEdit(TypedDict):
@@ -1838,7 +1861,9 @@ class VipStatusOut(TypedDict):
     backends_serving: int
     backends_needed: int
     min_serving_met: bool
+    announced: AnnouncedOut | None
     access: AccessCountOut
+    dns: DnsStatusOut | None
 
 
 class WarningOut(TypedDict):

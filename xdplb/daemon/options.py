@@ -13,6 +13,7 @@ from xdplb.dataplane.compile import require_bcc
 from xdplb.dataplane.links import find_nic
 from xdplb.dataplane.plane import Capacity, Reading
 from xdplb.model.address import IPNetwork
+from xdplb.model.announcing import Announcing
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import name_of_host
@@ -76,7 +77,7 @@ class DaemonOptions:
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
     commands of this host. `node` is the name of this balancer among others, `url` where those reach its API (empty if
-    they cannot), and `peers` how it talks to them, None if it does not.
+    they cannot), `peers` how it talks to them, None if it does not, and `announcing` how it announces VIPs.
     """
 
     interfaces: tuple[str, ...]
@@ -96,6 +97,7 @@ class DaemonOptions:
     node: str = field(default_factory=name_of_host)
     url: str = ""
     peers: PeerOptions | None = None
+    announcing: Announcing = field(default_factory=Announcing)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

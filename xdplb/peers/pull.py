@@ -33,7 +33,7 @@ class Puller:
     key_file: str | None = None
 
     def pull(self, name: str, url: str) -> SharedState:
-        """Return what the node of this name, with this URL, knows. Raises XdplbError if it does not say, or not all of it."""
+        """Return what a node knows, by its name and URL. Raises XdplbError if it does not say, or not all of it."""
         client = Client(
             url=url,
             token_file=self.token_file,

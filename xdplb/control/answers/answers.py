@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from xdplb import __version__
 from xdplb.control.answers import render
@@ -45,6 +45,8 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
+from xdplb.control.writing.announce_watch import AnnounceWatch
+from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -95,6 +97,7 @@ class Answers:
         node: NodeWatch,
         own_status: OwnStatus,
         peers: PeerWatch | None,
+        dns: DnsKeeper,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -102,6 +105,7 @@ class Answers:
         checker: HealthSource | None,
         steady: SteadyClock,
         history: History,
+        announces: AnnounceWatch | None = None,
         place: PlaceView | None = None,
         notes: Callable[[], Sequence[str]] = tuple,
         longest_pause: Callable[[], float] = lambda: 0.0,
@@ -109,9 +113,9 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
-        self._own_status, self._peers = own_status, peers
+        self._own_status, self._peers, self._dns = own_status, peers, dns
         self.started, self._place, self._notes = steady.now(), place, notes
-        self._longest_pause, self._history = longest_pause, history
+        self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
         self.config_error = ""
@@ -245,6 +249,8 @@ class Answers:
             truth=self.truth(),
             held_back=self._plane.is_held_back,
             peers=NO_PEERS if self._peers is None else self._peers.view,
+            node=self._node.state,
+            dns_updates=asdict(self._dns.counts),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -399,7 +405,16 @@ class Answers:
             health = ChainMap(dict(health), dict(outcome.health))
         known, carry = applier.known, applier.nics.all_carry
         return render.Facts(
-            self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry, self._steady.now()
+            applied=self._writer.applied,
+            health=health,
+            eligibility=applier.eligibility,
+            tables=known.tables,
+            drafts=known.drafts,
+            nics_carry=carry,
+            announced={} if self._announces is None else self._announces.shown,
+            dns=self._dns.standings,
+            ahead=self._steady.ahead(),
+            now=self._steady.now(),
         )
 
     def _vip(self, ref: str) -> BoundVip:

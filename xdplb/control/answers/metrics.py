@@ -27,6 +27,7 @@ from xdplb.control.writing.peer_watch import PeersView
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.health import HealthCheck
+from xdplb.model.node import NodeState
 from xdplb.net.icmp_message import ErrorKind
 
 __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
@@ -84,6 +85,7 @@ class MetricsView:
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
     desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
     `peers` is how it stands with other balancers.
+    `node` is what this node does with traffic; `dns_updates` are updates of names in DNS since the start, by result.
     """
 
     version: str
@@ -101,6 +103,8 @@ class MetricsView:
     truth: TruthView
     held_back: bool
     peers: PeersView
+    node: NodeState
+    dns_updates: Mapping[str, int]
     vips: tuple[VipMetrics, ...]
 
 
@@ -129,6 +133,8 @@ class Moment:
     truth: TruthView
     held_back: bool
     peers: PeersView
+    node: NodeState
+    dns_updates: Mapping[str, int]
     now: datetime
 
 
@@ -149,6 +155,8 @@ def metrics_view(moment: Moment) -> MetricsView:
         truth=moment.truth,
         held_back=moment.held_back,
         peers=moment.peers,
+        node=moment.node,
+        dns_updates=moment.dns_updates,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

@@ -12,9 +12,11 @@ from datetime import datetime
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.health.passive.totals import Latency
 from xdplb.control.health.tally import Recent
+from xdplb.control.plan.dns_change import Standing
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
+from xdplb.control.writing.announce_watch import Announcement
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
@@ -35,6 +37,7 @@ __all__ = [
     "ChecksView",
     "ConfigView",
     "DataplaneView",
+    "DnsView",
     "EjectionView",
     "FlowTableView",
     "NicView",
@@ -62,11 +65,30 @@ class SlotsView:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsView:
+    """How a VIP's address stands under its name in DNS, None if that was never read, since when, and why so.
+
+    `is_behind`: the name could not be read or changed the last time. `reason` is a sentence, "" if all is well.
+    """
+
+    standing: Standing | None
+    since: datetime
+    reason: str
+    is_behind: bool
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the address is under the name, whoever has put it there."""
+        return self.standing in {Standing.IN, Standing.LAST, Standing.OTHERS, Standing.FOREIGN}
+
+
+@dataclass(frozen=True, slots=True)
 class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
     `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
-    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
+    says what is special about who serves. `announced` is None if it asks for no route, and `dns` if it has no name
+    there. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -78,8 +100,10 @@ class VipView:
     backends_serving: int
     backends_needed: int
     reason: str
+    announced: Announcement | None
     allowed: int
     denied: int
+    dns: DnsView | None
 
     @property
     def min_serving_met(self) -> bool:
