@@ -162,6 +162,7 @@ def command(
     log_format: str,
     event_rows: int,
     event_days: float,
+    announcing: Announcing,
     advertise_url: str | None,
     peer_listen: tuple[str, ...],
     peers: tuple[str, ...],
@@ -170,7 +171,6 @@ def command(
     peer_tls_ca: Path | None,
     peer_tls_cert: Path | None,
     peer_tls_key: Path | None,
-    announcing: Announcing,
     **api: Any,
 ) -> int:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -220,9 +220,9 @@ def command(
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
                     node=node,
+                    announcing=announcing,
                     url="" if advertise_url is None else advertise_url,
                     peers=chosen,
-                    announcing=announcing,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

@@ -176,7 +176,7 @@ BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
 DriftKind = Literal[
-    "map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "peer", "announcement", "dns"
+    "map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement", "dns", "peer"
 ]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]

@@ -86,10 +86,10 @@ class Manager:
         checker: HealthSource | None,
         *,
         node: str = "",
-        url: str = "",
-        peering: Peering | None = None,
         dns_book: Path | None = None,
         leaves_dns: Callable[[], bool] = lambda: False,
+        url: str = "",
+        peering: Peering | None = None,
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -147,6 +147,29 @@ class Manager:
         self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
         self._vips = VipWatch(applier, self.events)
+        announcing = announcing or Announcing()
+        self._announces = (
+            None
+            if table is None
+            else AnnounceWatch(
+                announcing,
+                table,
+                applier=applier,
+                node=self.node,
+                events=self.events,
+                drifts=drifts,
+                clock=clock,
+            )
+        )
+        self._leaves_dns = leaves_dns
+        self.dns = DnsKeeper(
+            self.node.name, dns_book, self.events, drifts, steady.now, on_thread=self._watch_dns_thread
+        )
+        """The names in DNS of VIPs."""
+        self._dns_watch = dns_watch = DnsWatch(self.dns, self._why_not_in_dns)
+        self._writer.on_brought = self._brought
+        self.node.on_change = self._node_changed
+        self._vips.on_looked, self._vips.on_all_looked = dns_watch.look, dns_watch.look_at_host
         rates = self._rates = RateWatch(self._writer, clock)
         self.own_status = OwnStatus(
             self._writer,
@@ -176,38 +199,15 @@ class Manager:
             )
         )
         """The other balancers, None if it has none."""
-        announcing = announcing or Announcing()
-        self._announces = (
-            None
-            if table is None
-            else AnnounceWatch(
-                announcing,
-                table,
-                applier=applier,
-                node=self.node,
-                events=self.events,
-                drifts=drifts,
-                clock=clock,
-            )
-        )
-        self._leaves_dns = leaves_dns
-        self.dns = DnsKeeper(
-            self.node.name, dns_book, self.events, drifts, steady.now, on_thread=self._watch_dns_thread
-        )
-        """The names in DNS of VIPs."""
-        self._dns_watch = dns_watch = DnsWatch(self.dns, self._why_not_in_dns)
-        self._writer.on_brought = self._brought
-        self.node.on_change = self._node_changed
-        self._vips.on_looked, self._vips.on_all_looked = dns_watch.look, dns_watch.look_at_host
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             node=self.node,
+            dns=self.dns,
             own_status=self.own_status,
             peers=self.peers,
-            dns=self.dns,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,
@@ -283,8 +283,8 @@ class Manager:
             self.suspects,
             self._vips,
             self.node,
-            self._rates,
             self._tracking,
+            self._rates,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         loop = self.loop

@@ -77,7 +77,7 @@ class DaemonOptions:
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
     commands of this host. `node` is the name of this balancer among others, `url` where those reach its API (empty if
-    they cannot), `peers` how it talks to them, None if it does not, and `announcing` how it announces VIPs.
+    they cannot), and `peers` how it talks to them, None if it does not. `announcing` is how it announces VIPs.
     """
 
     interfaces: tuple[str, ...]
@@ -95,9 +95,9 @@ class DaemonOptions:
     exec_checks: bool = False
     retention: Retention = field(default_factory=Retention)
     node: str = field(default_factory=name_of_host)
+    announcing: Announcing = field(default_factory=Announcing)
     url: str = ""
     peers: PeerOptions | None = None
-    announcing: Announcing = field(default_factory=Announcing)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

@@ -95,9 +95,9 @@ class Answers:
         *,
         nics: NicWatch,
         node: NodeWatch,
+        dns: DnsKeeper,
         own_status: OwnStatus,
         peers: PeerWatch | None,
-        dns: DnsKeeper,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -113,7 +113,8 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
-        self._own_status, self._peers, self._dns = own_status, peers, dns
+        self._dns = dns
+        self._own_status, self._peers = own_status, peers
         self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
@@ -248,9 +249,9 @@ class Answers:
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             truth=self.truth(),
             held_back=self._plane.is_held_back,
-            peers=NO_PEERS if self._peers is None else self._peers.view,
             node=self._node.state,
             dns_updates=asdict(self._dns.counts),
+            peers=NO_PEERS if self._peers is None else self._peers.view,
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)

@@ -84,8 +84,8 @@ class MetricsView:
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
     desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
-    `peers` is how it stands with other balancers.
     `node` is what this node does with traffic; `dns_updates` are updates of names in DNS since the start, by result.
+    `peers` is how it stands with other balancers.
     """
 
     version: str
@@ -102,9 +102,9 @@ class MetricsView:
     hung: Mapping[str, bool]
     truth: TruthView
     held_back: bool
-    peers: PeersView
     node: NodeState
     dns_updates: Mapping[str, int]
+    peers: PeersView
     vips: tuple[VipMetrics, ...]
 
 
@@ -132,9 +132,9 @@ class Moment:
     hung: Mapping[str, bool]
     truth: TruthView
     held_back: bool
-    peers: PeersView
     node: NodeState
     dns_updates: Mapping[str, int]
+    peers: PeersView
     now: datetime
 
 
@@ -154,9 +154,9 @@ def metrics_view(moment: Moment) -> MetricsView:
         hung=moment.hung,
         truth=moment.truth,
         held_back=moment.held_back,
-        peers=moment.peers,
         node=moment.node,
         dns_updates=moment.dns_updates,
+        peers=moment.peers,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )
