@@ -22,14 +22,13 @@ CONFIGURATIONS = {
     "active/active, VMAC": "keepalived-active-active-vmac.conf",
 }
 SETTLE_SECONDS = 0.5
-WELL_SECONDS = 70
 
 Act = Callable[[Pair, PairBalancer], object]
 
 
 def _undrain(_: Pair, balancer: PairBalancer) -> None:
     balancer.sh("xdplb node undrain")
-    until(lambda: balancer.sh("cat /run/xdplb/vrrp") == "0\n", seconds=WELL_SECONDS)
+    until(lambda: balancer.sh("cat /run/xdplb/vrrp") == "0\n")
 
 
 STEPS: Sequence[tuple[str, Act, bool]] = (
