@@ -98,7 +98,6 @@ __all__ = [
     "NodeListOut",
     "NodeOfVipOut",
     "NodeOut",
-    "NodeState",
     "NodesOfVipOut",
     "OnUnhealthy",
     "OperatingStatus",
@@ -137,6 +136,7 @@ __all__ = [
     "Role",
     "Scheduler",
     "SeenHealthOut",
+    "SeenState",
     "SentOut",
     "Settings",
     "SlotMoveOut",
@@ -185,7 +185,6 @@ Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
-NodeState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
@@ -195,6 +194,7 @@ Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic"
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
+SeenState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 SlotState = Literal["steady", "moving", "pinned"]
 Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
 Sync = Literal["moving", "all"]
@@ -1128,7 +1128,7 @@ class NodeOfVipOut(TypedDict):
 
     name: str
     this_node: bool
-    state: NodeState
+    state: SeenState
     generation: int | None
     backends: dict[str, SeenHealthOut | None]
 
@@ -1138,7 +1138,7 @@ class NodeOut(TypedDict):
 
     name: str
     this_node: bool
-    state: NodeState
+    state: SeenState
     since: str
     version: str
     generation: int

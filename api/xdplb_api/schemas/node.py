@@ -11,7 +11,7 @@ from xdplb.control.answers.views import NodeDrainView, NodeOfVipView, NodeView
 from xdplb.model.address import address_order
 from xdplb.model.backend import Health
 from xdplb.model.moment import moment_of_seconds
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 from xdplb.model.node_health import SeenHealth
 
 from .base import RequestBody, ResponseBody
@@ -75,7 +75,7 @@ class NodeOut(ResponseBody):
 
     name: str = Field(description="Its name.", examples=["lb1"])
     this_node: bool = Field(description="Whether it is the node that answers.")
-    state: NodeState = Field(
+    state: SeenState = Field(
         description="`serving`; `draining`: it forwards what comes, and asks for nothing more; `drained`: it announces"
         " no VIP until the drain is ended; `starting`: it does not serve yet. Of other nodes also `lost`: it is not"
         " heard of any more; `unknown`: a word of a newer version."
@@ -177,7 +177,7 @@ class NodeOfVipOut(ResponseBody):
 
     name: str = Field(description="The node's name.", examples=["lb1"])
     this_node: bool = Field(description="Whether it is the node that answers.")
-    state: NodeState = Field(description="What it does with traffic, as in `/v1/nodes`.")
+    state: SeenState = Field(description="What it does with traffic, as in `/v1/nodes`.")
     generation: int | None = Field(
         description="The generation of the VIP that its data plane has; null if it does not share the store."
     )

@@ -25,7 +25,7 @@ from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 from xdplb.model.node_health import SeenHealth
 from xdplb.model.node_status import NodeStatus
 from xdplb.model.vip import Forward, Vip
@@ -354,7 +354,7 @@ class NodeView:
 
     name: str
     is_this: bool
-    state: NodeState
+    state: SeenState
     since: datetime
     version: str
     generation: int
@@ -379,7 +379,7 @@ class NodeOfVipView:
 
     name: str
     is_this: bool
-    state: NodeState
+    state: SeenState
     generation: int | None
     backends: Mapping[IPAddress, SeenHealth | None]
 
