@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
     bench = benches.add_parser("vrrp")
     bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
+    bench = benches.add_parser("cluster")
+    bench.add_argument("--changes", type=int, default=300, help="number of changes (default: %(default)s)")
     return parser
 
 
@@ -136,6 +138,12 @@ def _admin(arguments: argparse.Namespace) -> None:
         only=arguments.attacks,
         against=arguments.against,
     )
+
+
+def _cluster(arguments: argparse.Namespace) -> None:
+    from tests.bench.cluster import measure_cluster
+
+    measure_cluster(arguments.changes)
 
 
 def _vrrp(arguments: argparse.Namespace) -> None:

@@ -36,6 +36,7 @@ class Presence:
         self._written: dict[str, bytes] = {}
         self._lease = 0
         self._kept_at = 0.0
+        self._doubts = 0
         self._work = asyncio.Event()
 
     def publish(self, name: str, value: Json | None) -> None:
@@ -46,8 +47,9 @@ class Presence:
         self._work.set()
 
     def doubt(self) -> None:
-        """See soon whether the lease is still there: the store was away, or is another one."""
-        self._kept_at = 0.0
+        """See soon whether the lease is still there, and write everything again: the store was away, or is another."""
+        self._doubts += 1
+        self._kept_at, self._written = 0.0, {}
         self._work.set()
 
     async def run(self) -> None:
@@ -99,7 +101,7 @@ class Presence:
             self._lease, self._written = 0, {}
 
     async def _write(self) -> None:
-        wanted = dict(self._wanted)
+        wanted, doubts = dict(self._wanted), self._doubts
         puts = [name for name, text in wanted.items() if self._written.get(name) != text]
         gone = [name for name in self._written if name not in wanted]
         ops = [
@@ -111,4 +113,5 @@ class Presence:
         except GatewayError:
             self._lease, self._written = 0, {}
             raise
-        self._written = wanted
+        if doubts == self._doubts:
+            self._written = wanted
