@@ -128,7 +128,7 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
     }
     assert {str(address): desired for address, desired in state.desired.vips[web].backends.items()} == {
         "10.0.0.4": DesiredBackend(backend(4, forward=Forward.DR)),
-        "10.0.0.2": DesiredBackend(backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3)),
+        "10.0.0.2": DesiredBackend(backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3, id=then.isoformat())),
         "10.0.0.3": DesiredBackend(backend(3, weight=3)),
     }
     assert {str(address): desired.backend for address, desired in state.desired.vips[quic].backends.items()} == {
@@ -199,7 +199,15 @@ def as_schema_9(path: Path) -> None:
 
 def as_schema_10(path: Path) -> None:
     """Make the state what xdplb of schema 10 wrote, where agents had nothing to say."""
+    as_schema_12(path)
     _rewrite(path, 10, "ALTER TABLE health DROP COLUMN advice")
+
+
+def as_schema_12(path: Path) -> None:
+    """Make the state what xdplb of schema 12 wrote, which knew no store that balancers share."""
+    tables = ("store_copy", "store_odd", "store_pending", "store_past")
+    drops = [f"DROP TABLE {table}" for table in tables]
+    _rewrite(path, 12, *drops, "ALTER TABLE desired_backend DROP COLUMN drain_id")
 
 
 def _rewrite(path: Path, version: int, *statements: str) -> None:

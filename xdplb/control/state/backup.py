@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdplb.control.state.copy_rows import forget_copy
 from xdplb.control.state.rows import read_instance, read_state, write_change, write_instance
 from xdplb.control.state.schema import SCHEMA_VERSION, prepare
 from xdplb.control.state.snapshot import Snapshot
@@ -42,6 +43,7 @@ class Backup:
                 # Ids may have been given to others since, and what changes tell of was of other changes.
                 for statement in ("DELETE FROM desired_vip", "DELETE FROM epoch", "DELETE FROM told"):
                     connection.execute(statement)
+                forget_copy(connection)
                 write_instance(connection, instance)
                 write_change(connection, Snapshot(), state, health)
 

@@ -58,6 +58,10 @@ class Store(Protocol):
         """Write these, by backend id and epoch, except those of backends that have been removed."""
         ...
 
+    def past(self) -> dict[int, str]:
+        """Return the digests of the last states of the lineage that this is a copy of, by generation."""
+        ...
+
     def restore(self) -> str:
         """Save everything again if what is stored was removed meanwhile; return what became of it, empty if nothing.
 
