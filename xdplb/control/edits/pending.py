@@ -5,17 +5,17 @@ The change works here at once, and is written later; or it is dropped, if somebo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from xdplb.control.edits.edit import Batch, DrainBackend, Edit, PatchBackend, UndrainBackend
 from xdplb.control.edits.rights import OPERATED
 from xdplb.control.state.desired import Desired, DesiredBackend
 from xdplb.control.state.differing import carried, differing
-from xdplb.control.state.entries import backend_entry
 from xdplb.control.state.generations import Generations, VipGenerations
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store_copy import Pending, Place, StoreCopy
+from xdplb.model.address import IPAddress
 from xdplb.model.vip import VipKey
 
 __all__ = ["Rebased", "based", "may_wait", "rebased", "stamped", "with_pending"]
@@ -44,13 +44,12 @@ def with_pending(before: Snapshot, after: Snapshot) -> Snapshot:
     pending = dict(before.copy.pending)
     for key in differing(before.desired.vips, after.desired.vips).changed:
         old, new = before.desired.vips[key], after.desired.vips[key]
+        numbers = before.generations.vips[key]
+        latest = next((each.vip_generation for (of, _), each in pending.items() if of == key), numbers.latest)
         for address in differing(old.backends, new.backends).changed:
-            known = pending.get((key, address)) or Pending(
-                old.backends[address], before.generations.vips[key].backends[address]
-            )
-            pending[key, address] = known
-            if backend_entry(known.base) == backend_entry(new.backends[address]):
-                del pending[key, address]
+            # One that was changed back, too: its generation has changed, and clients may have seen that.
+            first = Pending(old.backends[address], numbers.backends[address], latest)
+            pending.setdefault((key, address), first)
     return after.copied(replace(after.copy, pending=pending))
 
 
@@ -60,8 +59,10 @@ def based(snapshot: Snapshot) -> tuple[Desired, Generations, StoreCopy]:
     if not pending:
         return snapshot.desired, snapshot.generations, copy
     desired = _with_backends(snapshot.desired, {place: each.base for place, each in pending.items()})
-    generations = stamped(snapshot.generations, {place: each.generation for place, each in pending.items()})
-    return desired, replace(generations, current=copy.generation), replace(copy, pending={})
+    vips = dict(snapshot.generations.vips)
+    for (key, address), each in pending.items():
+        vips[key] = VipGenerations(each.vip_generation, {**vips[key].backends, address: each.generation})
+    return desired, Generations(copy.generation, vips), replace(copy, pending={})
 
 
 def rebased(
@@ -83,13 +84,12 @@ def rebased(
     return Rebased(_with_backends(desired, written), tuple(written), dropped)
 
 
-def stamped(generations: Generations, numbers: Mapping[Place, int]) -> Generations:
-    """Return the generations with other numbers of these backends, which raise those of their VIPs."""
+def stamped(generations: Generations, places: Collection[Place], number: int) -> Generations:
+    """Return the generations after a change of these backends, which is `number`."""
     vips = dict(generations.vips)
-    for (key, address), number in numbers.items():
-        vip = vips[key]
-        vips[key] = VipGenerations(max(vip.latest, number), {**vip.backends, address: number})
-    return Generations(generations.current, vips)
+    for key, address in places:
+        vips[key] = VipGenerations(number, {**vips[key].backends, address: number})
+    return Generations(number, vips)
 
 
 def _operated(present: DesiredBackend, wanted: DesiredBackend) -> DesiredBackend:
@@ -100,7 +100,7 @@ def _operated(present: DesiredBackend, wanted: DesiredBackend) -> DesiredBackend
 
 
 def _with_backends(desired: Desired, backends: Mapping[Place, DesiredBackend]) -> Desired:
-    of_vips: dict[VipKey, dict[object, DesiredBackend]] = {}
+    of_vips: dict[VipKey, dict[IPAddress, DesiredBackend]] = {}
     for (key, address), backend in backends.items():
         of_vips.setdefault(key, {})[address] = backend
     vips = {

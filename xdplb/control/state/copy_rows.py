@@ -20,7 +20,8 @@ COPY = (
         digest TEXT NOT NULL, head TEXT NOT NULL) STRICT""",
     "CREATE TABLE store_odd (path TEXT PRIMARY KEY, value TEXT, reason TEXT NOT NULL) STRICT, WITHOUT ROWID",
     """CREATE TABLE store_pending (
-        vip TEXT NOT NULL, address TEXT NOT NULL, generation INTEGER NOT NULL, entry TEXT NOT NULL, drain_started REAL,
+        vip TEXT NOT NULL, address TEXT NOT NULL, generation INTEGER NOT NULL, vip_generation INTEGER NOT NULL,
+        entry TEXT NOT NULL, drain_started REAL,
         PRIMARY KEY (vip, address)) STRICT, WITHOUT ROWID""",
     "CREATE TABLE store_past (generation INTEGER PRIMARY KEY, digest TEXT NOT NULL) STRICT",
 )
@@ -44,13 +45,13 @@ def read_copy(connection: sqlite3.Connection) -> StoreCopy:
 
 def _read_pending(connection: sqlite3.Connection) -> dict[Place, Pending]:
     pending = {}
-    for vip, text, generation, entry, started in connection.execute(
-        "SELECT vip, address, generation, entry, drain_started FROM store_pending"
+    for vip, text, generation, of_vip, entry, started in connection.execute(
+        "SELECT vip, address, generation, vip_generation, entry, drain_started FROM store_pending"
     ):
         address = ip_address(text)
         began = datetime.fromtimestamp(started or 0, UTC)
         base = desired_backend(address, json.loads(entry), None, began)
-        pending[VipKey.parse(vip), address] = Pending(base, generation)
+        pending[VipKey.parse(vip), address] = Pending(base, generation, of_vip)
     return pending
 
 
@@ -74,9 +75,12 @@ def write_copy(connection: sqlite3.Connection, before: StoreCopy, after: StoreCo
     if before.pending != after.pending:
         connection.execute("DELETE FROM store_pending")
         connection.executemany(
-            "INSERT INTO store_pending VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO store_pending VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (str(key), str(address), each.generation, text_of(backend_entry(each.base)), _started(each))
+                (
+                    *(str(key), str(address), each.generation, each.vip_generation),
+                    *(text_of(backend_entry(each.base)), _started(each)),
+                )
                 for (key, address), each in after.pending.items()
             ],
         )

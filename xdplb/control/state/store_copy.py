@@ -62,10 +62,14 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A backend that was changed here while the store was away: as it is in the store, at which generation."""
+    """A backend that was changed here while the store was away: as it is in the store, and at which generation.
+
+    `vip_generation` is that of its VIP there.
+    """
 
     base: DesiredBackend
     generation: int
+    vip_generation: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
 from xdplb.control.state.differing import differing
 from xdplb.control.state.entries import (
     Json,
@@ -18,6 +18,7 @@ from xdplb.control.state.entries import (
     vip_path,
 )
 from xdplb.control.state.store_copy import Digest, Odd, StoreCopy
+from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError
 from xdplb.model.vip import VipKey
 
@@ -30,7 +31,7 @@ HEAD = "head"
 """The path, in the digest, of what the head says of the state."""
 
 _SETTINGS = ("settings", "owner")
-_NOTHING: dict[str, DesiredVip] = {}
+_NO_BACKENDS: Mapping[IPAddress, DesiredBackend] = {}
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ def all_entries(desired: Desired, generations: Mapping[VipKey, Any], copy: Store
 
 def _put_vip(made: Written, old: DesiredVip | None, new: DesiredVip, generation: int) -> None:
     key = new.vip.key
-    known = _NOTHING if old is None else old.backends
+    known = _NO_BACKENDS if old is None else old.backends
     difference = differing(known, new.backends)
     for address in difference.gone:
         _delete(made, backend_path(key, address), backend_entry(known[address]))
