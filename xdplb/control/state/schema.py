@@ -15,6 +15,7 @@ from pathlib import Path
 
 from xdplb.control.state.clock_row import CLOCK
 from xdplb.control.state.copy_rows import COPY
+from xdplb.control.state.node_drain import NODE_DRAIN
 from xdplb.control.state.told import TOLD
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
@@ -86,6 +87,7 @@ _SCHEMA = (
     TOLD,
     *_DECLARED,
     _CERTIFICATE,
+    NODE_DRAIN,
     *COPY,
 )
 
@@ -233,6 +235,11 @@ def _to_advice(connection: sqlite3.Connection) -> None:
     connection.execute(_ADVICE)
 
 
+def _to_node_drains(connection: sqlite3.Connection) -> None:
+    """Before, a node could not be drained as a whole."""
+    connection.execute(NODE_DRAIN)
+
+
 def _to_a_store(connection: sqlite3.Connection) -> None:
     """Before, balancers shared no store, and drains had no ids, which are when they began on whoever was asked."""
     connection.create_function("began", 1, lambda at: datetime.fromtimestamp(at, UTC).isoformat(), deterministic=True)
@@ -259,7 +266,7 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     8: _to_certificates,
     9: _to_last_good,
     10: _to_advice,
-    11: lambda _connection: None,
+    11: _to_node_drains,
     12: _to_a_store,
 }
 """By version: the migration from it to the next version."""
