@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
+from xdplb.cluster.repository import Repository
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
@@ -20,6 +21,7 @@ from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.cluster import Cluster
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -54,7 +56,8 @@ Reload = Callable[[Actor, bool], Awaitable[Outcome | None]]
 class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
-    `node` is the name of this balancer among others, by default that of the host.
+    `node` is the name of this balancer among others, by default that of the host. `repository` is the store that it
+    shares with them, None if it is alone; it is not closed here.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
@@ -70,6 +73,7 @@ class Manager:
         checker: HealthSource | None,
         *,
         node: str = "",
+        repository: Repository | None = None,
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -123,6 +127,18 @@ class Manager:
         self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
+        self.cluster = None
+        if repository is not None:
+            self.cluster = self._writer.shared = Cluster(
+                repository,
+                self._writer,
+                self.events,
+                drifts,
+                node=self.node.name,
+                capacity=plane.capacity,
+                host=next_hops.host,
+                runs_commands=checker is None or checker.runs_commands,
+            )
         self._verifier = Verifier(self._writer, drifts)
         self._vips = VipWatch(applier, self.events)
         self._writer.on_brought = self._vips.touch
@@ -181,6 +197,8 @@ class Manager:
                     self.suspects.checked,
                     on_said=self._writer.agents.said,
                 )
+            if self.cluster is not None:
+                await self.cluster.start()
         except BaseException:
             await self.stop()
             raise
@@ -199,6 +217,8 @@ class Manager:
             self.node,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        if self.cluster is not None:
+            self._tasks.append(asyncio.create_task(self.cluster.run()))
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)

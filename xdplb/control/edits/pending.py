@@ -93,9 +93,7 @@ def stamped(generations: Generations, places: Collection[Place], number: int) ->
 
 
 def _operated(present: DesiredBackend, wanted: DesiredBackend) -> DesiredBackend:
-    backend = replace(
-        present.backend, weight=wanted.backend.weight, admin_state=wanted.backend.admin_state
-    )
+    backend = replace(present.backend, weight=wanted.backend.weight, admin_state=wanted.backend.admin_state)
     return DesiredBackend(backend, wanted.drain, present.declared)
 
 
@@ -104,7 +102,9 @@ def _with_backends(desired: Desired, backends: Mapping[Place, DesiredBackend]) -
     for (key, address), backend in backends.items():
         of_vips.setdefault(key, {})[address] = backend
     vips = {
-        key: replace(desired.vips[key], backends=carried(desired.vips[key].backends, (), given, desired.vips[key].backends))
+        key: replace(
+            desired.vips[key], backends=carried(desired.vips[key].backends, (), given, desired.vips[key].backends)
+        )
         for key, given in of_vips.items()
     }
     return desired.with_vips({**desired.vips, **vips}, desired.places) if vips else desired

@@ -34,6 +34,11 @@ class DriftKind(StrEnum):
     ADDRESS = "address"
     """An address of this host is gone that it sends from, or that is a VIP's."""
 
+    STORE = "store"
+    """The store that balancers share is away, or holds what this balancer cannot take."""
+    ENTRY = "entry"
+    """A VIP or a backend in the store is not taken here: it is not understood, or there is no room for it."""
+
 
 _MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})
 

@@ -1,7 +1,7 @@
 """A VIP and a backend as entries of the store that balancers share, and back.
 
-An entry has the fields that are not at their defaults, so that versions which know different fields write the same. So
-a default must never change. What a node makes for itself is not in it: ids, and when a drain began by this node's clock.
+An entry has the fields that are not at their defaults, so that versions which know different fields write the same: so
+a default must never change. What a node makes for itself is not in it: ids, and when a drain began by its own clock.
 """
 
 from __future__ import annotations

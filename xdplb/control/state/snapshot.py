@@ -98,9 +98,7 @@ class Snapshot:
     copy: StoreCopy = NO_COPY
 
     @classmethod
-    def of(
-        cls, desired: Desired, bindings: Bindings, generations: Generations, copy: StoreCopy = NO_COPY
-    ) -> Snapshot:
+    def of(cls, desired: Desired, bindings: Bindings, generations: Generations, copy: StoreCopy = NO_COPY) -> Snapshot:
         """Return the snapshot of these."""
         vips = {
             key: _joined(vip, bindings.vips[key], generations.vips[key], None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError
 from xdplb.model.vip import VipKey
 
-__all__ = ["HEAD", "SCHEMA", "Written", "all_entries", "settings_of_head", "written"]
+__all__ = ["HEAD", "SCHEMA", "Written", "all_entries", "restamp", "settings_of_head", "written"]
 
 SCHEMA = 1
 """The version of how entries and heads are written. One that a version does not know is left alone."""
@@ -100,6 +100,18 @@ def all_entries(desired: Desired, generations: Mapping[VipKey, Any], copy: Store
         else:
             entries[path] = dict(odd.value)
     return entries
+
+
+def restamp(made: Written, desired: Desired, places: Iterable[tuple[VipKey, IPAddress]], generation: int) -> None:
+    """Have these backends be written as of this generation, also those that stay as they are."""
+    for key, address in places:
+        path = backend_path(key, address)
+        odd = made.odd.get(path)
+        if path not in made.puts and not (odd is not None and (odd.reason or odd.value is None)):
+            entry = backend_entry(desired.vips[key].backends[address]) if odd is None else odd.value
+            made.puts[path] = {**(entry or {}), "generation": generation}
+            if odd is not None:
+                made.odd[path] = Odd(made.puts[path])
 
 
 def _put_vip(made: Written, old: DesiredVip | None, new: DesiredVip, generation: int) -> None:

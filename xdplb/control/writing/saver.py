@@ -53,7 +53,9 @@ class Saver:
         self._store.close()
         return self._store.open()
 
-    async def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told | None) -> None:
+    async def save(
+        self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told | None
+    ) -> None:
         """Write a change, the healths that it sets, and its event: durable after it, or nothing of it is written."""
         await self._write(lambda: self._store.save(before, after, health, told))
 
