@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,8 +45,8 @@ class Shared:
     """A store as its entries."""
 
     def __init__(self) -> None:
-        self.head: dict[str, object] | None = None
-        self.entries: dict[str, dict[str, object]] = {}
+        self.head: dict[str, Any] = {}
+        self.entries: dict[str, dict[str, Any]] = {}
 
     def write(self, node: Node, after: Desired) -> News:
         """Write a node's change, and return it as the others get it."""
@@ -62,7 +63,6 @@ class Shared:
         return News(head, puts, made.deletes)
 
     def digest(self) -> str:
-        assert self.head is not None
         digest = Digest().changed(HEAD, None, settings_of_head(self.head))
         for path, entry in self.entries.items():
             digest = digest.changed(path, None, entry)
@@ -98,7 +98,7 @@ def test_what_one_writes_all_read(asked, seed):
         assert not writer.copy.odd and not follower.copy.odd
         again = news_of_all(*_of(follower), shared.head, shared.entries)
         assert not again.puts and not again.deletes
-    if shared.head is None:
+    if not shared.head:
         return
     late = Node()
     paths = list(shared.entries)
@@ -153,10 +153,10 @@ def test_what_a_newer_version_writes_is_kept_by_an_older_one(asked, seed):
             shared.head = {**shared.head, "digest": digest, "later": 1}
             writer.take(News(shared.head, {path: shared.entries[path]}, ()))
         assert str(writer.copy.digest) == shared.digest()
-        odd = {path: text_of(each.value) for path, each in writer.copy.odd.items()}
+        odd = {path: text_of(each.value or {}) for path, each in writer.copy.odd.items()}
         assert odd == {path: text_of(entry) for path, entry in shared.entries.items() if "from_later" in entry}
         assert not writer.copy.refused()
     late = Node()
-    if shared.head is not None:
+    if shared.head:
         late.take(news_of_all(*_of(late), shared.head, shared.entries))
         assert late.shared() == writer.shared()

@@ -19,6 +19,7 @@ from .event_options import event_options
 from .output import hint_of
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
 from .right_options import chosen_api, right_options
+from .store_options import chosen_store, store_options
 
 __all__ = ["command"]
 
@@ -63,6 +64,7 @@ Examples:
   sudo xdplb up eth0 --config /etc/xdplb/config.toml
   sudo xdplb up eth0 eth1 --mode native --metrics-listen 10.0.0.2:9780
   sudo xdplb up eth0 --socket-group operate=netops --socket-group read=monitoring
+  sudo xdplb up eth0 --store etcd://10.0.0.1,10.0.0.2,10.0.0.3/xdplb
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
 @click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
@@ -135,6 +137,7 @@ Examples:
     help="Allow exec checks: whoever may set checks can then run commands of this host, as any user but root.",
 )
 @event_options
+@store_options
 @api_options
 def command(
     *,
@@ -157,6 +160,12 @@ def command(
     log_format: str,
     event_rows: int,
     event_days: float,
+    store: str | None,
+    store_ca: Path | None,
+    store_cert: Path | None,
+    store_key: Path | None,
+    store_user: str | None,
+    store_password_file: Path | None,
     **api: Any,
 ) -> int:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -197,6 +206,15 @@ def command(
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
                     node=node,
+                    store=chosen_store(
+                        config=config,
+                        store=store,
+                        store_ca=store_ca,
+                        store_cert=store_cert,
+                        store_key=store_key,
+                        store_user=store_user,
+                        store_password_file=store_password_file,
+                    ),
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

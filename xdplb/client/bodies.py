@@ -110,6 +110,7 @@ __all__ = [
     "PatchVipEdit",
     "PathErrorsOut",
     "PathMtuOut",
+    "PendingOut",
     "Placement",
     "ProbeOut",
     "ProbeStepOut",
@@ -128,6 +129,7 @@ __all__ = [
     "ReadyVipOut",
     "ReadyzOut",
     "RecentOut",
+    "RefusedOut",
     "ReplaceBackendsEdit",
     "RiskOut",
     "Role",
@@ -142,6 +144,8 @@ __all__ = [
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "StoreOut",
+    "StoreState",
     "Sync",
     "TableChangeOut",
     "Target",
@@ -172,7 +176,7 @@ Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
-DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
+DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "store", "entry"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -188,6 +192,7 @@ Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
+StoreState = Literal["up", "away", "joining", "apart"]
 Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
@@ -418,6 +423,7 @@ class BackendStatusOut(TypedDict):
     certificate: CertificateOut | None
     ejection: EjectionOut | None
     handshakes: HandshakesOut | None
+    pending: bool
     hint: str
 
 
@@ -1222,6 +1228,17 @@ class PathMtuOut(TypedDict):
     until: str
 
 
+class PendingOut(TypedDict):
+    """A backend that was changed here while the store was away."""
+
+    vip: str
+    address: str
+    weight: int
+    admin_state: AdminState
+    stored_weight: int
+    stored_admin_state: AdminState
+
+
 class ProbeOut(TypedDict):
     """What a probe of one check found."""
 
@@ -1432,6 +1449,13 @@ class RecentOut(TypedDict):
     seconds: float
 
 
+class RefusedOut(TypedDict):
+    """A VIP or a backend in the store that this balancer does not take."""
+
+    path: str
+    reason: str
+
+
 class ReplaceBackendsEdit(TypedDict):
     """Replace all backends of a VIP."""
 
@@ -1549,11 +1573,27 @@ class StatusOut(TypedDict):
     warnings: list[str]
     notes: list[str]
     config: ConfigStatusOut
+    store: StoreOut | None
     drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class StoreOut(TypedDict):
+    """The store that balancers share, and how this one stands to it."""
+
+    place: str
+    state: StoreState
+    reason: str
+    since: str
+    revision: int
+    lineage: str
+    generation: int
+    digest: str
+    pending: list[PendingOut]
+    refused: list[RefusedOut]
 
 
 class TableChangeOut(TypedDict):

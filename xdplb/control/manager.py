@@ -57,7 +57,7 @@ class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
     `node` is the name of this balancer among others, by default that of the host. `repository` is the store that it
-    shares with them, None if it is alone; it is not closed here.
+    shares with them, None if it is alone, and `store_place` is where that is; it is not closed here.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
@@ -74,6 +74,7 @@ class Manager:
         *,
         node: str = "",
         repository: Repository | None = None,
+        store_place: str = "",
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -135,6 +136,7 @@ class Manager:
                 self.events,
                 drifts,
                 node=self.node.name,
+                place=store_place,
                 capacity=plane.capacity,
                 host=next_hops.host,
                 runs_commands=checker is None or checker.runs_commands,
@@ -148,6 +150,7 @@ class Manager:
             self._flows,
             nics=self._nics,
             node=self.node,
+            cluster=self.cluster,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,

@@ -17,13 +17,23 @@ from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import name_of_host
 from xdplb.model.role import Role
+from xdplb.model.store_address import StoreAccess, StoreAddress
 from xdplb.net.links import link
 from xdplb_api.limits import Limits
 from xdplb_api.rights.tls import TlsFiles
 
 from .privileges import require_privileges
 
-__all__ = ["ApiOptions", "DaemonOptions", "Limits", "Otherwise", "Retention", "TlsFiles", "require_host"]
+__all__ = [
+    "ApiOptions",
+    "DaemonOptions",
+    "Limits",
+    "Otherwise",
+    "Retention",
+    "StoreOptions",
+    "TlsFiles",
+    "require_host",
+]
 
 
 class Otherwise(StrEnum):
@@ -51,6 +61,14 @@ class ApiOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """The store that balancers share: where it is, and how this one makes itself known there."""
+
+    address: StoreAddress
+    access: StoreAccess
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `api` says where the API is served, and to whom.
 
@@ -59,7 +77,8 @@ class DaemonOptions:
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
-    commands of this host. `node` is the name of this balancer among others.
+    commands of this host. `node` is the name of this balancer among others, and `store` what
+    it shares with them, None if it is alone.
     """
 
     interfaces: tuple[str, ...]
@@ -77,6 +96,7 @@ class DaemonOptions:
     exec_checks: bool = False
     retention: Retention = field(default_factory=Retention)
     node: str = field(default_factory=name_of_host)
+    store: StoreOptions | None = None
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

@@ -40,7 +40,7 @@ class Node:
 
     def told(self, kind: str) -> list[Any]:
         """Return the events of a kind since it was started, with all their fields."""
-        return [event for event in self.world.said if event.KIND == kind]
+        return [event for event in self.world.said if kind == event.KIND]
 
 
 class Shared:

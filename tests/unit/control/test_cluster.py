@@ -23,8 +23,7 @@ DNS = Vip(VipKey.parse("203.0.113.11:53/udp"), name="dns")
 
 def backends_of(node: Node) -> dict[str, tuple[int, str]]:
     return {
-        str(view.backend.address): (view.backend.weight, view.backend.admin_state)
-        for view in node.door.backends("web")
+        str(view.backend.address): (view.backend.weight, view.backend.admin_state) for view in node.door.backends("web")
     }
 
 
@@ -139,7 +138,7 @@ def test_what_somebody_else_has_changed_since_is_dropped_and_told(tmp_path: Path
             whole = await other.read()
             path = "backends/203.0.113.10:443:tcp/10.0.0.1"
             entry = {**whole.entries[path], "weight": 3, "generation": 4}
-            head = {**whole.head, "generation": 4, "writer": "lb9", "digest": "0"}
+            head = {**(whole.head or {}), "generation": 4, "writer": "lb9", "digest": "0"}
             await other.commit(whole.version, Change(head, {path: entry}))
             shared.store.come_back()
             await until(lambda: one.told("pending_dropped") and one.state is StoreState.UP)
@@ -290,7 +289,7 @@ def test_what_is_not_understood_leaves_the_vip_as_it_was(tmp_path: Path) -> None
             newer = MemoryRepository(shared.store, "lb9")
             whole = await newer.read()
             path = "vips/203.0.113.10:443:tcp"
-            head = {**whole.head, "generation": 3, "writer": "lb9"}
+            head = {**(whole.head or {}), "generation": 3, "writer": "lb9"}
             entries = {
                 path: {**whole.entries[path], "scheduler": "of-tomorrow", "generation": 3},
                 "vips/203.0.113.12:80:tcp": {"later": True, "generation": 3},
@@ -321,7 +320,7 @@ def test_a_store_that_a_newer_version_has_written_is_left_alone(tmp_path: Path) 
             await with_backends(one.door, 1)
             newer = MemoryRepository(shared.store, "lb9")
             whole = await newer.read()
-            await newer.commit(whole.version, Change({**whole.head, "schema": 99, "generation": 9}))
+            await newer.commit(whole.version, Change({**(whole.head or {}), "schema": 99, "generation": 9}))
             await until(lambda: one.state is StoreState.APART)
             with pytest.raises(StoreRefusedError, match="upgrade"):
                 await one.door.create_backend("web", backend(2))

@@ -128,7 +128,9 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
     }
     assert {str(address): desired for address, desired in state.desired.vips[web].backends.items()} == {
         "10.0.0.4": DesiredBackend(backend(4, forward=Forward.DR)),
-        "10.0.0.2": DesiredBackend(backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3, id=then.isoformat())),
+        "10.0.0.2": DesiredBackend(
+            backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3, id=then.isoformat())
+        ),
         "10.0.0.3": DesiredBackend(backend(3, weight=3)),
     }
     assert {str(address): desired.backend for address, desired in state.desired.vips[quic].backends.items()} == {

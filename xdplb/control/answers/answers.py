@@ -25,9 +25,11 @@ from xdplb.control.answers.views import (
     NodeDrainView,
     NodeView,
     OverlayView,
+    PendingView,
     PlaceView,
     StatsView,
     StatusView,
+    StoreView,
     TruthView,
     UseView,
     VipStatsView,
@@ -43,6 +45,7 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
+from xdplb.control.writing.cluster import Cluster
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -89,6 +92,7 @@ class Answers:
         *,
         nics: NicWatch,
         node: NodeWatch,
+        cluster: Cluster | None,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -103,7 +107,7 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
-        self.started, self._place, self._notes = steady.now(), place, notes
+        self.started, self._place, self._notes, self._cluster = steady.now(), place, notes, cluster
         self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
@@ -202,6 +206,31 @@ class Answers:
         )
         return ConfigView(snapshot.desired, snapshot.generation, tuple(laid) if snapshot.desired.owner else ())
 
+    def store(self) -> StoreView | None:
+        """Return how this balancer stands to the store that it shares with others, None if it is alone."""
+        if self._cluster is None:
+            return None
+        standing, snapshot = self._cluster.standing, self._snapshot
+        copy = snapshot.copy
+        pending = (
+            PendingView(str(key), snapshot.vips[key].backends[address].backend, each.base.backend)
+            for (key, address), each in sorted(copy.pending.items(), key=lambda one: (one[0][0], int(one[0][1])))
+        )
+        return StoreView(
+            place=self._cluster.place,
+            state=standing.state,
+            reason=standing.reason,
+            since=standing.since + self._steady.ahead(),
+            revision=standing.revision,
+            lineage=copy.lineage,
+            generation=copy.generation,
+            digest=str(copy.digest),
+            pending=tuple(pending),
+            refused=tuple(sorted(copy.refused().items())),
+            writes=standing.writes,
+            conflicts=standing.conflicts,
+        )
+
     async def stats(self) -> StatsView:
         """Read all counters."""
         counted = await self._counted()
@@ -236,6 +265,7 @@ class Answers:
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             truth=self.truth(),
+            store=self.store(),
             held_back=self._plane.is_held_back,
             now=self._steady.now(),
         )
@@ -273,6 +303,7 @@ class Answers:
             ),
             notes=(*self._notes(), *((_HELD_BACK,) if self._plane.is_held_back else ())),
             config=self.truth(),
+            store=self.store(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 
@@ -405,6 +436,7 @@ class Answers:
             certificate=self._flows.certificate(backend),
             tallies=self._tallies(backend),
             passive=self._passive.of(vip, backend),
+            is_pending=(vip.vip.key, backend.backend.address) in self._snapshot.copy.pending,
         )
         return backend_on_the_wall(view, self._steady.ahead())
 

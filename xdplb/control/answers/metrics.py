@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, NicView, StatsView, TruthView, VipView
+from xdplb.control.answers.views import FlowTableView, NicView, StatsView, StoreView, TruthView, VipView
 from xdplb.control.events import DriftKind
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
@@ -81,7 +81,7 @@ class MetricsView:
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
-    desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
+    desired state, `store` how this balancer stands to the one that it shares, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
     """
 
     version: str
@@ -97,6 +97,7 @@ class MetricsView:
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
     truth: TruthView
+    store: StoreView | None
     held_back: bool
     vips: tuple[VipMetrics, ...]
 
@@ -124,6 +125,7 @@ class Moment:
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
     truth: TruthView
+    store: StoreView | None
     held_back: bool
     now: datetime
 
@@ -143,6 +145,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         drift_counts=moment.drift_counts,
         hung=moment.hung,
         truth=moment.truth,
+        store=moment.store,
         held_back=moment.held_back,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),

@@ -105,24 +105,15 @@ def joined(
 
     The VIPs that are `refused`, with a reason, stay as they are, and so do those that must not take ports of `host`.
     """
-    return _Joining(before, generations, copy, news, now, host, dict(refused or {})).done()
+    return _Joining(Joined(before, generations, copy), news, now=now, host=host, refused=dict(refused or {})).done()
 
 
 class _Joining:
-    def __init__(
-        self,
-        before: Desired,
-        generations: Generations,
-        copy: StoreCopy,
-        news: News,
-        now: datetime,
-        host: Host,
-        refused: dict[VipKey, str],
-    ) -> None:
-        self.before, self.generations, self.copy, self.news = before, generations, copy, news
+    def __init__(self, before: Joined, news: News, *, now: datetime, host: Host, refused: dict[VipKey, str]) -> None:
+        self.before, self.generations, self.copy, self.news = before.desired, before.generations, before.copy, news
         self.now, self.host, self.refused = now, host, refused
-        self.odd = dict(copy.odd)
-        self.digest: Digest = copy.digest
+        self.odd = dict(self.copy.odd)
+        self.digest: Digest = self.copy.digest
         self.reasons: dict[str, str] = {}
         self.places: dict[VipKey, set[IPAddress | None]] = defaultdict(set)
 

@@ -42,7 +42,7 @@ class StoreBack(Event):
 
 @dataclass(frozen=True, slots=True)
 class StoreJoined(Event):
-    """This balancer has the state that is in the store: at the start, or when it is first there."""
+    """The state that is in the store was taken for the first time: from here on it is shared."""
 
     KIND = "store_joined"
     TITLE = "store joined"

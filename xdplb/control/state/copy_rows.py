@@ -112,8 +112,13 @@ def write_past(connection: sqlite3.Connection, past: Mapping[int, str]) -> None:
 
 def forget_copy(connection: sqlite3.Connection) -> None:
     """Make the state one that has never been in a store."""
-    for table in ("store_copy", "store_odd", "store_pending", "store_past"):
-        connection.execute(f"DELETE FROM {table}")
+    for statement in (
+        "DELETE FROM store_copy",
+        "DELETE FROM store_odd",
+        "DELETE FROM store_pending",
+        "DELETE FROM store_past",
+    ):
+        connection.execute(statement)
 
 
 def _started(pending: Pending) -> float | None:

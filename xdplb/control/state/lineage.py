@@ -48,8 +48,10 @@ def judged(copy: StoreCopy, past: Mapping[int, str], head: Json | None, *, is_em
         return Verdict.NEWER
     if not copy.lineage:
         return Verdict.TAKE if is_empty else Verdict.FOREIGN
-    if head["instance"] != copy.lineage:
-        return Verdict.DIVERGED
+    return _of_one_lineage(copy, past, head) if head["instance"] == copy.lineage else Verdict.DIVERGED
+
+
+def _of_one_lineage(copy: StoreCopy, past: Mapping[int, str], head: Json) -> Verdict:
     if head["generation"] > copy.generation:
         return Verdict.TAKE
     if head["generation"] == copy.generation:

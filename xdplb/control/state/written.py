@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
@@ -17,12 +17,12 @@ from xdplb.control.state.entries import (
     vip_entry,
     vip_path,
 )
-from xdplb.control.state.store_copy import Digest, Odd, StoreCopy
+from xdplb.control.state.store_copy import NO_COPY, Digest, Odd, StoreCopy
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError
 from xdplb.model.vip import VipKey
 
-__all__ = ["HEAD", "SCHEMA", "Written", "all_entries", "restamp", "settings_of_head", "written"]
+__all__ = ["HEAD", "SCHEMA", "Written", "all_entries", "all_written", "restamp", "settings_of_head", "written"]
 
 SCHEMA = 1
 """The version of how entries and heads are written. One that a version does not know is left alone."""
@@ -81,6 +81,11 @@ def written(before: Desired, after: Desired, generation: int, copy: StoreCopy) -
         _put_vip(made, before.vips.get(key), after.vips[key], generation)
     _set_settings(made, before, after, copy)
     return made
+
+
+def all_written(desired: Desired) -> Written:
+    """Return what is written if there was nothing before."""
+    return written(replace(desired, vips={}), desired, 1, NO_COPY)
 
 
 def all_entries(desired: Desired, generations: Mapping[VipKey, Any], copy: StoreCopy) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from xdplb.cluster.repository import ABSENT, Away, Back, Change, Delta, Json, Nodes, Repository, Seen, Version, Whole
+from xdplb.control.edits.belonging import foreign, has_state, head_of, why_newer
 from xdplb.control.edits.codec import kind_of
 from xdplb.control.edits.edit import PutConfig, backend_of_edit, vip_of_edit
 from xdplb.control.edits.joined import Joined, News, joined, news_of_all
@@ -36,13 +37,12 @@ from xdplb.control.events import (
     StoreJoined,
     StoreWritten,
 )
-from xdplb.control.state.desired import Desired
 from xdplb.control.state.differing import differing
 from xdplb.control.state.lineage import Verdict, judged
 from xdplb.control.state.snapshot import Snapshot
-from xdplb.control.state.store_copy import NO_COPY, Digest, Place, StoreCopy
+from xdplb.control.state.store_copy import Digest, Place, StoreCopy
 from xdplb.control.state.touched import touched
-from xdplb.control.state.written import HEAD, SCHEMA, Written, all_entries, restamp, written
+from xdplb.control.state.written import HEAD, SCHEMA, all_entries, all_written, restamp, written
 from xdplb.control.writing.commands_allowed import refuse_commands
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.request import Outcome, Request
@@ -62,7 +62,7 @@ from xdplb.model.errors import (
 from xdplb.model.host import Host
 from xdplb.model.vip import VipKey
 
-__all__ = ["Cluster", "Standing", "StoreState", "foreign", "head_of", "why_newer"]
+__all__ = ["Cluster", "Standing", "StoreState"]
 
 _log = logging.getLogger(__name__)
 
@@ -99,35 +99,6 @@ class Standing:
     conflicts: int = 0
 
 
-def head_of(whole: Whole) -> Json | None:
-    """Return the head, None if there is none; StoreRefusedError if it is none that xdplb has written."""
-    head = whole.head
-    if head is None:
-        return None
-    kinds = {"instance": str, "generation": int, "schema": int, "digest": str}
-    if wrong := [name for name, kind in kinds.items() if not isinstance(head.get(name), kind)]:
-        raise StoreRefusedError(
-            f"the head in the store is none that xdplb has written: its {wrong[0]} is missing or wrong",
-            hint="look at it with etcdctl get; remove it, and the balancers write theirs again",
-        )
-    return head
-
-
-def why_newer(head: Json) -> str:
-    """Return the sentence for a store that a newer version has written."""
-    return f"a newer xdplb has written the store (schema {head['schema']}, this one knows {SCHEMA}): upgrade this one"
-
-
-def foreign(snapshot: Snapshot, head: Json) -> ConflictError:
-    """Return the error for a state that was never in the store, which has another one."""
-    return ConflictError(
-        f"the state here has {len(snapshot.vips)} VIPs and was never in the store, which has another state (generation"
-        f" {head['generation']}, written by {head.get('writer', 'an unknown balancer')})",
-        hint="to join the others, move the state dir away (xdplb backup saves it first); to begin a store with what is"
-        " here, give a prefix that nothing is under",
-    )
-
-
 class Cluster:
     """Keeps the writer's state and the store's the same. It is the writer's `shared`."""
 
@@ -139,11 +110,14 @@ class Cluster:
         drifts: Drifts,
         *,
         node: str,
+        place: str,
         capacity: Capacity,
         host: Callable[[], Host],
         runs_commands: bool,
     ) -> None:
         self._repository, self._writer, self._events, self._drifts = repository, writer, events, drifts
+        self.place = place
+        """Where the store is, as `xdplb up` was told."""
         self._node, self._capacity, self._host, self._runs_commands = node, capacity, host, runs_commands
         self.on_nodes: Callable[[Nodes], None] = lambda _: None
         """Called with what all nodes publish, whenever it changes."""
@@ -364,7 +338,7 @@ class Cluster:
         if verdict is Verdict.NEWER:
             self._stands(StoreState.APART, why_newer(head))
             return True
-        if verdict is Verdict.FOREIGN and not self._has_the_same(head):
+        if verdict is Verdict.FOREIGN and not has_state(snapshot.desired, head):
             self._stands(StoreState.APART, str(foreign(snapshot, head)))
             return True
         if verdict is Verdict.WRITE:
@@ -374,11 +348,6 @@ class Cluster:
         self._leaves_apart()
         await self._take_whole(whole, head, verdict)
         return True
-
-    def _has_the_same(self, head: Json) -> bool:
-        """Return whether a state that was never in the store is equal to the one there."""
-        desired = release_config(self._writer.snapshot.desired)
-        return bool(str(_all_written(desired).digest) == head["digest"])
 
     async def _write_all(self, whole: Whole, why: str) -> None:
         """Write the state here into the store, in the place of what is there."""
@@ -390,7 +359,7 @@ class Cluster:
         if copy.lineage:
             head = copy.head
         else:
-            head = _all_written(desired).head(copy, uuid.uuid4().hex, max(generations.current, 1), self._by(None))
+            head = all_written(desired).head(copy, uuid.uuid4().hex, max(generations.current, 1), self._by(None))
         version = await self._repository.commit(whole.version, Change(head, puts, deletes))
         self._version = version
         self._count(writes=1)
@@ -409,7 +378,7 @@ class Cluster:
         desired, generations, copy = based(snapshot)
         if not copy.lineage:
             desired = release_config(desired)
-            mine = _all_written(desired)
+            mine = all_written(desired)
             copy = replace(copy, digest=mine.digest.changed(HEAD, mine.settings, None))
         news = news_of_all(desired, generations, copy, head, whole.entries)
         news = replace(news, unreadable=whole.unreadable)
@@ -548,6 +517,7 @@ class Cluster:
                 edit=str(change.get("edit", "store")),
                 vip=None if vip is None else str(vip),
                 backend=None if backend is None else str(backend),
+                asked=None,
                 impact=outcome.impact,
                 at=time.time_ns(),
             )
@@ -602,11 +572,6 @@ class Cluster:
             conflicts=standing.conflicts + conflicts,
             revision=self._version.revision,
         )
-
-
-def _all_written(desired: Desired) -> Written:
-    """Return what is written if there was nothing before."""
-    return written(replace(desired, vips={}), desired, 1, NO_COPY)
 
 
 def _is_there(found: Rebased, place: Place) -> bool:

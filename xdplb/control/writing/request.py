@@ -69,6 +69,7 @@ def event_of(request: Request, outcome: Outcome) -> ChangeMade:
         edit=kind_of(request.edit),
         vip=None if vip is None else str(vip),
         backend=None if backend is None else str(backend),
+        asked=request.edit,
         impact=impact,
         at=time.time_ns(),
     )
