@@ -95,9 +95,11 @@ def test_what_one_writes_all_read(asked, seed):
         follower.take(shared.write(writer, after))
         assert follower.shared() == writer.shared()
         assert str(writer.copy.digest) == shared.digest() == shared.head["digest"]
-        assert not writer.copy.odd and not follower.copy.odd
+        assert not writer.copy.odd
+        assert not follower.copy.odd
         again = news_of_all(*_of(follower), shared.head, shared.entries)
-        assert not again.puts and not again.deletes
+        assert not again.puts
+        assert not again.deletes
     if not shared.head:
         return
     late = Node()
@@ -107,7 +109,8 @@ def test_what_one_writes_all_read(asked, seed):
     late.take(news_of_all(*_of(late), shared.head, entries))
     assert late.shared() == writer.shared()
     same = news_of_all(*_of(late), shared.head, entries)
-    assert not same.puts and not same.deletes
+    assert not same.puts
+    assert not same.deletes
 
 
 def _of(node: Node) -> tuple[Desired, Generations, StoreCopy]:

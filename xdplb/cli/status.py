@@ -139,13 +139,7 @@ def _note_all(body: StatusOut) -> None:
     for each in body.get("drift", []):
         if each["reason"] not in body["not_ready"]:
             note(f"not as it should be since {moment(each['since'])}: {each['reason']}")
-    if store := body.get("store"):
-        for laid in store["pending"]:
-            note(
-                f"pending: backend {laid['address']} of VIP {laid['vip']} has weight {laid['weight']} and is"
-                f" {laid['admin_state']} here; the store has weight {laid['stored_weight']} and"
-                f" {laid['stored_admin_state']}"
-            )
+    _note_pending(body.get("store"))
     for warning in body.get("warnings", ()):  # an older daemon has none
         note(f"warning: {warning}")
     for own in body.get("notes", ()):
@@ -161,6 +155,15 @@ def _config_text(config: ConfigStatusOut | None) -> str | None:
     return f"{config['owner']}" + (
         f", with an overlay on {laid}: xdplb config diff shows it" if config["overlay"] else ""
     )
+
+
+def _note_pending(store: StoreOut | None) -> None:
+    for laid in () if store is None else store["pending"]:
+        note(
+            f"pending: backend {laid['address']} of VIP {laid['vip']} has weight {laid['weight']} and is"
+            f" {laid['admin_state']} here; the store has weight {laid['stored_weight']} and"
+            f" {laid['stored_admin_state']}"
+        )
 
 
 def _store_text(store: StoreOut | None) -> str | None:

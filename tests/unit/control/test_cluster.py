@@ -1,4 +1,4 @@
-"""Several balancers with one store: what one is asked for, all do; what is away, torn or emptied comes together again."""
+"""Several balancers with one store: what one is asked for, all do; what was away or emptied comes together again."""
 
 from __future__ import annotations
 

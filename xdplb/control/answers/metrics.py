@@ -81,7 +81,8 @@ class MetricsView:
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
-    desired state, `store` how this balancer stands to the one that it shares, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
+    desired state, `store` how this balancer stands to the store that it shares, None if it is alone. `held_back` says
+    whether the program is an older one since that of this xdplb was rolled back.
     """
 
     version: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from xdplb.control.events.base import Event, Level
 
@@ -78,17 +78,13 @@ class StoreDiverged(Event):
     reason: str
     was: int
     generation: int
-    changed: tuple[str, ...] = field(repr=False)
+    changed: tuple[str, ...]
 
     def line(self) -> str:
         """Return the log line: with many VIPs, only some of them."""
         more = len(self.changed) - _SHOWN
         changed = " ".join(self.changed[:_SHOWN]) + (f" and {more} more" if more > 0 else "") or "none"
         return f'{self.TITLE}: reason="{self.reason}" was={self.was} generation={self.generation} changed: {changed}'
-
-    def data(self) -> dict[str, object]:
-        """Return its fields, with the VIPs."""
-        return {**super(StoreDiverged, self).data(), "changed": list(self.changed)}
 
     def subjects(self) -> Sequence[tuple[str, str | None]]:
         """Return the VIPs."""
