@@ -28,6 +28,7 @@ def open_repository(store: StoreOptions, node: str) -> Repository:
     """Return the way to the store, which belongs to the running event loop."""
     from xdplb.etcd.repository import EtcdRepository  # noqa: PLC0415 (a tenth of a second, for nothing without a store)
 
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of each request
     return EtcdRepository(store.address, store.access, node)
 
 

@@ -498,7 +498,9 @@ class Cluster:
         return dict.fromkeys(changed, error.detail)
 
     async def _make(self, after: Snapshot, event: Callable[[Outcome], ChangeMade] | None) -> None:
-        await self._writer.make_given(after, event or (lambda _: None))
+        new = after.addresses() - self._writer.snapshot.addresses() if event is not None else frozenset()
+        async with self._writer.seek(new):
+            await self._writer.make_given(after, event or (lambda _: None))
 
     def _event(self, head: Json, news: News | None) -> Callable[[Outcome], ChangeMade]:
         """Return what tells of a change that another balancer has made; without `news`, of more than one."""

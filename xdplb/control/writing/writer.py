@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -501,6 +501,10 @@ class Writer:
         """Have changes wait, for one that comes from elsewhere."""
         async with self._queue:
             yield
+
+    def seek(self, addresses: frozenset[IPAddress]) -> AbstractAsyncContextManager[None]:
+        """Look up the next hops of backends that are about to come, for a moment, so that their table is built once."""
+        return self._seeking.seek(addresses)
 
     async def make_given(self, after: Snapshot, event: Callable[[Outcome], ChangeMade | None]) -> None:
         """Bring this balancer to a state that another one has written, in a `turn`; `event` says what to tell of it.
