@@ -1,4 +1,4 @@
-"""Three daemons that share a real etcd: what one is asked for all do, and nothing that happens to etcd loses any of it."""
+"""Three daemons that share a real etcd: what one is asked for all do, whatever happens to etcd meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import BALANCERS, ClusterLab
 
-from .balancer import until
 from .sharing_daemons import Daemons
 
 KEY = "203.0.113.10:80/tcp"

@@ -17,6 +17,7 @@ __all__ = [
     "AllChecksOut",
     "AllUnhealthy",
     "Announce",
+    "AnnouncedOut",
     "ApiSettings",
     "AtRiskOut",
     "AttachmentOut",
@@ -59,6 +60,7 @@ __all__ = [
     "DnsIn",
     "DnsOut",
     "DnsPatch",
+    "DnsStatusOut",
     "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
@@ -95,7 +97,6 @@ __all__ = [
     "NodeDryRunOut",
     "NodeListOut",
     "NodeOut",
-    "NodeState",
     "OnUnhealthy",
     "OperatingStatus",
     "Outcome",
@@ -134,6 +135,7 @@ __all__ = [
     "RiskOut",
     "Role",
     "Scheduler",
+    "SeenState",
     "SentOut",
     "Settings",
     "SlotMoveOut",
@@ -142,6 +144,7 @@ __all__ = [
     "SlotStatesOut",
     "SlotsChangedOut",
     "SlotsOut",
+    "Standing",
     "StatsOut",
     "StatusOut",
     "StoreOut",
@@ -176,12 +179,25 @@ Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
-DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "store", "entry"]
+DriftKind = Literal[
+    "map",
+    "pin",
+    "program",
+    "nic",
+    "mtu",
+    "neighbour",
+    "route",
+    "address",
+    "announcement",
+    "dns",
+    "peer",
+    "store",
+    "entry",
+]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
-NodeState = Literal["serving", "draining", "drained"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
@@ -191,7 +207,9 @@ Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic"
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
+SeenState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 SlotState = Literal["steady", "moving", "pinned"]
+Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
 StoreState = Literal["up", "away", "joining", "apart"]
 Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
@@ -237,6 +255,13 @@ class AllChecksOut(TypedDict):
     """The health checks of all VIPs."""
 
     checks: list[CheckOfVipOut]
+
+
+class AnnouncedOut(TypedDict):
+    """Whether the route of the VIP's address is in the table that a BGP daemon reads."""
+
+    metric: int | None
+    reason: str
 
 
 class ApiSettings(TypedDict):
@@ -772,6 +797,16 @@ class DnsPatch(TypedDict):
     ttl: NotRequired[int | None]
 
 
+class DnsStatusOut(TypedDict):
+    """How a VIP's address stands under its name in DNS."""
+
+    published: bool
+    standing: Standing | None
+    since: str
+    reason: str
+    is_behind: bool
+
+
 class DrainBackendEdit(TypedDict):
     """Send a backend no new connections and keep its open ones."""
 
@@ -1108,14 +1143,27 @@ class NodeOut(TypedDict):
 
     name: str
     this_node: bool
-    state: NodeState
+    state: SeenState
     since: str
     version: str
     generation: int
     observed_generation: int
-    ready: bool
+    ready: bool | None
     not_ready: list[str]
     drain: NodeDrainOut | None
+    url: str | None
+    peer: str | None
+    peer_up: bool | None
+    last_heard: str | None
+    digest: str | None
+    digest_equal: bool | None
+    vips: dict[str, int]
+    backends: int
+    backends_out: int
+    health_equal: bool | None
+    packets_per_second: float
+    connections_per_second: float
+    share: float | None
 
 
 class OuterOut(TypedDict):
@@ -1865,7 +1913,9 @@ class VipStatusOut(TypedDict):
     backends_serving: int
     backends_needed: int
     min_serving_met: bool
+    announced: AnnouncedOut | None
     access: AccessCountOut
+    dns: DnsStatusOut | None
 
 
 class WarningOut(TypedDict):

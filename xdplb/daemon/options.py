@@ -13,6 +13,7 @@ from xdplb.dataplane.compile import require_bcc
 from xdplb.dataplane.links import find_nic
 from xdplb.dataplane.plane import Capacity, Reading
 from xdplb.model.address import IPNetwork
+from xdplb.model.announcing import Announcing
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import name_of_host
@@ -29,6 +30,7 @@ __all__ = [
     "DaemonOptions",
     "Limits",
     "Otherwise",
+    "PeerOptions",
     "Retention",
     "StoreOptions",
     "TlsFiles",
@@ -69,6 +71,22 @@ class StoreOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """Where this node listens to its peers, who they are, and the key that all share; each as the options have it.
+
+    The other files are what is shown to the peers' APIs, where records are pulled.
+    """
+
+    listen: tuple[str, ...]
+    peers: tuple[str, ...]
+    key_file: Path
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    cert_key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `api` says where the API is served, and to whom.
 
@@ -77,8 +95,9 @@ class DaemonOptions:
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
-    commands of this host. `node` is the name of this balancer among others, and `store` what
-    it shares with them, None if it is alone.
+    commands of this host. `node` is the name of this balancer among others, `url` where those reach its API (empty if
+    they cannot), and `peers` how it talks to them, None if it does not. `store` is what it shares with them, None if it
+    shares nothing. `announcing` is how it announces VIPs.
     """
 
     interfaces: tuple[str, ...]
@@ -97,6 +116,9 @@ class DaemonOptions:
     retention: Retention = field(default_factory=Retention)
     node: str = field(default_factory=name_of_host)
     store: StoreOptions | None = None
+    announcing: Announcing = field(default_factory=Announcing)
+    url: str = ""
+    peers: PeerOptions | None = None
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

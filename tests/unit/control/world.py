@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,8 +62,10 @@ class World:
         """The events of the manager that runs, or ran last."""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Door]:
-        """Run a manager, new each time, and stop it."""
+    async def running(
+        self, prepare: Callable[[Manager], None] = lambda _manager: None, **more: Any
+    ) -> AsyncIterator[Door]:
+        """Run a manager, new each time, and stop it. `more` is for it, and `prepare` is called before it starts."""
         self.health.targets = {}
         manager = Manager(
             self.plane,
@@ -76,9 +79,11 @@ class World:
             scan_seconds=0.005,
             node=self.node,
             repository=None if self.repository is None else self.repository(),
+            **more,
         )
         self.said = []
         manager.events.listen(self.said.append)
+        prepare(manager)
         await manager.start()
         try:
             yield Door(manager)

@@ -4,11 +4,20 @@ To add a kind, add a dataclass to the file of its theme and its name here, and c
 """
 
 from xdplb.control.events.actor import DAEMON, Actor, ActorKind
+from xdplb.control.events.announcing import Announced, TrackFileWritten, Withdrawn
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeCameOut, ChangeMade
 from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
+from xdplb.control.events.dns import (
+    DnsKeptLast,
+    DnsLeftBehind,
+    DnsNotOurs,
+    DnsPublished,
+    DnsReleased,
+    DnsWithdrawn,
+)
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import (
@@ -30,6 +39,14 @@ from xdplb.control.events.passive import (
     BackendNotEjected,
     BackendReturned,
     HandshakesNotRead,
+)
+from xdplb.control.events.peers import (
+    PeerAppeared,
+    PeerKeysNotRead,
+    PeerKeysRead,
+    PeerLost,
+    RecordsNotPulled,
+    RecordsPulled,
 )
 from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
@@ -61,6 +78,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AgentSaid",
+    "Announced",
     "AuthenticationFailed",
     "BackendDiffers",
     "BackendEjected",
@@ -81,6 +99,12 @@ __all__ = [
     "ConfigTaken",
     "DaemonStarted",
     "DaemonStopped",
+    "DnsKeptLast",
+    "DnsLeftBehind",
+    "DnsNotOurs",
+    "DnsPublished",
+    "DnsReleased",
+    "DnsWithdrawn",
     "DrainChanged",
     "DriftFound",
     "DriftKind",
@@ -103,12 +127,18 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PeerAppeared",
+    "PeerKeysNotRead",
+    "PeerKeysRead",
+    "PeerLost",
     "PendingDropped",
     "PendingWritten",
     "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
     "ProgramSwapped",
+    "RecordsNotPulled",
+    "RecordsPulled",
     "ReloadedWithoutConfig",
     "RequestForbidden",
     "Say",
@@ -134,8 +164,10 @@ __all__ = [
     "TokenAdded",
     "TokenRemoved",
     "TookOver",
+    "TrackFileWritten",
     "VipInTheWay",
     "VipStatusChanged",
+    "Withdrawn",
 ]
 
 KINDS: dict[str, type[Event]] = {

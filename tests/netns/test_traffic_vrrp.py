@@ -1,0 +1,192 @@
+"""A pair of balancers with keepalived, set up as docs/ha.md says, word for word, and real packets while VIPs move.
+
+keepalived's own timers are in docs/ha.md; here only what is far from them fails a test, since a busy machine is late.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from xdplb.dataplane.single import pass_program
+from xdplb.net.lab import VIP, VIP6
+
+from .balancer import PATIENCE, Download, until
+from .pair import RECIPE, Pair
+from .pair_lab import PairBalancer, PairLab
+
+pytestmark = pytest.mark.skipif(shutil.which("keepalived") is None, reason="keepalived is not installed")
+
+TIMEOUT = 3 * 0.1 + 0.1
+"""How long keepalived waits for adverts every 0.1 s (RFC 5798: three of them, and a part of one)."""
+
+SLACK = 0.5 * PATIENCE
+"""How much later than that a busy machine may be."""
+
+CHECKS = 8 * PATIENCE
+"""How long it takes at most until checks of the ready configuration have failed."""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Pair]:
+    with pass_program() as program, PairLab(port_program=program.fileno()) as lab:
+        pair = Pair(lab)
+        pair.follow(RECIPE)
+        yield pair
+
+
+@pytest.fixture
+def pair(running: Pair) -> Pair:
+    """A pair with one master for each family, active/passive."""
+    running.run_keepalived("keepalived-active-passive.conf")
+    for vip in (VIP, VIP6):
+        running.master(str(vip))
+    return running
+
+
+def test_the_recipe_of_the_page_gives_a_pair_that_fails_over(running: Pair) -> None:
+    """It goes on where the fixture has ended: a client, who has the VIP, a drain and its end."""
+    client, shows, drain, undrain = RECIPE[-4:]
+    for told in running.told.values():
+        assert "keepalived: /etc/keepalived/keepalived.conf: 203.0.113.10, 2001:db8:f::10 in web4, web6" in told
+        assert not [line for line in told.splitlines() if line.startswith(("warn", "fail"))]
+    assert "A client" in client.where
+    assert running.lab.run("client", ["sh", "-ec", client.commands]).stdout.count(" 198.51.100.2\n") == 1
+    master = running.master()
+    assert [bool(each.sh(shows.commands)) for each in running.both] == [each is master for each in running.both]
+    gaps = running.moves(str(VIP), lambda: master.sh(drain.commands))
+    assert sum(gaps) < SLACK
+    with running.probing() as finish:
+        master.sh(undrain.commands)
+        until(lambda: master.sh("cat /run/xdplb/vrrp") == "0\n")
+        assert finish() == []
+    assert running.master() is running.other(master)  # equal priorities: nothing moves back by itself
+
+
+@contextmanager
+def drained(balancer: PairBalancer) -> Iterator[None]:
+    """Have a balancer drained while the block runs."""
+    balancer.sh("xdplb node drain")
+    try:
+        yield
+    finally:
+        balancer.sh("xdplb node undrain")
+        until(lambda: balancer.sh("cat /run/xdplb/vrrp") == "0\n", seconds=1)  # it does not wait as after a failure
+
+
+def test_an_ipv6_vip_moves_as_well(pair: Pair) -> None:
+    master = pair.master(str(VIP6))
+    gaps = pair.moves(str(VIP6), lambda: master.sh("xdplb node drain"))
+    with drained(master):
+        assert sum(gaps) < SLACK
+
+
+def test_a_balancer_that_is_cut_off_is_replaced_and_comes_back_without_a_gap(pair: Pair) -> None:
+    master = pair.master()
+    try:
+        gaps = pair.moves(str(VIP), lambda: pair.lab.cut_off(master.host))
+        assert TIMEOUT / 2 < sum(gaps) < TIMEOUT + SLACK
+        assert [each.has(str(VIP)) for each in pair.both] == [True, True]
+        with pair.probing() as finish:
+            pair.lab.join(master.host)
+            assert pair.master()  # one of them gives way
+            assert sum(finish()) < SLACK
+    finally:
+        pair.lab.join(master.host)
+
+
+def test_two_masters_at_once_break_nothing(pair: Pair) -> None:
+    """Open connections go through both in turn, as they do where a switch or a router cannot tell who has the VIP."""
+    master = pair.master()
+    gaps = pair.moves(str(VIP), master.kill_keepalived)
+    assert sum(gaps) < SLACK
+    assert [each.has(str(VIP)) for each in pair.both] == [True, True]
+    before = [each.sent() for each in pair.both]
+    with pair.probing() as finish:
+        downloads = [Download(pair.lb1, size=300_000, seconds=2) for _ in range(12)]
+        while any(each.running for each in downloads):
+            for balancer in pair.both:
+                pair.turn(balancer)
+                time.sleep(0.1)
+        for each in downloads:
+            each.finish()
+        pair.let_it_ask()
+        assert {each.backend for each in downloads} == {"dr1", "dr2"}
+        assert finish() == []
+    assert all(each.sent() - sent > 100 for each, sent in zip(pair.both, before, strict=True))
+    with pair.probing() as finish:
+        master.sh("systemctl start keepalived")  # it begins by removing what it left behind
+        assert pair.master() is pair.other(master)
+        assert sum(finish()) < SLACK
+
+
+def test_a_daemon_that_dies_moves_nothing(pair: Pair) -> None:
+    master = pair.master()
+    with pair.probing() as finish:
+        master.kill()
+        assert pair.fetch(str(VIP))
+        assert pair.master() is master
+        master.start()
+        assert finish() == []
+    assert pair.master() is master
+
+
+def test_a_balancer_that_reaches_no_backend_gives_the_vip_up(pair: Pair) -> None:
+    master = pair.master()
+    try:
+        gaps = pair.moves(str(VIP), lambda: pair.lab.part(master.host, "dr1", "dr2"))
+        assert sum(gaps) < CHECKS
+    finally:
+        pair.lab.unite()
+    until(lambda: master.sh("cat /run/xdplb/vrrp") == "0\n", seconds=70)
+    assert pair.master() is pair.other(master)
+
+
+def test_backends_that_are_gone_for_both_move_nothing(pair: Pair) -> None:
+    master = pair.master()
+    for host in ("dr1", "dr2"):
+        pair.lb1.kill_service(host)
+    for balancer in pair.both:
+        until(lambda balancer=balancer: balancer.sh("cat /run/xdplb/vrrp") == "-30\n")  # type: ignore[misc]
+    time.sleep(2 * TIMEOUT)
+    assert pair.master() is master  # both say the same
+    for host in ("dr1", "dr2"):
+        pair.lb1.serve(host, VIP, VIP6)
+    for balancer in pair.both:
+        until(lambda balancer=balancer: balancer.sh("cat /run/xdplb/vrrp") == "0\n", seconds=70)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("vip", [str(VIP), str(VIP6)])
+def test_the_vip_moves_with_its_mac(running: Pair, vip: str) -> None:
+    running.run_keepalived("keepalived-active-passive-vmac.conf")
+    for _ in running.both:
+        master = running.master(vip)
+        gaps = running.moves(vip, lambda: master.sh("xdplb node drain"))  # noqa: B023
+        with drained(master):
+            assert sum(gaps) < SLACK
+    neighbours = json.loads(running.lab.run("router", ["ip", "-j", "neighbour", "show", vip]).stdout)
+    family = "02" if ":" in vip else "01"
+    assert [each["lladdr"] for each in neighbours] == [f"00:00:5e:00:{family}:33"]
+
+
+@pytest.mark.parametrize("example", ["keepalived-active-active.conf", "keepalived-active-active-vmac.conf"])
+def test_each_of_two_balancers_has_a_vip_and_takes_the_other_s(running: Pair, example: str) -> None:
+    running.serve_two_vips()
+    running.run_keepalived(example)
+    mine = {running.lb1: ("203.0.113.10", "2001:db8:f::10"), running.lb2: ("203.0.113.11", "2001:db8:f::11")}
+    until(lambda: all(each.has(vip) and not running.other(each).has(vip) for each in mine for vip in mine[each]))
+    for vip in (*mine[running.lb1], *mine[running.lb2]):
+        assert running.fetch(vip)
+    gaps = running.moves("203.0.113.11", lambda: running.lb2.sh("xdplb node drain"))
+    assert sum(gaps) < SLACK
+    until(lambda: all(running.lb1.has(vip) for vip in mine[running.lb2]))
+    with running.probing("203.0.113.11") as finish:
+        running.lb2.sh("xdplb node undrain")
+        # Unequal priorities: each gets its own back.
+        until(lambda: running.lb2.has("203.0.113.11") and not running.lb1.has("203.0.113.11"))
+        assert sum(finish()) < SLACK
