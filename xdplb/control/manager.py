@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
+from xdplb.cluster.repository import Repository
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
@@ -22,6 +24,7 @@ from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.cluster import Cluster, StoreState
 from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.dns_watch import DnsWatch
@@ -38,6 +41,7 @@ from xdplb.control.writing.pulses import Ask, Pulses
 from xdplb.control.writing.rate_watch import RateWatch
 from xdplb.control.writing.record_sync import RecordSync
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.store_nodes import StoreNodes
 from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.track_files import TrackFiles
 from xdplb.control.writing.verifier import Verifier
@@ -47,12 +51,13 @@ from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.announcing import Announcing
 from xdplb.model.config import Settings
-from xdplb.model.errors import NotFoundError
+from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import NodeState, name_of_host
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
+from xdplb.peers.addresses import Place, parse_place
 from xdplb.peers.peering import Peering
 
 __all__ = ["Manager", "Reload"]
@@ -67,9 +72,10 @@ class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
     `node` is the name of this balancer among others, by default that of the host, and `url` where those reach its API,
-    empty if they cannot. `peering` is what it talks to its peers with, None if it has none. `dns_book` is the file in
-    which the names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end whether to
-    withdraw them.
+    empty if they cannot. `peering` is what it talks to its peers with, None if it has none. `repository` is the store
+    that it shares with them, None if it has none, and `store_place` is where that is; it is not closed here. `dns_book`
+    is the file in which the names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end
+    whether to withdraw them.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
@@ -78,7 +84,7 @@ class Manager:
     that, and of files for keepalived. `on_settings` is called with the settings at the start, and when they change.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 (it puts the parts together)
         self,
         plane: DataPlane,
         store: Store,
@@ -86,6 +92,8 @@ class Manager:
         checker: HealthSource | None,
         *,
         node: str = "",
+        repository: Repository | None = None,
+        store_place: str = "",
         dns_book: Path | None = None,
         leaves_dns: Callable[[], bool] = lambda: False,
         url: str = "",
@@ -145,6 +153,22 @@ class Manager:
         self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
+        self.cluster = self._writer.shared = (
+            None
+            if repository is None
+            else Cluster(
+                repository,
+                self._writer,
+                self.events,
+                drifts,
+                node=self.node.name,
+                place=store_place,
+                capacity=plane.capacity,
+                host=next_hops.host,
+                runs_commands=checker is None or checker.runs_commands,
+            )
+        )
+        """What this balancer shares with others by a store, None if it shares nothing."""
         self._verifier = Verifier(self._writer, drifts)
         self._vips = VipWatch(applier, self.events)
         announcing = announcing or Announcing()
@@ -199,16 +223,19 @@ class Manager:
             )
         )
         """The other balancers, None if it has none."""
+        self.store_nodes = None if repository is None else self._nodes_in(repository, clock)
+        """What nodes tell each other by the store, None if there is none."""
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             node=self.node,
+            cluster=self.cluster,
             dns=self.dns,
             own_status=self.own_status,
             peers=self.peers,
-            store_nodes=None,
+            store_nodes=self.store_nodes,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,
@@ -269,6 +296,8 @@ class Manager:
                     self.suspects.checked,
                     on_said=self._writer.agents.said,
                 )
+            if self.cluster is not None:
+                await self.cluster.start()
         except BaseException:
             await self.stop()
             raise
@@ -289,6 +318,8 @@ class Manager:
             self._rates,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        if self.cluster is not None and self.store_nodes is not None:
+            self._tasks += [asyncio.create_task(part.run()) for part in (self.cluster, self.store_nodes)]
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
@@ -299,6 +330,33 @@ class Manager:
         if self._announces is not None:  # only now: what comes because of that may be of connections that peers know
             self._tasks.append(asyncio.create_task(self._announces.run()))
         self.answers.is_running = True
+
+    def _nodes_in(self, repository: Repository, clock: Callable[[], float]) -> StoreNodes:
+        """Return what has this node and the others tell each other what they are, by the store."""
+        cluster = self.cluster
+        assert cluster is not None
+        nodes = StoreNodes(
+            repository,
+            self.own_status,
+            self._writer,
+            self._drifts,
+            steady=self._steady,
+            away_since=lambda: cluster.standing.since if cluster.standing.state is StoreState.AWAY else None,
+            on_peers=self._found_peers,
+            clock=clock,
+        )
+        cluster.on_nodes = nodes.take
+        return nodes
+
+    def _found_peers(self, texts: Sequence[str]) -> None:
+        """Talk to the peers that nodes say they are, by the store."""
+        if self.peers is None:
+            return
+        places: list[Place] = []
+        for text in texts:
+            with contextlib.suppress(InvalidError):  # such as one that listens to all addresses, and does not say which
+                places.append(parse_place(text, "peer"))
+        self.peers.found(places)
 
     async def _join(self, peers: PeerWatch) -> None:
         """Take over what the peers know of open connections, before this node is ready for any."""

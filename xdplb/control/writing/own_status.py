@@ -73,6 +73,7 @@ class OwnStatus:
             self.last,
             generation=snapshot.generation,
             observed_generation=self._writer.applied.generation,
+            digest=str(snapshot.copy.digest) if snapshot.copy.lineage else "",
             since=(self._began + self._steady.ahead()).timestamp(),
             state=self._node.state.value if self._is_running() else SeenState.STARTING.value,
             vips={status.value: count for status, count in dict(self._vips.counts).items() if count},
