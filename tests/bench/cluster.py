@@ -6,7 +6,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from tests.asking import ApiConnection
@@ -27,6 +27,7 @@ def measure_cluster(changes: int) -> None:
     """Measure and print the table."""
     with pass_program() as program, ClusterLab(port_program=program.fileno()) as lab, _running(lab) as daemons:
         rows = []
+        used = {host: daemons.cpu_seconds(host) for host in (*BALANCERS, "shared")}
         for pause in (0.2, 0.0):
             answered, others = _turns(daemons, changes, pause)
             when = "one after the other" if pause == 0.0 else f"one each {pause:g} s"
@@ -35,6 +36,13 @@ def measure_cluster(changes: int) -> None:
         rows.append(("answered, three ask three at once", *_quantiles(_all_at_once(daemons, changes // 3))))
         daemons.agree()
         print_table((f"three balancers, one etcd, {changes} changes each", "p50 ms", "p99 ms", "most ms"), rows)
+        print(_cpu(daemons, used, changes * 3))
+
+
+def _cpu(daemons: Daemons, before: Mapping[str, float], changes: int) -> str:
+    """Return the CPU time of a change in each process, which also answers whoever looks whether it is there."""
+    used = {host: (daemons.cpu_seconds(host) - seconds) / changes * 1e3 for host, seconds in before.items()}
+    return "CPU ms a change: " + ", ".join(f"{host} {milliseconds:.1f}" for host, milliseconds in used.items())
 
 
 @contextmanager
