@@ -75,6 +75,7 @@ def test_only_what_an_operator_does_every_day_needs_no_admin() -> None:
         ("DELETE", "/vips/{vip:vip}/backends/{address}/overlay"),
         ("POST", "/nodes/{name}/drain"),
         ("DELETE", "/nodes/{name}/drain"),
+        ("DELETE", "/dns/nodes/{node}"),
     }
 
 
