@@ -24,6 +24,7 @@ from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError
 from xdplb.model.key import VipKey
+from xdplb.model.shared_record import SharedState
 
 __all__ = ["Capture", "Control"]
 
@@ -86,6 +87,10 @@ class Control:
     async def forget_in_dns(self, node: str, *, dry_run: bool) -> list[Forgotten]:
         """Take back the claims in DNS of a node that is gone; see DnsKeeper.forget."""
         return await self._there(self._manager.dns.forget(node, dry_run=dry_run))
+
+    async def unsettled(self) -> SharedState:
+        """Return what another balancer must know of open connections; see RecordSync.unsettled."""
+        return await self._there(self._manager.records.unsettled())
 
     async def backup(self) -> bytes:
         """Return a file with the state; see Manager.backup."""

@@ -13,6 +13,7 @@ from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.model.health import labels_of
 
 from .exposition import Family, Histogram, Labels, Observed
+from .peer_metrics import of_peers
 from .rights.figures import Figures
 
 __all__ = ["collect"]
@@ -55,6 +56,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _of_checks_standing(view)
     yield from _of_handshakes(vips)
     yield from _of_paths(vips, view)
+    yield from of_peers(view.peers)
     yield from _of_events(view)
     yield _counter(
         "xdplb_dns_updates_total",
@@ -81,6 +83,11 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
         "xdplb_program_held_back",
         "Whether an older program is in use, since that of this version was rolled back.",
         [(_NONE, int(view.held_back))],
+    )
+    yield _gauge(
+        "xdplb_node_state",
+        "What this node does with traffic; always 1.",
+        [(Labels(state=view.node.value), 1)],
     )
     yield _gauge(
         "xdplb_interface_up",
@@ -171,6 +178,15 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         "xdplb_vip_status",
         "The status of the VIP; always 1. There are no samples for its other states.",
         ((_and(vip.labels, status=vip.metrics.view.operating_status.value), 1) for vip in vips),
+    )
+    yield _gauge(
+        "xdplb_vip_announced",
+        "Whether the route of a VIP that asks for one is in the table, with whatever metric.",
+        (
+            (vip.labels, int(announced.metric is not None))
+            for vip in vips
+            if (announced := vip.metrics.view.announced) is not None
+        ),
     )
     yield _gauge(
         "xdplb_vip_in_dns",

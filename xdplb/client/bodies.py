@@ -17,6 +17,7 @@ __all__ = [
     "AllChecksOut",
     "AllUnhealthy",
     "Announce",
+    "AnnouncedOut",
     "ApiSettings",
     "AtRiskOut",
     "AttachmentOut",
@@ -179,12 +180,14 @@ Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
-DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "dns"]
+DriftKind = Literal[
+    "map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement", "dns", "peer"
+]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
-NodeState = Literal["serving", "draining", "drained"]
+NodeState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
@@ -240,6 +243,13 @@ class AllChecksOut(TypedDict):
     """The health checks of all VIPs."""
 
     checks: list[CheckOfVipOut]
+
+
+class AnnouncedOut(TypedDict):
+    """Whether the route of the VIP's address is in the table that a BGP daemon reads."""
+
+    metric: int | None
+    reason: str
 
 
 class ApiSettings(TypedDict):
@@ -1163,9 +1173,22 @@ class NodeOut(TypedDict):
     version: str
     generation: int
     observed_generation: int
-    ready: bool
+    ready: bool | None
     not_ready: list[str]
     drain: NodeDrainOut | None
+    url: str | None
+    peer: str | None
+    peer_up: bool | None
+    last_heard: str | None
+    digest: str | None
+    digest_equal: bool | None
+    vips: dict[str, int]
+    backends: int
+    backends_out: int
+    health_equal: bool | None
+    packets_per_second: float
+    connections_per_second: float
+    share: float | None
 
 
 class OuterOut(TypedDict):
@@ -1881,6 +1904,7 @@ class VipStatusOut(TypedDict):
     backends_serving: int
     backends_needed: int
     min_serving_met: bool
+    announced: AnnouncedOut | None
     access: AccessCountOut
     dns: DnsStatusOut | None
 

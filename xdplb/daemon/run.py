@@ -28,15 +28,19 @@ from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.pinned_reader import maps_in_use
 from xdplb.dataplane.plane import Attachment, DataPlane, Reading
+from xdplb.model.announcing import OnDaemonLoss
 from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
+from xdplb.net.route_table import KernelTable, RouteTable
+from xdplb.peers.peering import Peering
 from xdplb.upgrade.guard import Guard
 from xdplb_api.app import create_app
 from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
 from xdplb_api.server import Service, Stop, serve_in_thread
 
+from .announced import used_table
 from .budget import budget, raise_limit
 from .commands import command_runner
 from .config_owner import ConfigOwner
@@ -46,6 +50,7 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
+from .peering import open_peering, require_url
 from .privileges import give_up_privileges
 from .process import Process
 from .reloads import Reloads
@@ -95,6 +100,7 @@ class Parts:
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[int, Commands | None], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
+    routes: Callable[[int, int], RouteTable] = KernelTable
     give_up_privileges: Callable[[], None] = give_up_privileges
     run_dir: Path = field(default=RUN_DIR)
 
@@ -114,6 +120,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
 
 def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOwner) -> None:
     parts.require_host(options)
+    require_url(options.url)
     owner.read()
     log_to_stderr()
     os.umask(0o077)  # whatever is made without a mode of its own is for root only
@@ -126,7 +133,9 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
         command_runner(wanted=options.exec_checks) as commands,  # while there are the privileges for it
     ):
         doors = open_doors(options.api, options.state_dir)
+        peering: Peering | None = None
         try:
+            peering = open_peering(options.peers)
             with asking_for_time():
                 reading = parts.maps_in_use(options)
                 state = state_at_start(options, store, reading)
@@ -147,6 +156,7 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                         plane,
                         store,
                         doors,
+                        peering=peering,
                         commands=commands,
                         history=history,
                         signals=signals,
@@ -158,6 +168,8 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 history.events.say(DaemonStopped(farewell(attached, word)))
         finally:
             doors.close()
+            if peering is not None:
+                peering.sockets.close()
 
 
 @contextmanager
@@ -204,6 +216,7 @@ async def _balance(
     store: SqliteStore,
     doors: Doors,
     *,
+    peering: Peering | None,
     commands: Commands | None,
     history: History,
     signals: Signals,
@@ -219,7 +232,12 @@ async def _balance(
         icmp_errors=parts.icmp_errors(),
         node=options.node,
         dns_book=options.state_dir / "dns.json",
-        leaves_dns=lambda: told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None,
+        leaves_dns=lambda: (
+            options.announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW
+            or told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None
+        ),
+        url=options.url,
+        peering=peering,
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),
@@ -227,6 +245,8 @@ async def _balance(
         longest_pause=longest_pause(asyncio.get_running_loop()),
         on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
         history=history,
+        announcing=options.announcing,
+        table=used_table(options, parts.routes, parts.run_dir),
     )
 
     def started() -> None:

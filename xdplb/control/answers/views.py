@@ -16,6 +16,7 @@ from xdplb.control.plan.dns_change import Standing
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
+from xdplb.control.writing.announce_watch import Announcement
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
@@ -26,6 +27,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.node import NodeState
+from xdplb.model.node_status import NodeStatus
 from xdplb.model.vip import Forward, Vip
 
 __all__ = [
@@ -110,8 +112,8 @@ class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
     `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
-    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
-    `dns` is None if it has no name there.
+    says what is special about who serves. `announced` is None if it asks for no route, and `dns` if it has no name
+    there. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -123,6 +125,7 @@ class VipView:
     backends_serving: int
     backends_needed: int
     reason: str
+    announced: Announcement | None
     allowed: int
     denied: int
     dns: DnsView | None
@@ -364,7 +367,11 @@ class NodeDrainView:
 class NodeView:
     """A node, one balancer of those that serve the same VIPs. `is_this` is true of the one that answers.
 
-    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does.
+    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does; nothing is known of those of
+    other nodes. `status` is what it tells of itself. `heard` is when it was heard of last, None of this one, and
+    `peer_is_up` whether records go to it, None if it is no peer. `state_is_equal` and `health_is_equal` compare its
+    VIPs and backends, and which of them are not up, with this node's; None if that is not known. `share` is its part of
+    all packets.
     """
 
     name: str
@@ -376,6 +383,12 @@ class NodeView:
     observed_generation: int
     not_ready: tuple[str, ...]
     drain: NodeDrainView | None
+    status: NodeStatus
+    heard: datetime | None
+    peer_is_up: bool | None
+    state_is_equal: bool | None
+    health_is_equal: bool | None
+    share: float | None
 
 
 @dataclass(frozen=True, slots=True)

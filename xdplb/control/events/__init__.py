@@ -4,6 +4,7 @@ To add a kind, add a dataclass to the file of its theme and its name here, and c
 """
 
 from xdplb.control.events.actor import DAEMON, Actor, ActorKind
+from xdplb.control.events.announcing import Announced, TrackFileWritten, Withdrawn
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeCameOut, ChangeMade
@@ -39,6 +40,14 @@ from xdplb.control.events.passive import (
     BackendReturned,
     HandshakesNotRead,
 )
+from xdplb.control.events.peers import (
+    PeerAppeared,
+    PeerKeysNotRead,
+    PeerKeysRead,
+    PeerLost,
+    RecordsNotPulled,
+    RecordsPulled,
+)
 from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
@@ -60,6 +69,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AgentSaid",
+    "Announced",
     "AuthenticationFailed",
     "BackendDiffers",
     "BackendEjected",
@@ -108,10 +118,16 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PeerAppeared",
+    "PeerKeysNotRead",
+    "PeerKeysRead",
+    "PeerLost",
     "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
     "ProgramSwapped",
+    "RecordsNotPulled",
+    "RecordsPulled",
     "ReloadedWithoutConfig",
     "RequestForbidden",
     "Say",
@@ -132,8 +148,10 @@ __all__ = [
     "TokenAdded",
     "TokenRemoved",
     "TookOver",
+    "TrackFileWritten",
     "VipInTheWay",
     "VipStatusChanged",
+    "Withdrawn",
 ]
 
 KINDS: dict[str, type[Event]] = {
