@@ -25,7 +25,7 @@ INTERFACE = [
     "backend-host setup", "backend-host show", "backend-host undo", "events",
     "config check", "config diff", "config apply", "config dump", "config schema", "config convert",
 ]  # fmt: skip
-CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
+CHANGES = ("forget", "add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
 WITHOUT_OUTPUT = {"up", "capture", "backup", "config schema"}
 
 
