@@ -94,7 +94,8 @@ class VipEntry:
     `candidates` is for lc and wlc: how many slots, from the first, name each backend that may be chosen once.
     `has_access_list`: its sources are looked up in the list that `write_access` gave it. `second_choice`: a new TCP
     connection may go to another backend than the one that comes first, since that one is suspect or has enough.
-    `is_sampled`: handshakes are noted of the share of its connections that `write_shares` gave it.
+    `is_sampled`: handshakes are noted of the share of its connections that `write_shares` gave it. `shares_all`: other
+    balancers are told of all its connections that are recorded, and not only of those that slots do not tell.
     """
 
     id: int
@@ -109,6 +110,7 @@ class VipEntry:
     has_access_list: bool = False
     second_choice: bool = False
     is_sampled: bool = False
+    shares_all: bool = False
 
     @classmethod
     def of(
