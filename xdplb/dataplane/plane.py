@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
+from xdplb.model.shared_record import SharedRecords
 from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Vip, VipKey
 
 from .decisions import Capture, CaptureFilter, KernelDecision
@@ -35,6 +36,7 @@ __all__ = [
     "Mark",
     "ProbeWay",
     "Reading",
+    "SharedFlows",
     "Slots",
     "SwapState",
     "VipCounters",
@@ -263,6 +265,26 @@ class Mark:
 
     instance: int
     generation: int
+
+
+class SharedFlows(Protocol):
+    """Reads the connections that other balancers must know, in one thread."""
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether there is anything to read, as soon as there is, after this long at most."""
+        ...
+
+    def read(self) -> NDArray[np.void]:
+        """Return what came about since the last time, of dtype layout.SHARED_FLOW, in order."""
+        ...
+
+    def lost(self) -> int:
+        """Return how many nobody can read, since there were too many at once."""
+        ...
+
+    def close(self) -> None:
+        """Read no more."""
+        ...
 
 
 class Reading(Protocol):
@@ -505,6 +527,22 @@ class DataPlane(Reading, Protocol):
 
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records when no packet under way saw an older table; no error for those already gone."""
+        ...
+
+    def tell_flows(
+        self, records: SharedRecords, vips: NDArray[np.uint16], backends: NDArray[np.uint16], epochs: NDArray[np.uint16]
+    ) -> NDArray[np.uint8]:
+        """Write records that other balancers told of, if there is none that says as much; return the Fate of each.
+
+        The columns are the ids of their VIPs, the ids of their backends and these ids' epochs.
+        """
+        ...
+
+    def open_shared(self) -> SharedFlows:
+        """Return what reads the connections that other balancers must know, from now on; one at a time.
+
+        ValueError if the feature `sync` was not required.
+        """
         ...
 
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
