@@ -56,6 +56,11 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _of_handshakes(vips)
     yield from _of_paths(vips, view)
     yield from _of_events(view)
+    yield _counter(
+        "xdplb_dns_updates_total",
+        "Updates of names in DNS since the daemon started: made, lost to another one that was quicker, or failed.",
+        [(Labels(result=result), count) for result, count in view.dns_updates.items()],
+    )
     yield from _of_rights(figures)
 
 
@@ -76,6 +81,11 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
         "xdplb_program_held_back",
         "Whether an older program is in use, since that of this version was rolled back.",
         [(_NONE, int(view.held_back))],
+    )
+    yield _gauge(
+        "xdplb_node_state",
+        "What this node does with traffic; always 1.",
+        [(Labels(state=view.node.value), 1)],
     )
     yield _gauge(
         "xdplb_interface_up",
@@ -166,6 +176,20 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         "xdplb_vip_status",
         "The status of the VIP; always 1. There are no samples for its other states.",
         ((_and(vip.labels, status=vip.metrics.view.operating_status.value), 1) for vip in vips),
+    )
+    yield _gauge(
+        "xdplb_vip_announced",
+        "Whether the route of a VIP that asks for one is in the table, with whatever metric.",
+        (
+            (vip.labels, int(announced.metric is not None))
+            for vip in vips
+            if (announced := vip.metrics.view.announced) is not None
+        ),
+    )
+    yield _gauge(
+        "xdplb_vip_in_dns",
+        "1 if the VIP's address is under its name in DNS. There are no samples for VIPs without a name.",
+        ((vip.labels, float(dns.is_published)) for vip in vips if (dns := vip.metrics.view.dns) is not None),
     )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 

@@ -2,6 +2,7 @@
 #
 #   source "$(dirname "${BASH_SOURCE[0]}")/lib/setup.sh"
 #   setup demo      # what is needed to run xdplb
+#   setup cluster   # also what runs beside it in a lab of several balancers
 #   setup dev       # also what is needed to check and test it
 #
 # Afterwards XDPLB_ROOT is the repository, XDPLB_BIN the bin folder of its venv, and XDPLB_SETUP_SECONDS the time taken.
@@ -21,14 +22,23 @@ setup_fail() {
 	return 1
 }
 
-# The Debian packages for a purpose (demo or dev), one per line.
+# A file that keeps packages from starting their services when they are installed, the mark of one made here, and the
+# services of the packages below.
+SETUP_POLICY=/usr/sbin/policy-rc.d
+readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy'
+readonly SETUP_POLICY_MARK='# made by set-up of xdplb while it installs packages; remove it if no set-up runs'
+
+# The Debian packages for a purpose (demo, cluster or dev), one per line.
 setup_packages() {
 	local architecture
 	architecture=$(dpkg --print-architecture)
 	printf '%s\n' python3 python3-venv python3-bpfcc gcc libbpf1 "linux-headers-$architecture" \
 		ca-certificates curl ethtool iproute2 procps
+	if [[ $1 != demo ]]; then
+		printf '%s\n' frr bird2 etcd-server etcd-client iputils-ping
+	fi
 	if [[ $1 == dev ]]; then
-		printf '%s\n' clang-format iputils-ping tcpdump
+		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-utils knot nginx-light haproxy
 	fi
 }
 
@@ -64,6 +74,20 @@ setup_debian() {
 }
 
 setup_apt() {
+	# Two set-ups at once must not remove the file that keeps services from starting while the other still installs.
+	local lock status=0 before
+	exec {lock}<"$(dirname "$SETUP_POLICY")"
+	flock "$lock"
+	before=$(setup_services)
+	setup_hold_services
+	setup_apt_install "$@" || status=1
+	setup_leave_services_off "$before"
+	setup_release_services
+	exec {lock}<&-
+	return "$status"
+}
+
+setup_apt_install() {
 	local log
 	log=$(mktemp)
 	if ! { apt-get update -q -o DPkg::Lock::Timeout=300 && DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=300 \
@@ -78,6 +102,54 @@ setup_apt() {
 	rm -f "$log"
 }
 
+# No package may start its service: the labs run these daemons in network namespaces of their own, and one in the host's
+# own would take its ports and write its routes. A file that the host has already is its owner's affair.
+setup_hold_services() {
+	if [[ ! -e $SETUP_POLICY ]] || setup_policy_is_ours; then
+		trap 'setup_release_services; exit 130' INT
+		trap 'setup_release_services; exit 143' TERM HUP
+		printf '%s\n' '#!/bin/sh' "$SETUP_POLICY_MARK" 'exit 101' >"$SETUP_POLICY"
+		chmod 755 "$SETUP_POLICY"
+	fi
+}
+
+setup_release_services() {
+	setup_policy_is_ours && rm -f "$SETUP_POLICY"
+	trap - INT TERM HUP
+}
+
+# Also true of the file of a set-up that was killed.
+setup_policy_is_ours() { grep -qsxF "$SETUP_POLICY_MARK" "$SETUP_POLICY"; }
+
+# Those of SETUP_SERVICES that are installed, one per line.
+setup_services() {
+	local name
+	for name in $SETUP_SERVICES; do
+		if [[ -e /lib/systemd/system/$name.service || -e /etc/init.d/$name ]]; then
+			printf '%s\n' "$name"
+		fi
+	done
+}
+
+# A service that was installed just now must not start with the host's next boot either. `before` has those that were
+# there already; they stay as they are.
+setup_leave_services_off() {
+	local new name
+	mapfile -t new < <(grep -vxF -e "$1" <(setup_services))
+	if ((${#new[@]} == 0)); then
+		return 0
+	fi
+	for name in "${new[@]}"; do
+		if command -v systemctl >/dev/null; then
+			systemctl disable --quiet "$name.service" >/dev/null 2>&1 || true
+		fi
+		if [[ -e /etc/init.d/$name ]] && command -v update-rc.d >/dev/null; then
+			update-rc.d "$name" disable >/dev/null 2>&1 || true
+		fi
+	done
+	setup_say "these services came with the packages, and were neither started nor enabled: ${new[*]}"
+}
+
 # A hash of what the venv was made from; if it changes, the venv is updated.
 setup_fingerprint() {
 	{
@@ -86,7 +158,7 @@ setup_fingerprint() {
 	} | sha256sum
 }
 
-# Whether the venv has what a purpose needs; a venv for development can also run the demo.
+# Whether the venv has what a purpose (demo or dev) needs; a venv for development can also run the demo.
 setup_venv_is_ready() {
 	local fingerprint stamp
 	fingerprint=$(setup_fingerprint)
@@ -148,7 +220,9 @@ setup_venv() {
 
 setup() {
 	local start=$EPOCHREALTIME
-	setup_debian "$1" && setup_venv "$1" || exit 1
+	local venv=demo
+	[[ $1 == dev ]] && venv=dev
+	setup_debian "$1" && setup_venv "$venv" || exit 1
 	local microseconds=$((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}))
 	printf -v XDPLB_SETUP_SECONDS '%d.%d' $((microseconds / 1000000)) $((microseconds / 100000 % 10))
 	export XDPLB_SETUP_SECONDS

@@ -9,6 +9,8 @@ import click
 from xdplb.client import Client
 from xdplb.client.bodies import (
     AccessCountOut,
+    DnsOut,
+    DnsStatusOut,
     HealthCheckIn,
     LimitsOut,
     QuicOut,
@@ -21,11 +23,11 @@ from xdplb.model.vip import VipKey
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .groups import Group
-from .output import note, percent, print_fields, print_json
+from .output import moment, note, percent, print_fields, print_json
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
-from .vip_table import print_vips, vip_text
+from .vip_table import announced_text, print_vips, vip_text
 
 __all__ = ["command"]
 
@@ -153,6 +155,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("status", status["operating_status"]),
             ("backends", _serving_text(status)),
             ("policy", status.get("reason")),
+            ("announced", announced_text(status)),
             ("reasons", _reasons_text(client, vip) if status["backends_serving"] < status["backends"] else None),
             ("health-check", _check_text(client, vip)),
             ("forward", body["forward"]),
@@ -166,6 +169,10 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("syn-failover", "yes" if body["syn_failover"] else None),
             ("panic-share", percent(body["panic_share"]) if body["panic_share"] else None),
             ("slow-start", duration_text(body["slow_start_seconds"]) if body["slow_start_seconds"] else None),
+            ("announce", body["announce"] if body["announce"] != "never" else None),
+            ("sync", body["sync"] if body["sync"] != "moving" else None),
+            ("dns", _dns_text(body["dns"])),
+            ("in-dns", _dns_status_text(status.get("dns"))),
             ("idle-timeout", duration_text(body["idle_timeout_seconds"])),
             ("vlan", body["vlan"]),
             ("quic", _quic_text(body["quic"])),
@@ -185,6 +192,20 @@ def _serving_text(status: VipStatusOut) -> str:
 
 def _quic_text(quic: QuicOut | None) -> str | None:
     return f"server IDs of {quic['server_id_bytes']} bytes, config ID {quic['config_id']}" if quic else None
+
+
+def _dns_text(dns: DnsOut | None) -> str | None:
+    return f"{dns['name']} in {dns['zone']} by {dns['server']}, TTL {dns['ttl']} s" if dns else None
+
+
+def _dns_status_text(dns: DnsStatusOut | None) -> str | None:
+    """Return whether the address is under its name, since when, and why so."""
+    if dns is None:
+        return None
+    if dns["standing"] is None:
+        return f"not known: {dns['reason']}"
+    word = f"{'yes' if dns['published'] else 'no'}, since {moment(dns['since'])}"
+    return f"{word}: {dns['reason']}" if dns["reason"] else word
 
 
 def _limits_text(limits: LimitsOut) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
@@ -19,25 +20,33 @@ from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
+from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.dirty import Dirty
+from xdplb.control.writing.dns_keeper import DnsKeeper
+from xdplb.control.writing.dns_watch import DnsWatch
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.probe_ways import ProbeWays
-from xdplb.control.writing.pulses import Pulses
+from xdplb.control.writing.pulses import Ask, Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.suspects import Suspects
+from xdplb.control.writing.track_files import TrackFiles
 from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
+from xdplb.model.announcing import Announcing
 from xdplb.model.config import Settings
 from xdplb.model.errors import NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
+from xdplb.model.node import NodeState, name_of_host
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
@@ -52,10 +61,14 @@ Reload = Callable[[Actor, bool], Awaitable[Outcome | None]]
 class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
+    `node` is the name of this balancer among others, by default that of the host. `dns_book` is the file in which the
+    names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end whether to withdraw them.
+
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
     memory, unless one is given that the caller starts and stops. `notes` returns sentences about the daemon itself,
-    which the status has. `on_settings` is called with the settings at the start, and when they change.
+    which the status has. `table` is where routes announce VIPs, None if none do; `announcing` is what was told of
+    that, and of files for keepalived. `on_settings` is called with the settings at the start, and when they change.
     """
 
     def __init__(
@@ -65,6 +78,9 @@ class Manager:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
+        node: str = "",
+        dns_book: Path | None = None,
+        leaves_dns: Callable[[], bool] = lambda: False,
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -77,6 +93,8 @@ class Manager:
         longest_pause: Callable[[], float] = lambda: 0.0,
         history: History | None = None,
         on_settings: Callable[[Settings], None] = lambda _settings: None,
+        announcing: Announcing | None = None,
+        table: UsedTable | None = None,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
         self.history = history or History(None, Events(), now=steady.now)
@@ -110,18 +128,46 @@ class Manager:
             plane, self._writer, self.events, checker, clock=clock, suspects=self.suspects.found
         )
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self.node = NodeWatch(
+            node or name_of_host(), self._writer, self.events, now=steady.now, period_seconds=scan_seconds
+        )
+        """This balancer as a whole, which may be drained."""
         self._probe_ways = ProbeWays(plane, self._writer, drifts, clock=clock, on_ready=self._probes_can_go)
         self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
         self._vips = VipWatch(applier, self.events)
-        self._writer.on_brought = self._vips.touch
+        announcing = announcing or Announcing()
+        self._announces = (
+            None
+            if table is None
+            else AnnounceWatch(
+                announcing,
+                table,
+                applier=applier,
+                node=self.node,
+                events=self.events,
+                drifts=drifts,
+                clock=clock,
+            )
+        )
+        self._leaves_dns = leaves_dns
+        self.dns = DnsKeeper(
+            self.node.name, dns_book, self.events, drifts, steady.now, on_thread=self._watch_dns_thread
+        )
+        """The names in DNS of VIPs."""
+        self._dns_watch = dns_watch = DnsWatch(self.dns, self._why_not_in_dns)
+        self._writer.on_brought = self._brought
+        self.node.on_change = self._node_changed
+        self._vips.on_looked, self._vips.on_all_looked = dns_watch.look, dns_watch.look_at_host
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
+            node=self.node,
+            dns=self.dns,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,
@@ -132,6 +178,15 @@ class Manager:
             notes=notes,
             longest_pause=longest_pause,
             history=self.history,
+            announces=self._announces,
+        )
+        self._tracking = TrackFiles(
+            announcing,
+            self._writer,
+            events=self.events,
+            drifts=drifts,
+            clock=clock,
+            not_ready=self.answers.not_ready,
         )
         self._on_demand = OnDemand(checker)
         self.explainer = Explainer(plane, self._writer, steady.now)
@@ -153,6 +208,8 @@ class Manager:
         try:
             await self._writer.open()
             await self._flows.open()
+            await self.node.open()
+            await self._tracking.start()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
             await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
@@ -185,8 +242,12 @@ class Manager:
             self._aftermath,
             self.suspects,
             self._vips,
+            self.node,
+            self._tracking,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        if self._announces is not None:
+            self._tasks.append(asyncio.create_task(self._announces.run()))
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
@@ -203,10 +264,15 @@ class Manager:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._checker is not None:
             await self._checker.stop()
+        await asyncio.to_thread(self.dns.stop, withdraw=self._leaves_dns())
         await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
         await self._passive.stop()
+        await self.node.stop()
+        await self._tracking.stop()
+        if self._announces is not None:
+            await self._announces.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()
@@ -241,6 +307,31 @@ class Manager:
     async def backup(self) -> bytes:
         """Return a file with the state, for `xdplb up --restore`. Raises StateError if it cannot be read."""
         return await self._writer.saver.copy()
+
+    def _brought(self, dirty: Dirty) -> None:
+        """Tell those who look at VIPs that the maps have these anew; first who withdraws them."""
+        if self._announces is not None:
+            self._announces.touch(dirty)
+        self._tracking.disturb()
+        self._vips.touch(dirty)
+
+    def _node_changed(self) -> None:
+        if self._announces is not None:
+            self._announces.disturb()
+        self._tracking.disturb()
+        self._dns_watch.disturb()
+
+    def _watch_dns_thread(self, ask: Ask) -> None:
+        self.pulses.watch("DNS thread", ask, "names in DNS are not followed", vital=False)
+
+    def _why_not_in_dns(self) -> str:
+        """Return why this balancer serves no VIP at all, as a sentence; "" if it does."""
+        if self.node.state is not NodeState.SERVING:
+            return "this balancer is drained"
+        standings = self._writer.applier.nics.standings
+        if standings and all(standing.reason for standing in standings):
+            return f"no NIC of this balancer carries packets: {standings[0].reason}"
+        return ""
 
     def _next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         self._writer.next_hops_changed(addresses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from xdplb import __version__
 from xdplb.control.answers import render
@@ -22,6 +22,8 @@ from xdplb.control.answers.views import (
     ConfigView,
     DataplaneView,
     FlowTableView,
+    NodeDrainView,
+    NodeView,
     OverlayView,
     PlaceView,
     StatsView,
@@ -41,9 +43,12 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
+from xdplb.control.writing.announce_watch import AnnounceWatch
+from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
@@ -53,7 +58,9 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import InvalidError, PlatformError
+from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
+from xdplb.model.node import NodeState
+from xdplb.model.printable import word
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -83,6 +90,8 @@ class Answers:
         flows: FlowWatch,
         *,
         nics: NicWatch,
+        node: NodeWatch,
+        dns: DnsKeeper,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -90,15 +99,17 @@ class Answers:
         checker: HealthSource | None,
         steady: SteadyClock,
         history: History,
+        announces: AnnounceWatch | None = None,
         place: PlaceView | None = None,
         notes: Callable[[], Sequence[str]] = tuple,
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
-        self._drifts, self._pulses, self._passive = drifts, pulses, passive
+        self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
+        self._dns = dns
         self.started, self._place, self._notes = steady.now(), place, notes
-        self._longest_pause, self._history = longest_pause, history
+        self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
         self.config_error = ""
@@ -231,6 +242,8 @@ class Answers:
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             truth=self.truth(),
             held_back=self._plane.is_held_back,
+            node=self._node.state,
+            dns_updates=asdict(self._dns.counts),
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -285,7 +298,22 @@ class Answers:
             reasons.append(f"changes are refused: {self._writer.saver.error}")
         if why := self._checks_standing.reason:
             reasons.append(why)
+        if (state := self._node.state) is not NodeState.SERVING:
+            reasons.append(f"this node, {self._node.name}, is {state.value}: xdplb node undrain ends that")
         return reasons
+
+    def nodes(self) -> list[NodeView]:
+        """Return the nodes that are known here, this one first."""
+        return [self._this_node()]
+
+    def node(self, name: str) -> NodeView:
+        """Return the node of this name; NotFoundError if none is known here."""
+        for view in self.nodes():
+            if view.name == name:
+                return view
+        raise NotFoundError.field(
+            "/path/name", f"no node is called {word(name, 80)} here", hint="xdplb node ls shows those that are known"
+        )
 
     def readiness_of(self, refs: Sequence[str]) -> tuple[list[VipView], list[str]]:
         """Return these VIPs, each once, and why they are not ready here: what `not_ready` returns, and their backends.
@@ -296,6 +324,31 @@ class Answers:
         keys = dict.fromkeys(find_key(snapshot.desired, ref, "/query/vip", suggests=False) for ref in refs)
         views = [render.vip_view(snapshot.vips[key], facts) for key in keys]
         return views, [*self.not_ready(), *filter(None, map(too_few_serve, views))]
+
+    def _this_node(self) -> NodeView:
+        node, ahead = self._node, self._steady.ahead()
+        drain = node.drain
+        since = self.started if drain is None else drain.ended or drain.started
+        return NodeView(
+            name=node.name,
+            is_this=True,
+            state=node.state,
+            since=since + ahead,
+            version=__version__,
+            generation=self._snapshot.generation,
+            observed_generation=self._writer.applied.generation,
+            not_ready=tuple(self.not_ready()),
+            drain=None
+            if drain is None
+            else NodeDrainView(
+                started=drain.started + ahead,
+                deadline=drain.deadline + ahead,
+                quiet_seconds=drain.quiet_seconds,
+                ended=None if drain.ended is None else drain.ended + ahead,
+                timed_out=drain.timed_out,
+                packets_per_second=node.packets_per_second,
+            ),
+        )
 
     async def _read_counters(self) -> Counted:
         applier = self._writer.applier
@@ -337,7 +390,16 @@ class Answers:
             health = ChainMap(dict(health), dict(outcome.health))
         known, carry = applier.known, applier.nics.all_carry
         return render.Facts(
-            self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry, self._steady.now()
+            applied=self._writer.applied,
+            health=health,
+            eligibility=applier.eligibility,
+            tables=known.tables,
+            drafts=known.drafts,
+            nics_carry=carry,
+            announced={} if self._announces is None else self._announces.shown,
+            dns=self._dns.standings,
+            ahead=self._steady.ahead(),
+            now=self._steady.now(),
         )
 
     def _vip(self, ref: str) -> BoundVip:

@@ -12,9 +12,11 @@ from datetime import datetime
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.health.passive.totals import Latency
 from xdplb.control.health.tally import Recent
+from xdplb.control.plan.dns_change import Standing
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
+from xdplb.control.writing.announce_watch import Announcement
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
@@ -22,6 +24,7 @@ from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
+from xdplb.model.node import NodeState
 from xdplb.model.vip import Forward, Vip
 
 __all__ = [
@@ -33,9 +36,12 @@ __all__ = [
     "ChecksView",
     "ConfigView",
     "DataplaneView",
+    "DnsView",
     "EjectionView",
     "FlowTableView",
     "NicView",
+    "NodeDrainView",
+    "NodeView",
     "OverlayView",
     "PlaceView",
     "SlotsView",
@@ -58,11 +64,30 @@ class SlotsView:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsView:
+    """How a VIP's address stands under its name in DNS, None if that was never read, since when, and why so.
+
+    `is_behind`: the name could not be read or changed the last time. `reason` is a sentence, "" if all is well.
+    """
+
+    standing: Standing | None
+    since: datetime
+    reason: str
+    is_behind: bool
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the address is under the name, whoever has put it there."""
+        return self.standing in {Standing.IN, Standing.LAST, Standing.OTHERS, Standing.FOREIGN}
+
+
+@dataclass(frozen=True, slots=True)
 class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
     `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
-    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
+    says what is special about who serves. `announced` is None if it asks for no route, and `dns` if it has no name
+    there. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -74,8 +99,10 @@ class VipView:
     backends_serving: int
     backends_needed: int
     reason: str
+    announced: Announcement | None
     allowed: int
     denied: int
+    dns: DnsView | None
 
     @property
     def min_serving_met(self) -> bool:
@@ -293,6 +320,39 @@ class ConfigView:
     desired: Desired
     generation: int
     overlay: tuple[OverlayView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDrainView:
+    """The drain of a node; `ended` is None while it drains. `timed_out`: packets still came when it ended.
+
+    `packets_per_second` are those that come for its VIPs, None as long as that is not known.
+    """
+
+    started: datetime
+    deadline: datetime
+    quiet_seconds: float
+    ended: datetime | None
+    timed_out: bool
+    packets_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node, one balancer of those that serve the same VIPs. `is_this` is true of the one that answers.
+
+    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does.
+    """
+
+    name: str
+    is_this: bool
+    state: NodeState
+    since: datetime
+    version: str
+    generation: int
+    observed_generation: int
+    not_ready: tuple[str, ...]
+    drain: NodeDrainView | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,20 @@ To add a kind, add a dataclass to the file of its theme and its name here, and c
 """
 
 from xdplb.control.events.actor import DAEMON, Actor, ActorKind
+from xdplb.control.events.announcing import Announced, TrackFileWritten, Withdrawn
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeCameOut, ChangeMade
 from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
+from xdplb.control.events.dns import (
+    DnsKeptLast,
+    DnsLeftBehind,
+    DnsNotOurs,
+    DnsPublished,
+    DnsReleased,
+    DnsWithdrawn,
+)
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import (
@@ -23,6 +32,7 @@ from xdplb.control.events.health import (
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.nodes import NodeDrainBegan, NodeDrained, NodeServes
 from xdplb.control.events.passive import (
     BackendDiffers,
     BackendEjected,
@@ -51,6 +61,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AgentSaid",
+    "Announced",
     "AuthenticationFailed",
     "BackendDiffers",
     "BackendEjected",
@@ -71,6 +82,12 @@ __all__ = [
     "ConfigTaken",
     "DaemonStarted",
     "DaemonStopped",
+    "DnsKeptLast",
+    "DnsLeftBehind",
+    "DnsNotOurs",
+    "DnsPublished",
+    "DnsReleased",
+    "DnsWithdrawn",
     "DrainChanged",
     "DriftFound",
     "DriftKind",
@@ -86,6 +103,9 @@ __all__ = [
     "Level",
     "NextHopChanged",
     "NicAttached",
+    "NodeDrainBegan",
+    "NodeDrained",
+    "NodeServes",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",
@@ -114,8 +134,10 @@ __all__ = [
     "TokenAdded",
     "TokenRemoved",
     "TookOver",
+    "TrackFileWritten",
     "VipInTheWay",
     "VipStatusChanged",
+    "Withdrawn",
 ]
 
 KINDS: dict[str, type[Event]] = {

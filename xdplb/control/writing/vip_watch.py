@@ -7,6 +7,7 @@ That is never in the way of a flip: what is looked at is what the maps were writ
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from xdplb.control.events import Events, VipStatusChanged
 from xdplb.control.plan.drafts import VipDraft
@@ -15,7 +16,10 @@ from xdplb.control.plan.policies import Traits
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.dirty import Dirty
 
-__all__ = ["VipWatch"]
+__all__ = ["Looked", "VipWatch"]
+
+Looked = tuple[int, VipDraft | None, VipStanding | None]
+"""The id of a VIP that was looked at, and how it stands; without a draft, it is gone."""
 
 _SETTLE_SECONDS = 0.2
 _A_PART = 64
@@ -33,6 +37,10 @@ class VipWatch:
         self._told: dict[int, tuple[str, VipStanding]] = {}
         self._touched: set[int] = set()
         self._came = asyncio.Event()
+        self.on_looked: Callable[[Sequence[Looked]], None] = lambda _: None
+        """Called in the event loop with the VIPs that were looked at, some at a time."""
+        self.on_all_looked: Callable[[], None] = lambda: None
+        """Called when all were looked at that were touched; the first time, these are all there are."""
 
     def touch(self, dirty: Dirty) -> None:
         """Look soon at these VIPs, which the maps have anew."""
@@ -49,18 +57,24 @@ class VipWatch:
             for start in range(0, len(touched), _A_PART):
                 self._look(touched[start : start + _A_PART])
                 await asyncio.sleep(0)
+            self.on_all_looked()
             if not self._touched:
                 self._came.clear()
 
     def _look(self, vip_ids: list[int]) -> None:
         drafts = self._applier.known.drafts
         nics_carry = self._applier.nics.all_carry
+        looked: list[Looked] = []
         for vip_id in vip_ids:
             draft = drafts.get(vip_id)
             if draft is None:
                 self._told.pop(vip_id, None)
+                looked.append((vip_id, None, None))
             else:
-                self._judge(vip_id, draft, draft.standing(nics_carry=nics_carry))
+                standing = draft.standing(nics_carry=nics_carry)
+                looked.append((vip_id, draft, standing))
+                self._judge(vip_id, draft, standing)
+        self.on_looked(looked)
 
     def _judge(self, vip_id: int, draft: VipDraft, standing: VipStanding) -> None:
         key = str(draft.vip.vip.key)
