@@ -100,6 +100,10 @@ class FakeSharedFlows:
         """Return whether there is anything, after this long at most."""
         return self._there.wait(seconds)
 
+    def wake(self) -> None:
+        """Let `wait` return now."""
+        self._there.set()
+
     def read(self) -> NDArray[np.void]:
         """Return and forget `flows`."""
         self._there.clear()

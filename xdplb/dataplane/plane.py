@@ -18,7 +18,7 @@ from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
 from xdplb.model.shared_record import SharedRecords
-from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Vip, VipKey
+from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Sync, Vip, VipKey
 
 from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Features
@@ -138,6 +138,7 @@ class VipEntry:
             has_access_list,
             second_choice,
             vip.samples_handshakes,
+            vip.sync is Sync.ALL,
         )
 
 
@@ -272,6 +273,10 @@ class SharedFlows(Protocol):
 
     def wait(self, seconds: float) -> bool:
         """Return whether there is anything to read, as soon as there is, after this long at most."""
+        ...
+
+    def wake(self) -> None:
+        """Let `wait` return now, and whenever it is called from now on; in any thread."""
         ...
 
     def read(self) -> NDArray[np.void]:

@@ -9,6 +9,7 @@ so they are read as an array, and not by a call for each.
 from __future__ import annotations
 
 import mmap
+import os
 import select
 from contextlib import suppress
 from threading import Lock
@@ -40,8 +41,10 @@ class SharedFlowReader:
         self._written_to = np.frombuffer(self._memory, np.uint64, 1)
         self._data = np.frombuffer(self._memory, np.uint8, 2 * self._size, mmap.PAGESIZE)
         self._barrier = Lock()
+        self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._waiting = select.epoll()
-        self._waiting.register(fd, select.EPOLLIN)
+        for each in (fd, self._woken):
+            self._waiting.register(each, select.EPOLLIN)
         self._read_to[0] = self._written_to[0]  # what nobody has read before is not new
         self._lost_before = self._lost()
 
@@ -50,6 +53,10 @@ class SharedFlowReader:
         with suppress(InterruptedError):
             return bool(self._waiting.poll(seconds))
         return False
+
+    def wake(self) -> None:
+        """Let `wait` return now, and whenever it is called from now on; in any thread."""
+        os.eventfd_write(self._woken, 1)
 
     def read(self) -> NDArray[np.void]:
         """Return what was handed out since the last time, of dtype layout.SHARED_FLOW, in order."""
@@ -73,6 +80,9 @@ class SharedFlowReader:
     def close(self) -> None:
         """Read no more; closing it again is not an error."""
         self._waiting.close()
+        woken, self._woken = self._woken, -1
+        if woken >= 0:
+            os.close(woken)
 
     def __enter__(self) -> Self:
         return self

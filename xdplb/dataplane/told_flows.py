@@ -82,10 +82,10 @@ def after(held: bytes | None, value: NDArray[np.void], *, opened: bool) -> NDArr
     own = np.frombuffer(held, layout.FLOW)
     later = int(value["last_seen"][0]) - int(own["last_seen"][0])
     is_same = own["backend"][0] == value["backend"][0] and own["epoch"][0] == value["epoch"][0]
+    is_over = bool(own["flags"][0] & ENDED)
     if not is_same:
-        is_over = bool(own["flags"][0] & ENDED)
         return value if later > 0 and not has_ended and (opened or is_over or later > _SURELY_LATER_NS) else None
-    if opened and later > 0:
+    if opened and is_over and later > 0:
         return value
     merged = own.copy()
     merged["flags"] |= value["flags"] & np.uint16(ENDED | SECOND_CHOICE)

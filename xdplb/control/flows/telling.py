@@ -110,9 +110,13 @@ def place(
     """Return where records belong; `ids` are those of the backends of each VIP."""
     count = len(records)
     placed = Placed(
-        *(np.zeros(count, np.uint16) for _ in range(3)),
-        np.zeros(count, np.uint32),
-        *(np.zeros(count, np.bool_) for _ in range(3)),
+        vips=np.zeros(count, np.uint16),
+        backends=np.zeros(count, np.uint16),
+        epochs=np.zeros(count, np.uint16),
+        slots=np.zeros(count, np.uint32),
+        found=np.zeros(count, np.bool_),
+        written=np.zeros(count, np.bool_),
+        pinned=np.zeros(count, np.bool_),
     )
     names = ["version", "destination", "destination_port", "protocol"]
     _, first, group = np.unique(records[names], return_index=True, return_inverse=True)

@@ -29,7 +29,7 @@ __all__ = ["RecordSync", "SyncCounts"]
 
 _GATHER_SECONDS = 0.003
 """Records that come about within this time go out together."""
-_WAIT_SECONDS = 0.5
+_WAIT_SECONDS = 60.0
 _MOST_AT_ONCE = 500
 """Records that are written before a flip may have its turn: about 2 ms."""
 _MOST_WAITING = 100_000
@@ -107,6 +107,8 @@ class RecordSync:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._reader is not None:
+            self._reader.wake()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         if self._reader is not None:
@@ -147,7 +149,7 @@ class RecordSync:
             if reader.wait(_WAIT_SECONDS):
                 time.sleep(_GATHER_SECONDS)
                 self._tell(of_shared(reader.read(), self._writer.applier.known.backends))
-            if (now_lost := reader.lost()) != lost:
+            if (now_lost := reader.lost()) != lost:  # the ring was full, so that there was something to wake up for
                 self.counts.lost += now_lost - lost
                 lost = now_lost
                 self.on_gap()
