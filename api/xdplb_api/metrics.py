@@ -13,6 +13,7 @@ from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.model.health import labels_of
 
 from .exposition import Family, Histogram, Labels, Observed
+from .peer_metrics import of_peers
 from .rights.figures import Figures
 
 __all__ = ["collect"]
@@ -55,6 +56,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _of_checks_standing(view)
     yield from _of_handshakes(vips)
     yield from _of_paths(vips, view)
+    yield from of_peers(view.peers)
     yield from _of_events(view)
     yield _counter(
         "xdplb_dns_updates_total",

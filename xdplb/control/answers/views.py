@@ -24,7 +24,8 @@ from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
+from xdplb.model.node_status import NodeStatus
 from xdplb.model.vip import Forward, Vip
 
 __all__ = [
@@ -341,18 +342,28 @@ class NodeDrainView:
 class NodeView:
     """A node, one balancer of those that serve the same VIPs. `is_this` is true of the one that answers.
 
-    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does.
+    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does; nothing is known of those of
+    other nodes. `status` is what it tells of itself. `heard` is when it was heard of last, None of this one, and
+    `peer_is_up` whether records go to it, None if it is no peer. `state_is_equal` and `health_is_equal` compare its
+    VIPs and backends, and which of them are not up, with this node's; None if that is not known. `share` is its part of
+    all packets.
     """
 
     name: str
     is_this: bool
-    state: NodeState
+    state: SeenState
     since: datetime
     version: str
     generation: int
     observed_generation: int
     not_ready: tuple[str, ...]
     drain: NodeDrainView | None
+    status: NodeStatus
+    heard: datetime | None
+    peer_is_up: bool | None
+    state_is_equal: bool | None
+    health_is_equal: bool | None
+    share: float | None
 
 
 @dataclass(frozen=True, slots=True)

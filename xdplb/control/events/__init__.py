@@ -40,6 +40,14 @@ from xdplb.control.events.passive import (
     BackendReturned,
     HandshakesNotRead,
 )
+from xdplb.control.events.peers import (
+    PeerAppeared,
+    PeerKeysNotRead,
+    PeerKeysRead,
+    PeerLost,
+    RecordsNotPulled,
+    RecordsPulled,
+)
 from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
 from xdplb.control.events.rights import (
@@ -110,10 +118,16 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PeerAppeared",
+    "PeerKeysNotRead",
+    "PeerKeysRead",
+    "PeerLost",
     "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
     "ProgramSwapped",
+    "RecordsNotPulled",
+    "RecordsPulled",
     "ReloadedWithoutConfig",
     "RequestForbidden",
     "Say",

@@ -37,6 +37,8 @@ class DriftKind(StrEnum):
     """A route that announces a VIP was removed or is in the way, or a file that keepalived watches was changed."""
     DNS = "dns"
     """A name in DNS does not have what it should, or cannot be read or changed."""
+    PEER = "peer"
+    """A peer is silent, has another key, another state or this node's name, or its records cannot be pulled."""
 
 
 _MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})

@@ -7,6 +7,7 @@ That is never in the way of a flip: what is looked at is what the maps were writ
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from xdplb.control.events import Events, VipStatusChanged
@@ -36,6 +37,8 @@ class VipWatch:
         self._applier, self._events = applier, events
         self._told: dict[int, tuple[str, VipStanding]] = {}
         self._touched: set[int] = set()
+        self.counts: Counter[OperatingStatus] = Counter()
+        """How many VIPs have each status, apart from those whose checks have had no result yet."""
         self._came = asyncio.Event()
         self.on_looked: Callable[[Sequence[Looked]], None] = lambda _: None
         """Called in the event loop with the VIPs that were looked at, some at a time."""
@@ -68,7 +71,7 @@ class VipWatch:
         for vip_id in vip_ids:
             draft = drafts.get(vip_id)
             if draft is None:
-                self._told.pop(vip_id, None)
+                self._forget(vip_id)
                 looked.append((vip_id, None, None))
             else:
                 standing = draft.standing(nics_carry=nics_carry)
@@ -80,16 +83,23 @@ class VipWatch:
         key = str(draft.vip.vip.key)
         told_of, before = self._told.get(vip_id, ("", None))
         if told_of != key:  # its id was another VIP's
+            self._forget(vip_id)
             before = None
         if _may_soon_be_well(draft, before, standing):
             return  # it is looked at again once the checks of those that are new have had a result
+        self._forget(vip_id)
         self._told[vip_id] = key, standing
+        self.counts[standing.status] += 1
         if before is None and standing.status is OperatingStatus.NO_BACKEND:
             return
         known = _WELL if before is None else before
         if (standing.status, standing.min_serving_met) != (known.status, known.min_serving_met):
             was = None if before is None else before.status.value
             self._events.say(VipStatusChanged(key, standing.status.value, was, standing.serving, standing.needed))
+
+    def _forget(self, vip_id: int) -> None:
+        if (told := self._told.pop(vip_id, None)) is not None:
+            self.counts[told[1].status] -= 1
 
 
 def _may_soon_be_well(draft: VipDraft, before: VipStanding | None, standing: VipStanding) -> bool:
