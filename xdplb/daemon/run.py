@@ -143,6 +143,8 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 # The program is compiled only once, with what the state needs now, and with what the file makes of it.
                 states = state, owner.foresee(state, options.capacity_after(reading))
                 needed = [features_needed_at_start(each, Observed()) for each in states]
+                if peering is not None:
+                    needed.append(frozenset({Feature.SYNC}))
                 plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             owner.look_again()
