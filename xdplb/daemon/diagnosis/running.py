@@ -23,7 +23,7 @@ FULL_SIZE = 1500
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Answers of the API: the status, the backends of each VIP by its key, where the daemon runs, if it says, and the nodes."""
+    """Answers of the API: the status, the backends of each VIP by its key, where the daemon runs, and the nodes."""
 
     status: Mapping[str, Any]
     backends: Mapping[str, Sequence[Mapping[str, Any]]]
