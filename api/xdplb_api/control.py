@@ -74,6 +74,14 @@ class Control:
         """Run all checks of the VIP's backends once, or of the one with this address; see Manager.probe."""
         return await self._there(self._manager.probe(key, address))
 
+    async def drain_node(self, timeout_seconds: float, quiet_seconds: float, actor: Actor) -> None:
+        """Drain this node; see NodeWatch.begin."""
+        await self._there(self._manager.node.begin(timeout_seconds, quiet_seconds, actor))
+
+    async def undrain_node(self, actor: Actor) -> None:
+        """Let this node serve again; see NodeWatch.end."""
+        await self._there(self._manager.node.end(actor))
+
     async def backup(self) -> bytes:
         """Return a file with the state; see Manager.backup."""
         return await self._there(self._manager.backup())

@@ -45,6 +45,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "capture", "description": "Packets as XDP saw and sent them."},
     {"name": "events", "description": "What has happened, and what happens."},
     {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the balancer."},
+    {"name": "nodes", "description": "The balancers that serve the same VIPs, and taking one of them out."},
     {"name": "tokens", "description": "What those who come by TCP show to be let in. Needs the role admin."},
     {"name": "health", "description": "Liveness and readiness, for a supervisor of the daemon."},
     {"name": "version", "description": "The version of the daemon."},

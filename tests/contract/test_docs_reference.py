@@ -28,6 +28,7 @@ from xdplb_api.schemas.explain import (
     SlotOut,
 )
 from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut, RecentOut
+from xdplb_api.schemas.node import NodeDrainOut, NodeOut
 from xdplb_api.schemas.stats import StatsOut, VipStatsOut
 from xdplb_api.schemas.system import FlowTableOut
 from xdplb_api.schemas.vip import LimitsIn, QuicIn, SlotsOut, VipIn, VipOut, VipStatusOut
@@ -39,6 +40,7 @@ SCHEMAS = {
     "An access list": (AccessIn, AccessOut),
     "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
     "A certificate of a drain": (CertificateOut, EndedByOut),
+    "Nodes": (NodeOut, NodeDrainOut),
     "Explaining a packet": (
         ExplainOut,
         PacketOut,
@@ -52,7 +54,8 @@ SCHEMAS = {
     "A health check": (HealthCheckIn, HealthCheckOut, CheckResultOut, RecentOut),
 }
 WITH_OPTIONS_OF_THEIR_OWN = [
-    "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "events", "backend drain", "decap up",
+    "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "events", "backend drain", "node drain",
+    "decap up",
     "vip access set", "backend-host setup", "config check", "config diff", "config apply", "config dump",
     "config convert",
 ]  # fmt: skip

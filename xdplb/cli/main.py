@@ -35,6 +35,7 @@ _COMMANDS = {
     "backup": "backup",
     "token": "token",
     "events": "events",
+    "node": "node",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

@@ -12,6 +12,7 @@ import click
 
 from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.errors import InvalidError, XdplbError
+from xdplb.model.node import name_of_host, parse_node_name
 
 from .api_options import api_options
 from .event_options import event_options
@@ -43,6 +44,16 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
     return tuple(networks.values())
 
 
+def _node(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str:
+    """Return the name of this node: that of the host, if none is given."""
+    if text is None:
+        return name_of_host()
+    try:
+        return parse_node_name(text)
+    except InvalidError as error:
+        raise click.BadParameter(f"{error.detail}; {error.hint}") from None
+
+
 @click.command(
     name="up",
     short_help="Attach to NICs and balance, in the foreground.",
@@ -63,6 +74,12 @@ Examples:
     metavar="FILE",
     help="A config file that owns the VIPs and backends: it is read now and at each SIGHUP. Without it, the API owns "
     "them.",
+)
+@click.option(
+    "--node",
+    callback=_node,
+    metavar="NAME",
+    help="The name of this balancer among others: a to z, 0 to 9, and - . _.  [the host's name]",
 )
 @state_dir_option("Where the VIPs, backends and checks are stored.")
 @pin_dir_option
@@ -124,6 +141,7 @@ def command(
     interfaces: tuple[str, ...],
     mode: str,
     config: Path | None,
+    node: str,
     state_dir: Path,
     pin_dir: Path,
     max_vips: int | None,
@@ -178,6 +196,7 @@ def command(
                     config=config,
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
+                    node=node,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

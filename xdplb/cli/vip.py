@@ -9,6 +9,7 @@ import click
 from xdplb.client import Client
 from xdplb.client.bodies import (
     AccessCountOut,
+    DnsOut,
     HealthCheckIn,
     LimitsOut,
     QuicOut,
@@ -166,6 +167,9 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("syn-failover", "yes" if body["syn_failover"] else None),
             ("panic-share", percent(body["panic_share"]) if body["panic_share"] else None),
             ("slow-start", duration_text(body["slow_start_seconds"]) if body["slow_start_seconds"] else None),
+            ("announce", body["announce"] if body["announce"] != "never" else None),
+            ("sync", body["sync"] if body["sync"] != "moving" else None),
+            ("dns", _dns_text(body["dns"])),
             ("idle-timeout", duration_text(body["idle_timeout_seconds"])),
             ("vlan", body["vlan"]),
             ("quic", _quic_text(body["quic"])),
@@ -185,6 +189,10 @@ def _serving_text(status: VipStatusOut) -> str:
 
 def _quic_text(quic: QuicOut | None) -> str | None:
     return f"server IDs of {quic['server_id_bytes']} bytes, config ID {quic['config_id']}" if quic else None
+
+
+def _dns_text(dns: DnsOut | None) -> str | None:
+    return f"{dns['name']} in {dns['zone']} by {dns['server']}, TTL {dns['ttl']} s" if dns else None
 
 
 def _limits_text(limits: LimitsOut) -> str | None:

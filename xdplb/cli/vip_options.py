@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from xdplb.model.dns import DNS_TTL_RANGE, DNS_TTL_SECONDS
 from xdplb.model.errors import InvalidError
 from xdplb.model.min_serving import MinServing
 from xdplb.model.numbers import decimal_of, whole_of
@@ -17,11 +18,13 @@ from xdplb.model.vip import (
     PANIC_SHARE_HINT,
     SERVER_ID_BYTES_RANGE,
     AllUnhealthy,
+    Announce,
     Forward,
     HashKind,
     OnUnhealthy,
     Passive,
     Scheduler,
+    Sync,
     Tracking,
     Vip,
     VipKey,
@@ -67,6 +70,7 @@ def _options() -> list[Callable[[_Command], _Command]]:
             help="The upper 3 bits of the first byte of these connection IDs.  [0]",
         ),
         *_health_options(),
+        *_cluster_options(),
         _limit("packets", "packets"),
         _limit("new-flows", "new TCP connections"),
         _limit("source-packets", "packets from one source"),
@@ -150,6 +154,35 @@ def _health_options() -> list[Callable[[_Command], _Command]]:
     ]
 
 
+def _cluster_options() -> list[Callable[[_Command], _Command]]:
+    return [
+        click.option(
+            "--announce",
+            type=_words(Announce),
+            help=f"When the routers shall send its packets here, by a route for a BGP daemon.  [{_DEFAULTS.announce}]",
+        ),
+        click.option(
+            "--sync",
+            type=_words(Sync),
+            help=f"Which flow records go to the peers: those of moving slots, or all.  [{_DEFAULTS.sync}]",
+        ),
+        click.option(
+            "--dns-name",
+            metavar="NAME|off",
+            help="The DNS name that its address is entered under while it serves.  [off]",
+        ),
+        click.option("--dns-zone", metavar="ZONE", help="The zone of this name."),
+        click.option("--dns-server", metavar="ADDRESS[:PORT]", help="The primary server of the zone."),
+        click.option("--dns-key-file", metavar="FILE", help="The file with the TSIG key, on each balancer."),
+        click.option(
+            "--dns-ttl",
+            type=Whole(*DNS_TTL_RANGE),
+            metavar="N",
+            help=f"How many seconds resolvers keep the address.  [{DNS_TTL_SECONDS}]",
+        ),
+    ]
+
+
 def _words(kind: type[StrEnum]) -> click.Choice[str]:
     return click.Choice([word.value for word in kind])
 
@@ -201,6 +234,9 @@ def policy(given: dict[str, Any]) -> dict[str, Any]:
     quic = {name.removeprefix("quic_"): fields.pop(name) for name in list(fields) if name.startswith("quic_")}
     if quic:
         fields["quic"] = None if quic.get("server_id_bytes") == _OFF else quic
+    dns = {name.removeprefix("dns_"): fields.pop(name) for name in list(fields) if name.startswith("dns_")}
+    if dns:
+        fields["dns"] = None if dns.get("name") == _OFF else dns
     return fields
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "AllBackendsOut",
     "AllChecksOut",
     "AllUnhealthy",
+    "Announce",
     "ApiSettings",
     "AtRiskOut",
     "AttachmentOut",
@@ -55,6 +56,9 @@ __all__ = [
     "DeleteChecksEdit",
     "DeleteVipEdit",
     "DifferenceOut",
+    "DnsIn",
+    "DnsOut",
+    "DnsPatch",
     "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
@@ -86,6 +90,12 @@ __all__ = [
     "LimitsPatch",
     "NextHopOut",
     "NicOut",
+    "NodeDrainIn",
+    "NodeDrainOut",
+    "NodeDryRunOut",
+    "NodeListOut",
+    "NodeOut",
+    "NodeState",
     "OnUnhealthy",
     "OperatingStatus",
     "Outcome",
@@ -132,6 +142,7 @@ __all__ = [
     "SlotsOut",
     "StatsOut",
     "StatusOut",
+    "Sync",
     "TableChangeOut",
     "Target",
     "TokenAddedOut",
@@ -157,6 +168,7 @@ __all__ = [
 
 AdminState = Literal["ready", "drain", "maint"]
 AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
+Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
@@ -165,6 +177,7 @@ Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
+NodeState = Literal["serving", "draining", "drained"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
@@ -175,6 +188,7 @@ Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SlotState = Literal["steady", "moving", "pinned"]
+Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
 VlanTags = Literal["next-hop", "keep"]
@@ -574,6 +588,9 @@ class ConfigVip(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -627,6 +644,9 @@ class CreateVipEdit(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -714,6 +734,36 @@ class DifferenceOut(TypedDict):
     what: str
     model: str
     program: str
+
+
+class DnsIn(TypedDict):
+    """A name in the DNS for the VIP's address, by updates (RFC 2136) signed with a TSIG key."""
+
+    name: str
+    zone: str
+    server: str
+    key_file: str
+    ttl: NotRequired[int]
+
+
+class DnsOut(TypedDict):
+    """The name in the DNS for the VIP's address."""
+
+    name: str
+    zone: str
+    server: str
+    key_file: str
+    ttl: int
+
+
+class DnsPatch(TypedDict):
+    """The same as a merge patch."""
+
+    name: NotRequired[str | None]
+    zone: NotRequired[str | None]
+    server: NotRequired[str | None]
+    key_file: NotRequired[str | None]
+    ttl: NotRequired[int | None]
 
 
 class DrainBackendEdit(TypedDict):
@@ -1015,6 +1065,53 @@ class NicOut(TypedDict):
     note: str
 
 
+class NodeDrainIn(TypedDict):
+    """How long to wait until no packets come any more."""
+
+    timeout_seconds: NotRequired[float]
+    quiet_seconds: NotRequired[float | None]
+
+
+class NodeDrainOut(TypedDict):
+    """The drain of a node."""
+
+    started: str
+    deadline: str
+    quiet_seconds: float
+    ended: str | None
+    timed_out: bool
+    packets_per_second: float | None
+
+
+class NodeDryRunOut(TypedDict):
+    """What a change of a node would do, with `dry_run=true`, which changes nothing."""
+
+    would_change: bool
+    changed: bool
+    changes: list[str]
+
+
+class NodeListOut(TypedDict):
+    """All nodes that are known."""
+
+    nodes: list[NodeOut]
+
+
+class NodeOut(TypedDict):
+    """A node."""
+
+    name: str
+    this_node: bool
+    state: NodeState
+    since: str
+    version: str
+    generation: int
+    observed_generation: int
+    ready: bool
+    not_ready: list[str]
+    drain: NodeDrainOut | None
+
+
 class OuterOut(TypedDict):
     """The outer header of the packet."""
 
@@ -1101,6 +1198,9 @@ class PatchVipEdit(TypedDict):
     syn_failover: NotRequired[bool | None]
     panic_share: NotRequired[float | None]
     slow_start_seconds: NotRequired[int | None]
+    announce: NotRequired[Announce | None]
+    sync: NotRequired[Sync | None]
+    dns: NotRequired[DnsPatch | None]
     kind: Literal["patch_vip"]
     vip: str
 
@@ -1267,6 +1367,9 @@ class PutVipEdit(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1557,6 +1660,9 @@ class VipChangedOut(TypedDict):
     syn_failover: bool
     panic_share: float
     slow_start_seconds: int
+    announce: Announce
+    sync: Sync
+    dns: DnsOut | None
     generation: int
     status: VipStatusOut
     warnings: NotRequired[list[WarningOut]]
@@ -1591,6 +1697,9 @@ class VipOut(TypedDict):
     syn_failover: bool
     panic_share: float
     slow_start_seconds: int
+    announce: Announce
+    sync: Sync
+    dns: DnsOut | None
     generation: int
     status: VipStatusOut
 
@@ -1618,6 +1727,9 @@ class VipPatch(TypedDict):
     syn_failover: NotRequired[bool | None]
     panic_share: NotRequired[float | None]
     slow_start_seconds: NotRequired[int | None]
+    announce: NotRequired[Announce | None]
+    sync: NotRequired[Sync | None]
+    dns: NotRequired[DnsPatch | None]
 
 
 class VipPost(TypedDict):
@@ -1639,6 +1751,9 @@ class VipPost(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
@@ -1671,6 +1786,9 @@ class VipPut(TypedDict):
     syn_failover: NotRequired[bool]
     panic_share: NotRequired[float]
     slow_start_seconds: NotRequired[int]
+    announce: NotRequired[Announce]
+    sync: NotRequired[Sync]
+    dns: NotRequired[DnsIn | None]
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]

@@ -23,6 +23,7 @@ from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.probe_ways import ProbeWays
@@ -38,6 +39,7 @@ from xdplb.model.config import Settings
 from xdplb.model.errors import NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
+from xdplb.model.node import name_of_host
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 
@@ -52,6 +54,8 @@ Reload = Callable[[Actor, bool], Awaitable[Outcome | None]]
 class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
+    `node` is the name of this balancer among others, by default that of the host.
+
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
     memory, unless one is given that the caller starts and stops. `notes` returns sentences about the daemon itself,
@@ -65,6 +69,7 @@ class Manager:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
+        node: str = "",
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -110,6 +115,10 @@ class Manager:
             plane, self._writer, self.events, checker, clock=clock, suspects=self.suspects.found
         )
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self.node = NodeWatch(
+            node or name_of_host(), self._writer, self.events, now=steady.now, period_seconds=scan_seconds
+        )
+        """This balancer as a whole, which may be drained."""
         self._probe_ways = ProbeWays(plane, self._writer, drifts, clock=clock, on_ready=self._probes_can_go)
         self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
@@ -122,6 +131,7 @@ class Manager:
             self._writer,
             self._flows,
             nics=self._nics,
+            node=self.node,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,
@@ -153,6 +163,7 @@ class Manager:
         try:
             await self._writer.open()
             await self._flows.open()
+            await self.node.open()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
             await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
@@ -185,6 +196,7 @@ class Manager:
             self._aftermath,
             self.suspects,
             self._vips,
+            self.node,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         loop = self.loop
@@ -207,6 +219,7 @@ class Manager:
         await self._next_hops.stop()
         await self._flows.stop()
         await self._passive.stop()
+        await self.node.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()

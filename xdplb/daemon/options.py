@@ -15,6 +15,7 @@ from xdplb.dataplane.plane import Capacity, Reading
 from xdplb.model.address import IPNetwork
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
+from xdplb.model.node import name_of_host
 from xdplb.model.role import Role
 from xdplb.net.links import link
 from xdplb_api.limits import Limits
@@ -58,7 +59,7 @@ class DaemonOptions:
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
-    commands of this host.
+    commands of this host. `node` is the name of this balancer among others.
     """
 
     interfaces: tuple[str, ...]
@@ -75,6 +76,7 @@ class DaemonOptions:
     accept_differences: bool = False
     exec_checks: bool = False
     retention: Retention = field(default_factory=Retention)
+    node: str = field(default_factory=name_of_host)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

@@ -217,6 +217,7 @@ async def _balance(
         parts.next_hops(),
         parts.checker(shares.probes, commands),
         icmp_errors=parts.icmp_errors(),
+        node=options.node,
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),

@@ -14,6 +14,7 @@ __all__ = [
     "CapacityError",
     "ConflictError",
     "FieldProblem",
+    "HeadMovedError",
     "InvalidError",
     "NotFoundError",
     "OwnedError",
@@ -21,6 +22,9 @@ __all__ = [
     "PlatformError",
     "PreconditionError",
     "StateError",
+    "StoreAwayError",
+    "StoreDoubtError",
+    "StoreRefusedError",
     "XdplbError",
     "located",
     "within",
@@ -122,6 +126,28 @@ class StateError(PlatformError):
     """The state cannot be read or written: no room, read-only, another user's, damaged. Nothing was changed."""
 
     code = "state"
+
+
+class HeadMovedError(ConflictError):
+    """Another balancer has changed the desired state in the store meanwhile. Nothing was changed."""
+
+
+class StoreAwayError(PlatformError):
+    """The store that the balancers share cannot be reached, or does not answer in time. Nothing was changed."""
+
+    code = "store-away"
+
+
+class StoreDoubtError(StoreAwayError):
+    """The store stopped answering in the middle of a change, which may have been made."""
+
+    code = "store-doubt"
+
+
+class StoreRefusedError(PlatformError):
+    """The store that the balancers share does not do what was asked: no right to it, no room, too large."""
+
+    code = "store-refused"
 
 
 def located(pointer: str, error: XdplbError, other: str = "") -> XdplbError:

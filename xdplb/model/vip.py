@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .dns import DnsEntry
 from .errors import InvalidError
 from .key import Protocol, VipKey
 from .min_serving import MinServing
 
 __all__ = [
     "AllUnhealthy",
+    "Announce",
     "Forward",
     "HashKind",
     "OnUnhealthy",
@@ -20,6 +22,7 @@ __all__ = [
     "QuicIds",
     "RateLimits",
     "Scheduler",
+    "Sync",
     "Tracking",
     "Vip",
     "VipKey",
@@ -132,6 +135,24 @@ class Passive(StrEnum):
     EJECT = "eject"
 
 
+class Announce(StrEnum):
+    """When the routers shall send a VIP's packets here: `never` by a route of xdplb's, `healthy`, or `always`.
+
+    `healthy` is while at least `min_serving` backends serve.
+    """
+
+    NEVER = "never"
+    HEALTHY = "healthy"
+    ALWAYS = "always"
+
+
+class Sync(StrEnum):
+    """Which flow records go to the peers: those of moving and pinned slots (`moving`), or all that are made (`all`)."""
+
+    MOVING = "moving"
+    ALL = "all"
+
+
 class VlanTags(StrEnum):
     """The VLAN tags of forwarded frames: those of the route to the backend, or those that the frame came in with."""
 
@@ -215,6 +236,9 @@ class Vip:
     syn_failover: bool = False
     panic_share: float = 0.0
     slow_start_seconds: int = 0
+    announce: Announce = Announce.NEVER
+    sync: Sync = Sync.MOVING
+    dns: DnsEntry | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
@@ -231,6 +255,10 @@ class Vip:
             raise InvalidError.field("/passive", "UDP has no handshakes", hint="omit passive, or use a tcp VIP")
         if self.syn_failover and self.key.protocol is Protocol.UDP:
             raise InvalidError.field("/syn_failover", "UDP has no SYNs", hint="omit syn_failover, or use a tcp VIP")
+        if self.dns is not None and not self.key.is_one_address:
+            raise InvalidError.field(
+                "/dns", f"{self.key.addresses_text} has many addresses", hint="omit dns, or use a VIP of one address"
+            )
         self._check_limits()
 
     @property

@@ -12,6 +12,8 @@ from pydantic.config import JsonDict, JsonValue
 from xdplb.control.answers.views import VipView
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.model.access import AccessList
+from xdplb.model.check_fields import FILE_PATTERN
+from xdplb.model.dns import DNS_TTL_RANGE, DNS_TTL_SECONDS, DOMAIN_MOST, DOMAIN_PATTERN, DnsEntry
 from xdplb.model.errors import within
 from xdplb.model.min_serving import MIN_SERVING_MOST, MIN_SERVING_PATTERN, MinServing
 from xdplb.model.vip import (
@@ -22,6 +24,7 @@ from xdplb.model.vip import (
     SERVER_ID_BYTES_RANGE,
     SLOW_START_RANGE,
     AllUnhealthy,
+    Announce,
     Forward,
     HashKind,
     OnUnhealthy,
@@ -30,6 +33,7 @@ from xdplb.model.vip import (
     QuicIds,
     RateLimits,
     Scheduler,
+    Sync,
     Tracking,
     Vip,
     VipKey,
@@ -85,6 +89,12 @@ HashWord = Annotated[HashKind, Field(strict=False)]
 OnUnhealthyWord = Annotated[OnUnhealthy, Field(strict=False)]
 AllUnhealthyWord = Annotated[AllUnhealthy, Field(strict=False)]
 PassiveWord = Annotated[Passive, Field(strict=False)]
+AnnounceWord = Annotated[Announce, Field(strict=False)]
+SyncWord = Annotated[Sync, Field(strict=False)]
+Domain = Annotated[str, Field(pattern=DOMAIN_PATTERN, max_length=DOMAIN_MOST)]
+DnsServer = Annotated[str, Field(min_length=1, max_length=60)]
+KeyFile = Annotated[str, Field(pattern=FILE_PATTERN, max_length=4096)]
+Ttl = Annotated[int, Field(ge=DNS_TTL_RANGE[0], le=DNS_TTL_RANGE[1])]
 VlanWord = Annotated[VlanTags, Field(strict=False)]
 
 ADDRESS = "The IPv4 or IPv6 address that clients talk to, or a prefix: `203.0.113.0/24`."
@@ -136,6 +146,17 @@ PASSIVE = (
 SYN_FAILOVER = "Whether a SYN that is sent again goes to another backend if its own is suspect or down. Not for UDP."
 PANIC_SHARE = "With a smaller share of healthy backends than this, 0 to 1, all backends are used; 0: never."
 SLOW_START = "Seconds over which a backend that comes up gets its share of new connections, in steps; 0: at once."
+ANNOUNCE = (
+    "When routers shall send its packets here, by a route that a BGP daemon reads: while `min_serving` backends serve"
+    " (`healthy`), whatever serves (`always`), or `never`."
+)
+SYNC = "Which of its flow records go to the peers: those of moving and pinned slots (`moving`), or `all`."
+DNS = "The DNS name that its address is entered under while it serves; null for none. Not for a prefix."
+DNS_NAME = "The name, in the zone."
+DNS_ZONE = "The zone that is updated."
+DNS_SERVER = "The zone's primary server: an address, with `:PORT` if that is not 53; IPv6 in brackets then."
+DNS_KEY_FILE = "The path of a file on each balancer with the TSIG key that signs updates, in BIND's form."
+DNS_TTL = "How long resolvers keep the address, in seconds."
 
 _SETTINGS = tuple(field.name for field in fields(Vip) if field.name != "key")
 
@@ -152,6 +173,26 @@ class QuicPatch(RequestBody):
 
     server_id_bytes: ServerIdBytes | None = Field(default=None, description=SERVER_ID_BYTES, examples=[2])
     config_id: ConfigId | None = Field(default=None, description=CONFIG_ID)
+
+
+class DnsIn(RequestBody):
+    """A name in the DNS for the VIP's address, by updates (RFC 2136) signed with a TSIG key."""
+
+    name: Domain = Field(description=DNS_NAME, examples=["www.lb.example.com"])
+    zone: Domain = Field(description=DNS_ZONE, examples=["lb.example.com"])
+    server: DnsServer = Field(description=DNS_SERVER, examples=["192.0.2.53"])
+    key_file: KeyFile = Field(description=DNS_KEY_FILE, examples=["/etc/xdplb/dns.key"])
+    ttl: Ttl = Field(default=DNS_TTL_SECONDS, description=DNS_TTL)
+
+
+class DnsPatch(RequestBody):
+    """The same as a merge patch."""
+
+    name: Domain | None = Field(default=None, description=DNS_NAME, examples=["www.lb.example.com"])
+    zone: Domain | None = Field(default=None, description=DNS_ZONE, examples=["lb.example.com"])
+    server: DnsServer | None = Field(default=None, description=DNS_SERVER, examples=["192.0.2.53"])
+    key_file: KeyFile | None = Field(default=None, description=DNS_KEY_FILE, examples=["/etc/xdplb/dns.key"])
+    ttl: Ttl | None = Field(default=None, description=DNS_TTL)
 
 
 class LimitsIn(RequestBody):
@@ -184,7 +225,7 @@ _SETTINGS_RULES: list[JsonValue] = [
     _when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]}),
 ]
 _NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
-_KEY_RULES: list[JsonValue] = [
+_PROTOCOL_RULES: list[JsonValue] = [
     _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
     _when(
         "protocol",
@@ -193,8 +234,8 @@ _KEY_RULES: list[JsonValue] = [
         passive={"const": Passive.OFF.value},
         syn_failover={"const": False},
     ),
-    _when("port", [0], last_port={"type": "null"}),
 ]
+_KEY_RULES: list[JsonValue] = [*_PROTOCOL_RULES, _when("port", [0], last_port={"type": "null"})]
 
 
 class VipSettings(RequestBody):
@@ -218,6 +259,9 @@ class VipSettings(RequestBody):
     syn_failover: bool = Field(default=False, description=SYN_FAILOVER)
     panic_share: PanicShare = Field(default=0.0, description=PANIC_SHARE, examples=[0.5])
     slow_start_seconds: SlowStart = Field(default=0, description=SLOW_START, examples=[30])
+    announce: AnnounceWord = Field(default=Announce.NEVER, description=ANNOUNCE)
+    sync: SyncWord = Field(default=Sync.MOVING, description=SYNC)
+    dns: DnsIn | None = Field(default=None, description=DNS)
     generation: ReadOnly = None
     status: ReadOnly = None
     warnings: ReadOnly = None
@@ -227,7 +271,9 @@ class VipSettings(RequestBody):
         settings = {name: getattr(self, name) for name in _SETTINGS}
         quic = None if self.quic is None else QuicIds(**self.quic.model_dump())
         limits = RateLimits(**self.limits.model_dump())
-        return {**settings, "quic": quic, "limits": limits, "min_serving": MinServing.of(self.min_serving)}
+        dns = None if self.dns is None else DnsEntry(**self.dns.model_dump())
+        serving = MinServing.of(self.min_serving)
+        return {**settings, "quic": quic, "limits": limits, "min_serving": serving, "dns": dns}
 
 
 class VipIn(VipSettings):
@@ -292,7 +338,7 @@ class _KeyAgain(RequestBody):
 class VipPut(_KeyAgain, VipParts, VipSettings):
     """The complete settings of a VIP. Its key is in the URL; if given here too, it must agree."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [*_SETTINGS_RULES, *_KEY_RULES]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [*_SETTINGS_RULES, *_PROTOCOL_RULES]})
 
 
 class VipPatch(_KeyAgain):
@@ -317,6 +363,9 @@ class VipPatch(_KeyAgain):
     syn_failover: bool | None = Field(default=None, description=SYN_FAILOVER)
     panic_share: PanicShare | None = Field(default=None, description=PANIC_SHARE, examples=[0.5])
     slow_start_seconds: SlowStart | None = Field(default=None, description=SLOW_START, examples=[30])
+    announce: AnnounceWord | None = Field(default=None, description=ANNOUNCE)
+    sync: SyncWord | None = Field(default=None, description=SYNC)
+    dns: DnsPatch | None = Field(default=None, description=DNS)
 
     def changes(self) -> dict[str, Any]:
         """Return what was sent, nulls included."""
@@ -352,6 +401,16 @@ class LimitsOut(ResponseBody):
     new_flows: int = Field(description=NEW_FLOWS)
     source_packets: int = Field(description=SOURCE_PACKETS)
     source_new_flows: int = Field(description=SOURCE_NEW_FLOWS)
+
+
+class DnsOut(ResponseBody):
+    """The name in the DNS for the VIP's address."""
+
+    name: str = Field(description=DNS_NAME, examples=["www.lb.example.com"])
+    zone: str = Field(description=DNS_ZONE, examples=["lb.example.com"])
+    server: str = Field(description=DNS_SERVER, examples=["192.0.2.53"])
+    key_file: str = Field(description=DNS_KEY_FILE, examples=["/etc/xdplb/dns.key"])
+    ttl: int = Field(description=DNS_TTL)
 
 
 class VipStatusOut(ResponseBody):
@@ -397,6 +456,9 @@ class VipOut(ResponseBody):
     syn_failover: bool = Field(description=SYN_FAILOVER)
     panic_share: float = Field(description=PANIC_SHARE)
     slow_start_seconds: int = Field(description=SLOW_START)
+    announce: Announce = Field(description=ANNOUNCE)
+    sync: Sync = Field(description=SYNC)
+    dns: DnsOut | None = Field(description=DNS)
     generation: Generation
     status: VipStatusOut = Field(description="Its status.")
 
@@ -408,6 +470,7 @@ class VipOut(ResponseBody):
         settings["quic"] = None if vip.quic is None else QuicOut(**asdict(vip.quic))
         settings["limits"] = LimitsOut(**asdict(vip.limits))
         settings["min_serving"] = vip.min_serving.value
+        settings["dns"] = None if vip.dns is None else DnsOut(**asdict(vip.dns))
         return cls(
             address=vip.key.addresses_text,
             port=vip.key.port,

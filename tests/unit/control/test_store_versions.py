@@ -199,7 +199,13 @@ def as_schema_9(path: Path) -> None:
 
 def as_schema_10(path: Path) -> None:
     """Make the state what xdplb of schema 10 wrote, where agents had nothing to say."""
+    as_schema_11(path)
     _rewrite(path, 10, "ALTER TABLE health DROP COLUMN advice")
+
+
+def as_schema_11(path: Path) -> None:
+    """Make the state what xdplb of schema 11 wrote, where nodes could not be drained."""
+    _rewrite(path, 11, "DROP TABLE node_drain")
 
 
 def _rewrite(path: Path, version: int, *statements: str) -> None:
@@ -326,3 +332,12 @@ def test_in_a_state_of_schema_9_nobody_that_is_down_is_known_to_have_been_up(tmp
     assert {number: reopened(tmp_path)[1][number] for number in known} == known
     as_schema_9(tmp_path)
     assert reopened(tmp_path)[1][1] == KnownHealth(Health.DOWN, "refused", then)
+
+
+def test_in_a_state_of_schema_11_the_node_serves(tmp_path: Path) -> None:
+    saved(tmp_path, full_state())
+    as_schema_11(tmp_path)
+    store = SqliteStore(tmp_path)
+    assert store.open()[0] == full_state()
+    assert store.node_drain() is None
+    store.close()

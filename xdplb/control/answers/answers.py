@@ -22,6 +22,8 @@ from xdplb.control.answers.views import (
     ConfigView,
     DataplaneView,
     FlowTableView,
+    NodeDrainView,
+    NodeView,
     OverlayView,
     PlaceView,
     StatsView,
@@ -44,6 +46,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_ch
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
+from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
@@ -53,7 +56,9 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
-from xdplb.model.errors import InvalidError, PlatformError
+from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
+from xdplb.model.node import NodeState
+from xdplb.model.printable import word
 from xdplb.model.vip import VipKey
 
 __all__ = ["Answers"]
@@ -83,6 +88,7 @@ class Answers:
         flows: FlowWatch,
         *,
         nics: NicWatch,
+        node: NodeWatch,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -96,7 +102,7 @@ class Answers:
     ) -> None:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
-        self._drifts, self._pulses, self._passive = drifts, pulses, passive
+        self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
         self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history = longest_pause, history
         self._counted = Gathered(self._read_counters, rests=True)
@@ -285,7 +291,22 @@ class Answers:
             reasons.append(f"changes are refused: {self._writer.saver.error}")
         if why := self._checks_standing.reason:
             reasons.append(why)
+        if (state := self._node.state) is not NodeState.SERVING:
+            reasons.append(f"this node, {self._node.name}, is {state.value}: xdplb node undrain ends that")
         return reasons
+
+    def nodes(self) -> list[NodeView]:
+        """Return the nodes that are known here, this one first."""
+        return [self._this_node()]
+
+    def node(self, name: str) -> NodeView:
+        """Return the node of this name; NotFoundError if none is known here."""
+        for view in self.nodes():
+            if view.name == name:
+                return view
+        raise NotFoundError.field(
+            "/path/name", f"no node is called {word(name, 80)} here", hint="xdplb node ls shows those that are known"
+        )
 
     def readiness_of(self, refs: Sequence[str]) -> tuple[list[VipView], list[str]]:
         """Return these VIPs, each once, and why they are not ready here: what `not_ready` returns, and their backends.
@@ -296,6 +317,31 @@ class Answers:
         keys = dict.fromkeys(find_key(snapshot.desired, ref, "/query/vip", suggests=False) for ref in refs)
         views = [render.vip_view(snapshot.vips[key], facts) for key in keys]
         return views, [*self.not_ready(), *filter(None, map(too_few_serve, views))]
+
+    def _this_node(self) -> NodeView:
+        node, ahead = self._node, self._steady.ahead()
+        drain = node.drain
+        since = self.started if drain is None else drain.ended or drain.started
+        return NodeView(
+            name=node.name,
+            is_this=True,
+            state=node.state,
+            since=since + ahead,
+            version=__version__,
+            generation=self._snapshot.generation,
+            observed_generation=self._writer.applied.generation,
+            not_ready=tuple(self.not_ready()),
+            drain=None
+            if drain is None
+            else NodeDrainView(
+                started=drain.started + ahead,
+                deadline=drain.deadline + ahead,
+                quiet_seconds=drain.quiet_seconds,
+                ended=None if drain.ended is None else drain.ended + ahead,
+                timed_out=drain.timed_out,
+                packets_per_second=node.packets_per_second,
+            ),
+        )
 
     async def _read_counters(self) -> Counted:
         applier = self._writer.applier

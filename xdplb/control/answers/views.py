@@ -22,6 +22,7 @@ from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
+from xdplb.model.node import NodeState
 from xdplb.model.vip import Forward, Vip
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "EjectionView",
     "FlowTableView",
     "NicView",
+    "NodeDrainView",
+    "NodeView",
     "OverlayView",
     "PlaceView",
     "SlotsView",
@@ -293,6 +296,39 @@ class ConfigView:
     desired: Desired
     generation: int
     overlay: tuple[OverlayView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDrainView:
+    """The drain of a node; `ended` is None while it drains. `timed_out`: packets still came when it ended.
+
+    `packets_per_second` are those that come for its VIPs, None as long as that is not known.
+    """
+
+    started: datetime
+    deadline: datetime
+    quiet_seconds: float
+    ended: datetime | None
+    timed_out: bool
+    packets_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node, one balancer of those that serve the same VIPs. `is_this` is true of the one that answers.
+
+    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does.
+    """
+
+    name: str
+    is_this: bool
+    state: NodeState
+    since: datetime
+    version: str
+    generation: int
+    observed_generation: int
+    not_ready: tuple[str, ...]
+    drain: NodeDrainView | None
 
 
 @dataclass(frozen=True, slots=True)

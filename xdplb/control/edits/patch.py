@@ -10,12 +10,14 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from xdplb.model.backend import AdminState, Backend, BackendRole
+from xdplb.model.dns import DnsEntry
 from xdplb.model.errors import InvalidError
 from xdplb.model.key import ALL_PORTS
 from xdplb.model.min_serving import MinServing
 from xdplb.model.vip import (
     SERVER_ID_BYTES_RANGE,
     AllUnhealthy,
+    Announce,
     Forward,
     HashKind,
     OnUnhealthy,
@@ -23,6 +25,7 @@ from xdplb.model.vip import (
     QuicIds,
     RateLimits,
     Scheduler,
+    Sync,
     Tracking,
     Vip,
     VipKey,
@@ -156,6 +159,25 @@ def _limits(pointer: str, value: object, present: RateLimits) -> RateLimits:
     return replace(present, **{name: 0 if number is None else number for name, number in given.items()})
 
 
+def _dns(pointer: str, value: object, present: DnsEntry | None) -> DnsEntry:
+    """Return the DNS entry with the given fields replaced; the first time, all but `ttl` are required."""
+    names = [field.name for field in fields_of(DnsEntry)]
+    if not isinstance(value, Mapping) or not value.keys() <= set(names):
+        raise InvalidError.field(
+            pointer, f"{value!r} is not allowed here", hint=f"give an object with {', '.join(names)}"
+        )
+    given = {} if present is None else {name: getattr(present, name) for name in names}
+    for name, part in value.items():
+        if part is None:
+            given.pop(name, None)
+        else:
+            given[name] = (_whole_number if name == "ttl" else _text)(f"{pointer}/{name}", part, None)
+    for name in names[:-1]:
+        if name not in given:
+            raise InvalidError.field(f"{pointer}/{name}", f"{name} is missing", hint=f"give {', '.join(names[:-1])}")
+    return DnsEntry(**given)
+
+
 def _members(pointer: str, value: object, kind: type[QuicIds | RateLimits]) -> dict[str, int | None]:
     """Return the members of a JSON object that has only fields of `kind`, all of them whole numbers or null."""
     names = [field.name for field in fields_of(kind)]
@@ -189,6 +211,9 @@ _VIP_FIELDS: Mapping[str, Kind] = {
     "syn_failover": _flag,
     "panic_share": _number,
     "slow_start_seconds": _whole_number,
+    "announce": _choice(Announce),
+    "sync": _choice(Sync),
+    "dns": _dns,
 }
 _BACKEND_FIELDS: Mapping[str, Kind] = {
     "weight": _whole_number,

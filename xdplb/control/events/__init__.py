@@ -23,6 +23,7 @@ from xdplb.control.events.health import (
 from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotKept
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
+from xdplb.control.events.nodes import NodeDrainBegan, NodeDrained, NodeServes
 from xdplb.control.events.passive import (
     BackendDiffers,
     BackendEjected,
@@ -86,6 +87,9 @@ __all__ = [
     "Level",
     "NextHopChanged",
     "NicAttached",
+    "NodeDrainBegan",
+    "NodeDrained",
+    "NodeServes",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",

@@ -148,7 +148,7 @@ def _vip(found: _Found) -> DesiredVip:
 
 _NOT_IN_MAPS = (
     *("name", "on_unhealthy", "all_unhealthy", "min_serving", "panic_share", "slow_start_seconds"),
-    *("passive", "syn_failover"),
+    *("passive", "syn_failover", "announce", "sync", "dns"),
 )
 """What of a VIP only the state has."""
 

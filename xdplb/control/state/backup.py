@@ -39,8 +39,10 @@ class Backup:
         with closing(sqlite3.connect(self.staged, isolation_level=None)) as connection:
             prepare(connection, self.staged)
             with transaction(connection):
-                # Ids may have been given to others since, and what changes tell of was of other changes.
-                for statement in ("DELETE FROM desired_vip", "DELETE FROM epoch", "DELETE FROM told"):
+                # Ids may have been given to others since, what changes tell of was of other changes, and a drain is of
+                # the node that was backed up, then.
+                gone = ("desired_vip", "epoch", "told", "node_drain")
+                for statement in (f"DELETE FROM {table}" for table in gone):  # noqa: S608 - these four
                     connection.execute(statement)
                 write_instance(connection, instance)
                 write_change(connection, Snapshot(), state, health)

@@ -20,11 +20,13 @@ from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, BackendRole
 from xdplb.model.check_type import FIELDS_OF
 from xdplb.model.config import ApiSettings, Settings
+from xdplb.model.dns import DnsEntry
 from xdplb.model.health import FIELD_NAMES, CheckType, HealthCheck, Target
 from xdplb.model.min_serving import MinServing
 from xdplb.model.prefixes import Prefixes
 from xdplb.model.vip import (
     AllUnhealthy,
+    Announce,
     Forward,
     HashKind,
     OnUnhealthy,
@@ -33,6 +35,7 @@ from xdplb.model.vip import (
     QuicIds,
     RateLimits,
     Scheduler,
+    Sync,
     Tracking,
     Vip,
     VipKey,
@@ -106,6 +109,9 @@ def vip_to_json(vip: Vip) -> Json:
         "syn_failover": vip.syn_failover,
         "panic_share": float(vip.panic_share),
         "slow_start_seconds": vip.slow_start_seconds,
+        "announce": vip.announce,
+        "sync": vip.sync,
+        "dns": None if vip.dns is None else asdict(vip.dns),
     }
 
 
@@ -123,6 +129,9 @@ def vip_from_json(key: VipKey, fields: Mapping[str, Any]) -> Vip:
         "limits": lambda limits: _limits_from_json(key, limits),
         "min_serving": MinServing.of,
         "passive": Passive,
+        "announce": Announce,
+        "sync": Sync,
+        "dns": _dns_from_json,
     }
     values = {**fields, **{name: kind(fields[name]) for name, kind in kinds.items() if name in fields}}
     return Vip(key, **values)
@@ -130,6 +139,10 @@ def vip_from_json(key: VipKey, fields: Mapping[str, Any]) -> Vip:
 
 def _quic_from_json(fields: dict[str, int] | None) -> QuicIds | None:
     return None if fields is None else QuicIds(**fields)
+
+
+def _dns_from_json(fields: dict[str, Any] | None) -> DnsEntry | None:
+    return None if fields is None else DnsEntry(**fields)
 
 
 def _limits_from_json(key: VipKey, fields: dict[str, int]) -> RateLimits:

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.control.state.clock_row import CLOCK
+from xdplb.control.state.node_drain import NODE_DRAIN
 from xdplb.control.state.told import TOLD
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Protocol, VipKey
@@ -22,7 +23,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -83,6 +84,7 @@ _SCHEMA = (
     TOLD,
     *_DECLARED,
     _CERTIFICATE,
+    NODE_DRAIN,
 )
 
 _ACCESS_2 = """CREATE TABLE access (
@@ -229,6 +231,11 @@ def _to_advice(connection: sqlite3.Connection) -> None:
     connection.execute(_ADVICE)
 
 
+def _to_node_drains(connection: sqlite3.Connection) -> None:
+    """Before, a node could not be drained as a whole."""
+    connection.execute(NODE_DRAIN)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -244,5 +251,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     8: _to_certificates,
     9: _to_last_good,
     10: _to_advice,
+    11: _to_node_drains,
 }
 """By version: the migration from it to the next version."""

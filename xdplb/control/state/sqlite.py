@@ -17,6 +17,7 @@ from xdplb.control.state.backup import Backup, copy_of, read_backup
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.clock_row import read_mark, write_mark
 from xdplb.control.state.files import Files, Finding
+from xdplb.control.state.node_drain import NodeDrain, read_node_drain, write_node_drain
 from xdplb.control.state.rows import (
     read_certificates,
     read_health,
@@ -59,6 +60,7 @@ class SqliteStore:
         self._health: dict[int, KnownHealth] = {}
         self._certificates: dict[int, Certificate] = {}
         self._clock: ClockMark | None = None
+        self._node_drain: NodeDrain | None = None
 
     @property
     def exists(self) -> bool:
@@ -86,6 +88,7 @@ class SqliteStore:
                 self._saved, self._health = read_state(connection), read_health(connection)
                 self._certificates = read_certificates(connection)
                 self._clock = read_mark(connection)
+                self._node_drain = read_node_drain(connection)
         except BaseException:
             self.close()
             raise
@@ -145,6 +148,16 @@ class SqliteStore:
             write_certificates(connection, found)
         self._certificates |= found
 
+    def node_drain(self) -> NodeDrain | None:
+        """Return the drain of this node that was saved last, None if it is not drained."""
+        return self._node_drain
+
+    def save_node_drain(self, drain: NodeDrain | None) -> None:
+        """Write that this node drains, or that it does not."""
+        with self._transaction() as connection:
+            write_node_drain(connection, drain)
+        self._node_drain = drain
+
     def acknowledge(self) -> None:
         """Note that what is saved now is all that there is to be."""
         self._acknowledged.write(Mark(self.instance, self._saved.generation))
@@ -156,7 +169,7 @@ class SqliteStore:
         """
         with storage_errors(self.path, "cannot be written"):
             self.instance, self._saved, self._health = instance, state, dict(health)
-            self._certificates = {}
+            self._certificates, self._node_drain = {}, None
             return self._put(self._stage())
 
     def stage_backup(self, file: Path) -> Backup:
@@ -171,7 +184,7 @@ class SqliteStore:
         """Put a backup in the place of the state, as `replace` does, with `state` as what is asked for in it."""
         with storage_errors(self.path, "cannot be written"):
             self.instance, self._saved, self._health = instance, state, dict(health)
-            self._certificates = {}
+            self._certificates, self._node_drain = {}, None
             backup.rewrite(instance, state, health)
             return self._put(backup.staged)
 
@@ -268,6 +281,7 @@ class SqliteStore:
                 health = {key: value for key, value in self._health.items() if key in known}
                 write_change(made, Snapshot(), self._saved, health)
                 write_certificates(made, {key: each for key, each in self._certificates.items() if key in known})
+                write_node_drain(made, self._node_drain)
         return staged
 
     def _kept(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from xdplb.control.clock import ClockMark
 from xdplb.control.state.certificate import Certificate
+from xdplb.control.state.node_drain import NodeDrain
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.told import Told
 from xdplb.model.backend import KnownHealth
@@ -56,6 +57,14 @@ class Store(Protocol):
 
     def save_certificates(self, certificates: Mapping[tuple[int, int], Certificate]) -> None:
         """Write these, by backend id and epoch, except those of backends that have been removed."""
+        ...
+
+    def node_drain(self) -> NodeDrain | None:
+        """Return the drain of this node that was saved last, None if it is not drained."""
+        ...
+
+    def save_node_drain(self, drain: NodeDrain | None) -> None:
+        """Write that this node drains, or that it does not."""
         ...
 
     def restore(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from xdplb.control.clock import ClockMark, SteadyClock
 from xdplb.control.events import Events, StateNotWritable, StateRestored, StateWritable
 from xdplb.control.state.certificate import Certificate
+from xdplb.control.state.node_drain import NodeDrain
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store import Store
 from xdplb.control.state.told import Told
@@ -71,6 +72,14 @@ class Saver:
     async def save_certificates(self, certificates: Mapping[tuple[int, int], Certificate]) -> None:
         """Write these certificates, by backend id and epoch."""
         await self._write(lambda: self._store.save_certificates(certificates))
+
+    async def node_drain(self) -> NodeDrain | None:
+        """Return the drain of this node, None if it is not drained."""
+        return await self._disk(self._store.node_drain)
+
+    async def save_node_drain(self, drain: NodeDrain | None) -> None:
+        """Write that this node drains, or that it does not."""
+        await self._write(lambda: self._store.save_node_drain(drain))
 
     def watch_thread(self, pulses: Pulses) -> None:
         """Have the thread that writes the state watched. A restart does not make a disk write that hangs."""

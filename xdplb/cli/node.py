@@ -1,0 +1,169 @@
+"""`xdplb node`: the balancers that serve the same VIPs; taking this one out of service, and back."""
+
+from __future__ import annotations
+
+import click
+
+from xdplb.client import Client, ConflictError, TimedOutError
+from xdplb.client.bodies import NodeDrainIn, NodeDrainOut, NodeOut
+
+from .changes import Change, changing
+from .groups import Group
+from .output import Column, coloured, moment, print_fields, print_json, table
+from .params import Connection, duration, duration_text, output_option, positive_duration
+
+__all__ = ["command"]
+
+_QUIET_SECONDS = 3.0  # the default of the API's quiet_seconds; a shorter --timeout shortens it
+_TO_END_SECONDS = 30.0
+"""How long after the timeout the daemon may take to end the drain."""
+
+_COLUMNS = [
+    Column("NODE"),
+    Column("STATE", style=coloured),
+    Column("SINCE"),
+    Column("READY", style=coloured),
+    Column("VERSION"),
+    Column("GENERATION", right=True),
+    Column("REASON"),
+]
+
+
+@click.group(cls=Group, name="node", short_help="The balancers; taking this one out of service.")
+def command() -> None:
+    """Show the balancers, called nodes, that serve the same VIPs; drain this one before maintenance."""
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb node ls\n  xdplb node ls -o json")
+@output_option
+@click.pass_obj
+def ls(connection: Connection, as_json: bool) -> None:
+    """List the nodes that this one knows, itself first."""
+    answer = connection.client().nodes.list()
+    if as_json:
+        print_json(answer.body)
+        return
+    table(_COLUMNS, [_row(node) for node in answer.json()["nodes"]])
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb node show\n  xdplb node show lb2 -o json")
+@click.argument("name", metavar="[NODE]", required=False)
+@output_option
+@click.pass_obj
+def show(connection: Connection, name: str | None, as_json: bool) -> None:
+    """Show a node: this one, if none is named."""
+    client = connection.client()
+    answer = client.nodes.get(name or _this(client)["name"])
+    if as_json:
+        print_json(answer.body)
+        return
+    node = answer.json()
+    print_fields(
+        [
+            ("node", f"{node['name']} (this one)" if node["this_node"] else node["name"]),
+            ("state", f"{node['state']} since {moment(node['since'])}"),
+            ("ready", "yes" if node["ready"] else "no"),
+            ("reason", "; ".join(node["not_ready"]) or None),
+            ("version", node["version"]),
+            ("generation", f"{node['generation']} (in the data plane: {node['observed_generation']})"),
+            ("drain", None if node["drain"] is None else _drain_text(node["drain"])),
+        ]
+    )
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  xdplb node drain
+  xdplb node drain --wait --timeout 2m"""
+)
+@click.option("--wait", is_flag=True, help="Return when it is drained: exit 0, or 5 if packets still come then.")
+@click.option(
+    "--timeout",
+    metavar="TIME",
+    default="1m",
+    show_default=True,
+    callback=positive_duration,
+    help="After this time it is drained, although packets still come.",
+)
+@click.option(
+    "--quiet",
+    type=duration,
+    metavar="TIME",
+    help="How long no packet for any VIP must have come. Default: 3s, or the timeout if that is less.",
+)
+@changing()
+def drain(change: Change, /, *, wait: bool, timeout: float, quiet: float | None) -> None:
+    """Take this node out of service, before maintenance: routers and keepalived send it nothing more.
+
+    VIPs are announced with metric 100, and no more when packets for them have stopped. It stays drained over restarts,
+    until `xdplb node undrain`.
+    """
+    name = _this(change.client)["name"]
+    times: NodeDrainIn = {
+        "timeout_seconds": timeout,
+        "quiet_seconds": min(_QUIET_SECONDS, timeout) if quiet is None else quiet,
+    }
+    answer = change.client.nodes.drain(name, times, **change.how)
+    if change.dry_run or not wait:
+        change.tell(answer, f"node {name} is draining")
+        return
+    from .drain_wait import wait_until_over
+
+    def look(within: float) -> str:
+        nonlocal answer
+        answer = change.client.nodes.get(name, within=within)
+        return _left(answer.json(), name)
+
+    goes_on = f"the drain of node {name} continues; end it with: xdplb node undrain"
+    left = wait_until_over(f"node {name}", look, timeout + _TO_END_SECONDS, cut=False, goes_on=goes_on)
+    if left:
+        raise TimedOutError(f"node {name} is not drained: {left}", hint="see xdplb node show, and the daemon's log")
+    drained = answer.json()["drain"]
+    change.tell(answer, f"node {name} is drained")
+    if drained is not None and drained["timed_out"]:
+        raise TimedOutError(
+            f"node {name} is drained, but packets for its VIPs still came after {duration_text(timeout)}",
+            hint="what still comes is forwarded; see that routers have another way: docs/reference.md",
+        )
+
+
+@command.command(epilog="\b\nExamples:\n  xdplb node undrain")
+@changing()
+def undrain(change: Change, /) -> None:
+    """Let this node serve again."""
+    this = _this(change.client)
+    answer = change.client.nodes.undrain(this["name"], **change.how)
+    what = "is serving" if this["state"] == "serving" else "is serving again"
+    change.tell(answer, f"node {this['name']} {what}")
+
+
+def _this(client: Client) -> NodeOut:
+    """Return the node that is asked."""
+    return client.nodes.list().json()["nodes"][0]
+
+
+def _left(node: NodeOut, name: str) -> str:
+    """Return what is left of a drain, nothing if it has ended."""
+    drain = node["drain"]
+    if drain is None:
+        raise ConflictError(f"the drain of node {name} was cancelled", hint="somebody has undrained it")
+    if drain["ended"] is not None:
+        return ""
+    rate = drain["packets_per_second"]
+    return "packets are not counted yet" if rate is None else f"{rate:.0f} packets a second"
+
+
+def _row(node: NodeOut) -> tuple[object, ...]:
+    ready = "yes" if node["ready"] else "no"
+    reason = "; ".join(node["not_ready"])
+    return node["name"], node["state"], moment(node["since"]), ready, node["version"], node["generation"], reason
+
+
+def _drain_text(drain: NodeDrainOut) -> str:
+    rate = drain["packets_per_second"]
+    packets = "" if rate is None else f", {rate:.0f} packets a second"
+    if drain["ended"] is None:
+        return f"until {moment(drain['deadline'])} at most{packets}"
+    how = "packets still came" if drain["timed_out"] else f"no packet had come for {drain['quiet_seconds']:g} s"
+    return f"ended {moment(drain['ended'])}: {how}"

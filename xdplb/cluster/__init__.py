@@ -1,0 +1,1 @@
+"""One desired state for several balancers: what is asked of the store that they share, and one in memory for tests."""
