@@ -16,7 +16,7 @@ from xdplb.net.lab_routing import Bird, Frr
 
 from .node import XDPLB, Node, wait_for
 
-__all__ = ["EXAMPLES", "PORT", "VIPS", "Gaps", "Load", "World", "next_hops", "routing_daemon"]
+__all__ = ["EXAMPLES", "PORT", "VIPS", "Gaps", "Load", "World", "next_hops", "routing_daemon", "vip_key"]
 
 EXAMPLES: Final = Path(__file__).parents[3] / "docs/examples/ha"
 PORT: Final = 80
@@ -77,6 +77,20 @@ class World:
         for host in backends:
             wait_for(lambda: self._listens(host), 15, f"the service of {host} listens")  # noqa: B023
 
+    def start_nodes(self) -> None:
+        """Start all balancers; they are ready."""
+        for host in self.balancers:
+            self.node(host).start()
+        for node in self.nodes.values():
+            node.wait_until_ready()
+
+    def serve_vips(self) -> None:
+        """Give each balancer the VIPs of the recipe; all backends get new connections."""
+        for node in self.nodes.values():
+            node.cli("config", "apply", "-f", str(EXAMPLES / "vips.toml"))
+        for node in self.nodes.values():
+            wait_for(lambda: self._serves(node), 30, f"all backends serve by {node.host}")  # noqa: B023
+
     def load(self, client: str, *, long: int, rate: float, seconds: float) -> Load:
         """Start connections through the VIPs."""
         return Load(self.lab, client, long, rate, seconds)
@@ -106,8 +120,20 @@ class World:
 
         return wait_for(so, seconds, f"the routers send packets to {sorted(balancers)}")
 
+    def _serves(self, node: Node) -> bool:
+        addresses = {4: ADDRESSES, 6: ADDRESSES6}
+        return all(
+            node.serves(vip_key(vip), [str(addresses[family][host]) for host in BACKENDS])
+            for family, vip in VIPS.items()
+        )
+
     def _listens(self, host: str) -> bool:
         return f":{PORT} " in self.lab.run(host, ["ss", "-Htln"]).stdout
+
+
+def vip_key(vip: IPAddress) -> str:
+    """Return how commands name one of the VIPs."""
+    return f"[{vip}]:{PORT}/tcp+udp" if vip.version == 6 else f"{vip}:{PORT}/tcp+udp"
 
 
 def routing_daemon(lab: ClusterLab, host: str, kind: type[Bird | Frr]) -> Bird | Frr:
