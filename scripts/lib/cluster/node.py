@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xdplb.client import Client
 from xdplb.net.lab_hosts import Hosts
 
 __all__ = ["XDPLB", "Node", "wait_for"]
@@ -75,6 +76,10 @@ class Node:
     def ask(self, *arguments: str) -> Any:
         """Return what a client command shows, as data."""
         return json.loads(self.cli(*arguments, "-o", "json").stdout)
+
+    def client(self) -> Client:
+        """Return a client of the daemon's API, as this process has it: a socket in the file system has no namespace."""
+        return Client(socket_path=str(self.socket))
 
     def log(self) -> str:
         """Return what the daemons have logged."""

@@ -120,6 +120,17 @@ class World:
 
         return wait_for(so, seconds, f"the routers send packets to {sorted(balancers)}")
 
+    def lose(self, host: str) -> None:
+        """Lose a balancer: its daemon is killed with -9, and its NIC is down."""
+        self.nodes[host].kill()
+        self.lab.cut(host)
+
+    def bring_back(self, host: str) -> None:
+        """Bring a lost balancer back: its NIC is up, and its daemon is started."""
+        self.lab.join(host)
+        self.nodes[host].start()
+        self.nodes[host].wait_until_ready()
+
     def _serves(self, node: Node) -> bool:
         addresses = {4: ADDRESSES, 6: ADDRESSES6}
         return all(

@@ -1,0 +1,27 @@
+"""`scripts/bench cluster`: a balancer of three is lost while a backend is drained, under load, again and again."""
+
+from __future__ import annotations
+
+from cluster.losing import drain_everywhere, lose_in_a_drain, undrain_everywhere
+from cluster.world import World
+from xdplb.dataplane.single import pass_program
+from xdplb.net.lab_cluster import BALANCERS, ClusterLab
+from xdplb.net.lab_routing import Bird, Frr
+
+ROUTING: dict[str, type[Bird | Frr]] = {"router1": Frr, **dict.fromkeys(BALANCERS, Bird)}
+
+
+def run(runs: int, long: int, rate: float) -> None:
+    """Print a line for each run."""
+    with pass_program() as program, ClusterLab(port_program=program.fileno()) as lab:
+        world = World(lab, ROUTING)
+        world.prepare_backends()
+        world.start_nodes()
+        world.serve_vips()
+        world.start_routing()
+        for host in BALANCERS:
+            world.announce(host)
+        world.wait_for_next_hops(set(BALANCERS))
+        for number in range(runs):
+            loss = lose_in_a_drain(world, long=long, rate=rate, drain=drain_everywhere, undrain=undrain_everywhere)
+            print(number, loss, flush=True)
