@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from tests.real_etcd import Etcd
 from xdplb.cluster.memory import MemoryRepository, MemoryStore
 from xdplb.cluster.repository import Away, Back, Delta, Nodes, Repository, Seen, Whole
+from xdplb.cluster.thread import RepositoryThread
+from xdplb.etcd.repository import EtcdRepository
+from xdplb.model.store_address import StoreAccess
 
-__all__ = ["KINDS", "Kit", "Watcher", "watching"]
+__all__ = ["EtcdKit", "Kit", "MemoryKit", "ThreadKit", "Watcher", "watching"]
 
 
 class Kit(Protocol):
@@ -28,6 +33,10 @@ class Kit(Protocol):
         """Write an entry that is no JSON object."""
         ...
 
+    async def close(self) -> None:
+        """Close what was opened."""
+        ...
+
 
 class MemoryKit:
     """A store in memory."""
@@ -38,6 +47,9 @@ class MemoryKit:
     def open(self, node: str) -> Repository:
         return MemoryRepository(self.store, node)
 
+    async def close(self) -> None:
+        pass
+
     async def empty(self) -> None:
         self.store.empty()
 
@@ -45,12 +57,37 @@ class MemoryKit:
         self.store.spoil(path, "it is no JSON object")
 
 
-@asynccontextmanager
-async def _memory() -> AsyncIterator[Kit]:
-    yield MemoryKit()
+class EtcdKit:
+    """A store in a real etcd, under a prefix of its own."""
+
+    def __init__(self, etcd: Etcd) -> None:
+        self._etcd = etcd
+        self.address = etcd.address(f"/test/{uuid.uuid4().hex}")
+        self._opened: list[Repository] = []
+
+    def open(self, node: str) -> Repository:
+        repository = EtcdRepository(self.address, StoreAccess(), node)
+        self._opened.append(repository)
+        return repository
+
+    async def empty(self) -> None:
+        await asyncio.to_thread(self._etcd.etcdctl, "del", "--prefix", self.address.prefix)
+
+    async def write_by_hand(self, path: str) -> None:
+        await asyncio.to_thread(self._etcd.etcdctl, "put", f"{self.address.prefix}/v1/{path}", "[1]")
+
+    async def close(self) -> None:
+        for repository in self._opened:
+            await repository.close()
 
 
-KINDS = {"memory": _memory}
+class ThreadKit(EtcdKit):
+    """The same, each node in a thread of its own."""
+
+    def open(self, node: str) -> Repository:
+        thread = RepositoryThread(lambda: EtcdRepository(self.address, StoreAccess(), node))
+        self._opened.append(thread)
+        return thread
 
 
 class Watcher:
@@ -89,4 +126,4 @@ async def watching(repository: Repository) -> AsyncIterator[Watcher]:
     try:
         yield Watcher(stream)
     finally:
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from tests.real_etcd import Etcd, running_etcd
 from xdplb.cluster.repository import ABSENT, Change, Delta, Whole
 from xdplb.model.errors import HeadMovedError
 
-from .repositories import KINDS, Kit, watching
+from .repositories import EtcdKit, Kit, MemoryKit, ThreadKit, watching
 
 Test = Callable[[Kit], Awaitable[None]]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[Etcd]:
+    with running_etcd() as etcd:
+        yield etcd
+
+
+ETCD: dict[str, Callable[[Etcd], Kit]] = {"etcd": EtcdKit, "thread": ThreadKit}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.root) for kind in ETCD)])
 def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
     """Run a test with a store of each kind."""
 
-    def run(test: Test) -> None:
-        async def with_store() -> None:
-            async with KINDS[request.param]() as kit:
-                await test(kit)
+    async def with_store(test: Test, make: Callable[[], Kit]) -> None:
+        kit = make()
+        try:
+            await test(kit)
+        finally:
+            await kit.close()
 
-        asyncio.run(with_store())
-
-    return run
+    if request.param == "memory":
+        return lambda test: asyncio.run(with_store(test, MemoryKit))
+    etcd = request.getfixturevalue("etcd")
+    return lambda test: etcd.run(lambda: with_store(test, lambda: ETCD[request.param](etcd)))
 
 
 def test_an_empty_store_has_no_head(run):

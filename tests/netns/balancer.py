@@ -39,8 +39,9 @@ REPORT = "%{stderr}%{exitcode} %{http_code} %header{x-backend}\n"
 class Balancer:
     """Does what an operator and a client would do, with the commands they would use."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, host: str = "balancer") -> None:
         self.lab = lab
+        self.host = host
         self.socket = lab.folder / "api.sock"
         self.services: dict[str, subprocess.Popen[Any]] = {}
         self.daemon: subprocess.Popen[Any] | None = None
@@ -93,7 +94,7 @@ class Balancer:
         places = ["--listen", f"unix:{self.socket}", "--state-dir", str(self.lab.folder / "state")]
         places += ["--pin-dir", str(self.lab.pin_dir)]
         with self.log_file.open("a") as log:
-            return self.lab.popen("balancer", [XDPLB, "up", *nics, *places, *options], stdout=log, stderr=log)
+            return self.lab.popen(self.host, [XDPLB, "up", *nics, *places, *options], stdout=log, stderr=log)
 
     def log(self) -> str:
         """Return what the daemons have logged."""
@@ -107,14 +108,14 @@ class Balancer:
 
     def down(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `xdplb down`."""
-        return self.lab.run("balancer", [XDPLB, "down", *(arguments or ["--all"]), "--pin-dir", str(self.lab.pin_dir)])
+        return self.lab.run(self.host, [XDPLB, "down", *(arguments or ["--all"]), "--pin-dir", str(self.lab.pin_dir)])
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command that talks to the daemon. If it is too slow, run it again: commands are idempotent."""
         command = [XDPLB, "--socket", str(self.socket), *arguments]
         end = time.monotonic() + COMMAND_SECONDS
         while True:
-            told = self.lab.run("balancer", command, check=False, timeout=COMMAND_SECONDS)
+            told = self.lab.run(self.host, command, check=False, timeout=COMMAND_SECONDS)
             if "did not answer within" not in told.stderr or time.monotonic() > end:
                 break
         if check:
@@ -142,7 +143,7 @@ class Balancer:
     def drain(self, host: str, *options: str, key: str = KEY) -> subprocess.Popen[Any]:
         """Start a `drain --wait`."""
         command = [XDPLB, "--socket", str(self.socket), "backend", "drain", key, str(ADDRESSES[host]), "--wait"]
-        return self.lab.popen("balancer", [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self.lab.popen(self.host, [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def status(self, host: str, *, key: str = KEY) -> dict[str, Any]:
         """Return a backend's status."""
@@ -152,13 +153,13 @@ class Balancer:
     def mode(self) -> str:
         """Return the mode of the program on the first NIC."""
         asked = ["curl", "-sf", "--unix-socket", str(self.socket), "http://localhost/v1/dataplane"]
-        mode: str = json.loads(self.lab.run("balancer", asked).stdout)["attachments"][0]["mode"]
+        mode: str = json.loads(self.lab.run(self.host, asked).stdout)["attachments"][0]["mode"]
         return mode
 
     def metric(self, name: str) -> list[float]:
         """Return the samples of a metric as Prometheus would read them."""
         asked = ["curl", "-sf", "--unix-socket", str(self.socket), "http://localhost/metrics"]
-        families = text_string_to_metric_families(self.lab.run("balancer", asked).stdout)
+        families = text_string_to_metric_families(self.lab.run(self.host, asked).stdout)
         return [sample.value for family in families for sample in family.samples if sample.name == name]
 
     def drops(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
 from xdplb.model.errors import HeadMovedError, StoreAwayError
@@ -105,7 +105,7 @@ class MemoryStore:
         """Return what all nodes publish."""
         return dict(self.published)
 
-    async def watch(self) -> AsyncIterator[Seen]:
+    async def watch(self) -> AsyncGenerator[Seen]:
         """Yield what is held, and what changes."""
         turn = asyncio.Event()
         self._watchers.add(turn)
@@ -166,7 +166,7 @@ class MemoryRepository:
         await asyncio.sleep(0)
         return self._store.commit(expected, change)
 
-    def watch(self) -> AsyncIterator[Seen]:
+    def watch(self) -> AsyncGenerator[Seen]:
         """Yield a Whole and the Nodes, then each change."""
         return self._store.watch()
 

@@ -8,7 +8,7 @@ known by its head, and readers only ever see states that somebody wrote as a who
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -120,11 +120,12 @@ class Repository(Protocol):
         """
         ...
 
-    def watch(self) -> AsyncIterator[Seen]:
+    def watch(self) -> AsyncGenerator[Seen]:
         """Yield first a Whole and the Nodes, then each change as it comes, for ever. One at a time.
 
         Deltas follow each other without a gap. Where that is not possible, a Whole says so: the store has forgotten
-        too much, was emptied, or was restored from a backup. It goes on by itself when the store was away.
+        too much, was emptied, or was restored from a backup. It goes on by itself when the store was away. Close it
+        (`aclose`) when it is not wanted any more.
         """
         ...
 
