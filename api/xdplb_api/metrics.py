@@ -78,6 +78,11 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
         [(_NONE, int(view.held_back))],
     )
     yield _gauge(
+        "xdplb_node_state",
+        "What this node does with traffic; always 1.",
+        [(Labels(state=view.node.value), 1)],
+    )
+    yield _gauge(
         "xdplb_interface_up",
         "Whether a NIC that was asked for is up and has a carrier.",
         [(Labels(iface=one.interface), int(one.up)) for one in view.nics if one.up is not None],
@@ -166,6 +171,15 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         "xdplb_vip_status",
         "The status of the VIP; always 1. There are no samples for its other states.",
         ((_and(vip.labels, status=vip.metrics.view.operating_status.value), 1) for vip in vips),
+    )
+    yield _gauge(
+        "xdplb_vip_announced",
+        "Whether the route of a VIP that asks for one is in the table, with whatever metric.",
+        (
+            (vip.labels, int(announced.metric is not None))
+            for vip in vips
+            if (announced := vip.metrics.view.announced) is not None
+        ),
     )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 

@@ -16,7 +16,7 @@ from xdplb_api.limits import Limits
 
 INTERFACE = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "version",
-    "token add", "token rm", "token ls", "node ls", "node show", "node drain", "node undrain",
+    "token add", "token rm", "token ls", "node ls", "node show", "node drain", "node undrain", "node withdraw",
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health add", "health ls", "health rm", "health show", "health probe",

@@ -297,6 +297,7 @@ def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     api.ask("PUT", CHECK, {"type": "tcp"})
     api.ask("PATCH", "/v1/vips/web", {"passive": "observe"})
     api.ask("POST", DRAIN)
+    api.ask("PATCH", VIP, {"announce": "always"})
     hear_too_big(api)
     assert api.client.portal is not None
     api.client.portal.call(api.health.flip, "10.0.0.11", Health.UP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from xdplb.client import Client, ConflictError, TimedOutError
@@ -9,8 +11,16 @@ from xdplb.client.bodies import NodeDrainIn, NodeDrainOut, NodeOut
 
 from .changes import Change, changing
 from .groups import Group
-from .output import Column, coloured, moment, print_fields, print_json, table
-from .params import Connection, duration, duration_text, output_option, positive_duration
+from .output import Column, coloured, moment, note, print_fields, print_json, table
+from .params import (
+    Connection,
+    duration,
+    duration_text,
+    local_output_option,
+    output_option,
+    pin_dir_option,
+    positive_duration,
+)
 
 __all__ = ["command"]
 
@@ -136,6 +146,32 @@ def undrain(change: Change, /) -> None:
     answer = change.client.nodes.undrain(this["name"], **change.how)
     what = "is serving" if this["state"] == "serving" else "is serving again"
     change.tell(answer, f"node {this['name']} {what}")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  sudo xdplb node withdraw
+  sudo xdplb node withdraw --force"""
+)
+@click.option("--force", is_flag=True, help="Also if `xdplb up` had no --on-daemon-loss withdraw.")
+@pin_dir_option
+@local_output_option
+def withdraw(force: bool, pin_dir: Path, as_json: bool) -> None:
+    """Withdraw what a daemon that has ended still announces, if `up` had --on-daemon-loss withdraw.
+
+    For ExecStopPost= of a systemd unit: it also runs when the daemon was killed. Exit 4 if the daemon runs.
+    """
+    from xdplb.daemon.announced import withdraw_of_lost
+
+    done, why_not = withdraw_of_lost(pin_dir, force=force)
+    if as_json:
+        print_json({"removed": list(done), "reason": why_not})
+        return
+    for what in done:
+        note(f"removed: {what}")
+    if not done:
+        note(why_not or "nothing is announced")
 
 
 def _this(client: Client) -> NodeOut:

@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from xdplb.model.address import IPNetwork, parse_network
+from xdplb.model.announcing import Announcing
 from xdplb.model.errors import InvalidError, XdplbError
 from xdplb.model.node import name_of_host, parse_node_name
 
+from .announce_options import announce_options
 from .api_options import api_options
 from .event_options import event_options
 from .output import hint_of
@@ -135,6 +137,7 @@ Examples:
     help="Allow exec checks: whoever may set checks can then run commands of this host, as any user but root.",
 )
 @event_options
+@announce_options
 @api_options
 def command(
     *,
@@ -157,6 +160,7 @@ def command(
     log_format: str,
     event_rows: int,
     event_days: float,
+    announcing: Announcing,
     **api: Any,
 ) -> int:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -197,6 +201,7 @@ def command(
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
                     node=node,
+                    announcing=announcing,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

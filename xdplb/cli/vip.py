@@ -26,7 +26,7 @@ from .output import note, percent, print_fields, print_json
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
-from .vip_table import print_vips, vip_text
+from .vip_table import announced_text, print_vips, vip_text
 
 __all__ = ["command"]
 
@@ -154,6 +154,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("status", status["operating_status"]),
             ("backends", _serving_text(status)),
             ("policy", status.get("reason")),
+            ("announced", announced_text(status)),
             ("reasons", _reasons_text(client, vip) if status["backends_serving"] < status["backends"] else None),
             ("health-check", _check_text(client, vip)),
             ("forward", body["forward"]),

@@ -8,7 +8,7 @@ from xdplb.client.bodies import VipOut, VipStatusOut
 
 from .output import Column, coloured, table
 
-__all__ = ["print_vips", "vip_text"]
+__all__ = ["announced_text", "print_vips", "vip_text"]
 
 _COLUMNS = [
     Column("VIP"),
@@ -17,6 +17,7 @@ _COLUMNS = [
     Column("SCHEDULER"),
     Column("STATUS", style=coloured),
     Column("SERVING", right=True),
+    Column("ANNOUNCED"),
     Column("TRACKING"),
     Column("GENERATION", right=True),
 ]
@@ -34,6 +35,7 @@ def print_vips(vips: Sequence[VipOut]) -> None:
                 vip["scheduler"],
                 vip["status"]["operating_status"],
                 _serving_cell(vip["status"]),
+                announced_word(vip["status"]),
                 vip["tracking"],
                 vip["generation"],
             )
@@ -46,6 +48,25 @@ def _serving_cell(status: VipStatusOut) -> str:
     """Return how many backends serve of how many, and how many must if that is more."""
     text = f"{status['backends_serving']}/{status['backends']}"
     return text if status.get("min_serving_met", True) else f"{text} ({status['backends_needed']} must)"
+
+
+def announced_word(status: VipStatusOut) -> str | None:
+    """Return in a word whether a VIP is announced, None if it asks for no route."""
+    announced = status.get("announced")  # an older daemon has none
+    if announced is None:
+        return None
+    if announced["metric"] is None:
+        return "no"
+    return "yes" if not announced["reason"] else "draining"
+
+
+def announced_text(status: VipStatusOut) -> str | None:
+    """Return whether a VIP is announced, and why not or why so."""
+    announced, word = status.get("announced"), announced_word(status)
+    if announced is None or not announced["reason"]:
+        return word
+    metric = "" if announced["metric"] is None else f", metric {announced['metric']}"
+    return f"{word}{metric}: {announced['reason']}"
 
 
 def vip_text(vip: VipOut) -> str:

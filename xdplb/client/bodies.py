@@ -17,6 +17,7 @@ __all__ = [
     "AllChecksOut",
     "AllUnhealthy",
     "Announce",
+    "AnnouncedOut",
     "ApiSettings",
     "AtRiskOut",
     "AttachmentOut",
@@ -172,7 +173,7 @@ Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
-DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address"]
+DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement"]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
@@ -232,6 +233,13 @@ class AllChecksOut(TypedDict):
     """The health checks of all VIPs."""
 
     checks: list[CheckOfVipOut]
+
+
+class AnnouncedOut(TypedDict):
+    """Whether the route of the VIP's address is in the table that a BGP daemon reads."""
+
+    metric: int | None
+    reason: str
 
 
 class ApiSettings(TypedDict):
@@ -1825,6 +1833,7 @@ class VipStatusOut(TypedDict):
     backends_serving: int
     backends_needed: int
     min_serving_met: bool
+    announced: AnnouncedOut | None
     access: AccessCountOut
 
 

@@ -19,7 +19,9 @@ from xdplb.control.history.history import History
 from xdplb.control.plan.sources import Source
 from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
+from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -30,11 +32,13 @@ from xdplb.control.writing.probe_ways import ProbeWays
 from xdplb.control.writing.pulses import Pulses
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.suspects import Suspects
+from xdplb.control.writing.track_files import TrackFiles
 from xdplb.control.writing.verifier import Verifier
 from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
+from xdplb.model.announcing import Announcing
 from xdplb.model.config import Settings
 from xdplb.model.errors import NotFoundError
 from xdplb.model.key import VipKey
@@ -59,7 +63,8 @@ class Manager:
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
     memory, unless one is given that the caller starts and stops. `notes` returns sentences about the daemon itself,
-    which the status has. `on_settings` is called with the settings at the start, and when they change.
+    which the status has. `table` is where routes announce VIPs, None if none do; `announcing` is what was told of
+    that, and of files for keepalived. `on_settings` is called with the settings at the start, and when they change.
     """
 
     def __init__(
@@ -82,6 +87,8 @@ class Manager:
         longest_pause: Callable[[], float] = lambda: 0.0,
         history: History | None = None,
         on_settings: Callable[[Settings], None] = lambda _settings: None,
+        announcing: Announcing | None = None,
+        table: UsedTable | None = None,
     ) -> None:
         self._steady = steady = steady or SteadyClock()
         self.history = history or History(None, Events(), now=steady.now)
@@ -125,7 +132,22 @@ class Manager:
         self._writer.on_change = self._aftermath.begin
         self._verifier = Verifier(self._writer, drifts)
         self._vips = VipWatch(applier, self.events)
-        self._writer.on_brought = self._vips.touch
+        announcing = announcing or Announcing()
+        self._announces = (
+            None
+            if table is None
+            else AnnounceWatch(
+                announcing,
+                table,
+                applier=applier,
+                node=self.node,
+                events=self.events,
+                drifts=drifts,
+                clock=clock,
+            )
+        )
+        self._writer.on_brought = self._brought
+        self.node.on_change = self._node_changed
         self.answers = Answers(
             plane,
             self._writer,
@@ -142,6 +164,15 @@ class Manager:
             notes=notes,
             longest_pause=longest_pause,
             history=self.history,
+            announces=self._announces,
+        )
+        self._tracking = TrackFiles(
+            announcing,
+            self._writer,
+            events=self.events,
+            drifts=drifts,
+            clock=clock,
+            not_ready=self.answers.not_ready,
         )
         self._on_demand = OnDemand(checker)
         self.explainer = Explainer(plane, self._writer, steady.now)
@@ -164,6 +195,7 @@ class Manager:
             await self._writer.open()
             await self._flows.open()
             await self.node.open()
+            await self._tracking.start()
             self.answers.started = self._steady.now()  # only now, since its clock goes on as that in the state stood
             await self._next_hops.start(self._next_hops_changed, self._writer.ways.edited)
             await self._nics.look()
@@ -197,8 +229,11 @@ class Manager:
             self.suspects,
             self._vips,
             self.node,
+            self._tracking,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        if self._announces is not None:
+            self._tasks.append(asyncio.create_task(self._announces.run()))
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
@@ -220,6 +255,9 @@ class Manager:
         await self._flows.stop()
         await self._passive.stop()
         await self.node.stop()
+        await self._tracking.stop()
+        if self._announces is not None:
+            await self._announces.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()
@@ -254,6 +292,18 @@ class Manager:
     async def backup(self) -> bytes:
         """Return a file with the state, for `xdplb up --restore`. Raises StateError if it cannot be read."""
         return await self._writer.saver.copy()
+
+    def _brought(self, dirty: Dirty) -> None:
+        """Tell those who look at VIPs that the maps have these anew; first who withdraws them."""
+        if self._announces is not None:
+            self._announces.touch(dirty)
+        self._tracking.disturb()
+        self._vips.touch(dirty)
+
+    def _node_changed(self) -> None:
+        if self._announces is not None:
+            self._announces.disturb()
+        self._tracking.disturb()
 
     def _next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         self._writer.next_hops_changed(addresses)

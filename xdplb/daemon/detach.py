@@ -17,6 +17,7 @@ from xdplb.dataplane.loader import unload
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.model.errors import ConflictError, XdplbError
 
+from .announced import foresee_withdrawal, withdraw
 from .holder import Detaching, Holder, detaching_from, find_holder, remove_stale
 from .privileges import require_privileges
 
@@ -65,9 +66,10 @@ def detach(pin_dir: Path, interfaces: Sequence[str], tell: Callable[[str], None]
         tell(f"stopping the daemon (pid {holder.pid})")
         with detaching_from(pin_dir, Detaching(holder.pid, tuple(interfaces))):
             _stop(holder)
+    withdrawn = withdraw(pin_dir) if _are_all(pin_dir, interfaces) else []  # first, so that routers hear of it first
     removed = unload(pin_dir, list(interfaces) or None)
     remove_stale()
-    return Detached(removed, holder.pid if holder else None, warnings)
+    return Detached([*withdrawn, *removed], holder.pid if holder else None, warnings)
 
 
 def preview_detach(pin_dir: Path, interfaces: Sequence[str]) -> Preview:
@@ -78,9 +80,16 @@ def preview_detach(pin_dir: Path, interfaces: Sequence[str]) -> Preview:
     chosen = [name for name in attached if not interfaces or name in interfaces]
     sentences = [f"the daemon (pid {holder.pid}) is stopped"] if holder else []
     sentences += [f"xdplb is detached from {name}" for name in chosen]
+    if _are_all(pin_dir, interfaces):
+        sentences += foresee_withdrawal(pin_dir)
     if pin_dir.is_dir() and chosen == attached:
         sentences.append(f"program, maps and pins in {pin_dir} are removed")
     return Preview(sentences, _warnings(pin_dir, interfaces))
+
+
+def _are_all(pin_dir: Path, interfaces: Sequence[str]) -> bool:
+    """Return whether no NIC is left that balances once these are detached; none named: all are."""
+    return all(not interfaces or link.nic in interfaces for link in pinned_links(pin_dir))
 
 
 def _warnings(pin_dir: Path, interfaces: Sequence[str]) -> list[str]:

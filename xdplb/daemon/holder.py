@@ -32,8 +32,11 @@ __all__ = [
     "detaching_from",
     "find_holder",
     "hold",
+    "read_note",
+    "remove_note",
     "remove_stale",
     "told_to_detach",
+    "write_note",
 ]
 
 RUN_DIR = Path("/run/xdplb")
@@ -94,6 +97,30 @@ def told_to_detach(pin_dir: Path, pid: int, run_dir: Path = RUN_DIR) -> Detachin
     except (OSError, XdplbError, ValueError, KeyError, TypeError):
         return None
     return word if word.pid == pid else None
+
+
+def write_note(pin_dir: Path, kind: str, text: str, run_dir: Path = RUN_DIR) -> None:
+    """Keep a note about the daemon of a pin dir, until the next boot. OSError if it cannot be written."""
+    with _folder(run_dir) as locks:
+        _write(locks, _note_file(pin_dir, kind), text)
+
+
+def read_note(pin_dir: Path, kind: str, run_dir: Path = RUN_DIR) -> str | None:
+    """Return a note about the daemon of a pin dir, which may be gone; None if there is none."""
+    if not (run_dir / LOCKS).exists():
+        return None
+    try:
+        with _folder(run_dir) as locks, _opened(locks, _note_file(pin_dir, kind)) as descriptor:
+            return os.pread(descriptor, 65536, 0).decode()
+    except (OSError, XdplbError, ValueError):
+        return None
+
+
+def remove_note(pin_dir: Path, kind: str, run_dir: Path = RUN_DIR) -> None:
+    """Remove a note. It is no error if there is none."""
+    if (run_dir / LOCKS).exists():
+        with suppress(OSError), _folder(run_dir) as locks:
+            _remove(locks, _note_file(pin_dir, kind))
 
 
 @contextmanager
@@ -201,7 +228,11 @@ def _folder_file(kind: str, folder: str) -> str:
 
 
 def _word_file(pin_dir: Path) -> str:
-    return _folder_file("pins", str(pin_dir)).removesuffix(".lock") + ".down"
+    return _note_file(pin_dir, "down")
+
+
+def _note_file(pin_dir: Path, kind: str) -> str:
+    return _folder_file("pins", str(pin_dir)).removesuffix(".lock") + f".{kind}"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from xdplb.dataplane.compile import require_bcc
 from xdplb.dataplane.links import find_nic
 from xdplb.dataplane.plane import Capacity, Reading
 from xdplb.model.address import IPNetwork
+from xdplb.model.announcing import Announcing
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import name_of_host
@@ -59,7 +60,7 @@ class DaemonOptions:
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
-    commands of this host. `node` is the name of this balancer among others.
+    commands of this host. `node` is the name of this balancer among others, `announcing` how it announces VIPs.
     """
 
     interfaces: tuple[str, ...]
@@ -77,6 +78,7 @@ class DaemonOptions:
     exec_checks: bool = False
     retention: Retention = field(default_factory=Retention)
     node: str = field(default_factory=name_of_host)
+    announcing: Announcing = field(default_factory=Announcing)
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

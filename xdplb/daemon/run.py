@@ -32,11 +32,13 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
+from xdplb.net.route_table import KernelTable, RouteTable
 from xdplb.upgrade.guard import Guard
 from xdplb_api.app import create_app
 from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
 from xdplb_api.server import Service, Stop, serve_in_thread
 
+from .announced import used_table
 from .budget import budget, raise_limit
 from .commands import command_runner
 from .config_owner import ConfigOwner
@@ -95,6 +97,7 @@ class Parts:
     next_hops: Callable[[], NextHopSource] = NextHops
     checker: Callable[[int, Commands | None], HealthSource] = Checker
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
+    routes: Callable[[int, int], RouteTable] = KernelTable
     give_up_privileges: Callable[[], None] = give_up_privileges
     run_dir: Path = field(default=RUN_DIR)
 
@@ -225,6 +228,8 @@ async def _balance(
         longest_pause=longest_pause(asyncio.get_running_loop()),
         on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
         history=history,
+        announcing=options.announcing,
+        table=used_table(options, parts.routes, parts.run_dir),
     )
 
     def started() -> None:

@@ -190,11 +190,14 @@ class RequestSocket:
                 yield message
 
     def _receive(self) -> list[Any]:
+        return list(self._socket.marshal.parse(self._bytes()))
+
+    def _bytes(self) -> bytes:
+        """Return the next messages as the kernel sent them."""
         try:
-            data = self._socket.socket.recv(1 << 16)
+            return bytes(self._socket.socket.recv(1 << 16))
         except TimeoutError:
             raise PlatformError(f"rtnetlink did not answer within {REQUEST_TIMEOUT_SECONDS} s") from None
-        return list(self._socket.marshal.parse(data))
 
 
 def _family(address: IPAddress) -> int:

@@ -56,6 +56,7 @@ from .health_check import CHECKS_OR_AS_IS, ONE_CHECK_OR_AS_IS, Checks, HealthChe
 from .long_list import in_parts
 
 __all__ = [
+    "AnnouncedOut",
     "SlotsOut",
     "VipChangedOut",
     "VipIn",
@@ -413,6 +414,15 @@ class DnsOut(ResponseBody):
     ttl: int = Field(description=DNS_TTL)
 
 
+class AnnouncedOut(ResponseBody):
+    """Whether the route of the VIP's address is in the table that a BGP daemon reads."""
+
+    metric: int | None = Field(
+        description="The metric of the route: 100 while the node drains; null if it is not there.", examples=[0]
+    )
+    reason: str = Field(description="Why it is not there, or has metric 100; empty if all is well.")
+
+
 class VipStatusOut(ResponseBody):
     """The status of a VIP."""
 
@@ -430,6 +440,9 @@ class VipStatusOut(ResponseBody):
     backends_serving: int = Field(description="How many of them are healthy and take new connections.")
     backends_needed: int = Field(description="How many must, by `min_serving`.")
     min_serving_met: bool = Field(description="Whether as many serve as must, as in `/readyz?vip=`.")
+    announced: AnnouncedOut | None = Field(
+        description="Whether the route of its address is there, by `announce`; null if it asks for none."
+    )
     access: AccessCountOut = Field(description="How many prefixes its access list has.")
 
 
@@ -487,6 +500,9 @@ class VipOut(ResponseBody):
                 backends_serving=view.backends_serving,
                 backends_needed=view.backends_needed,
                 min_serving_met=view.min_serving_met,
+                announced=None
+                if view.announced is None
+                else AnnouncedOut(metric=view.announced.metric, reason=view.announced.reason),
                 access=AccessCountOut(allow=view.allowed, deny=view.denied),
             ),
         )

@@ -43,6 +43,7 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
+from xdplb.control.writing.announce_watch import AnnounceWatch
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
@@ -96,6 +97,7 @@ class Answers:
         checker: HealthSource | None,
         steady: SteadyClock,
         history: History,
+        announces: AnnounceWatch | None = None,
         place: PlaceView | None = None,
         notes: Callable[[], Sequence[str]] = tuple,
         longest_pause: Callable[[], float] = lambda: 0.0,
@@ -104,7 +106,7 @@ class Answers:
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
         self.started, self._place, self._notes = steady.now(), place, notes
-        self._longest_pause, self._history = longest_pause, history
+        self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
         self.config_error = ""
@@ -237,6 +239,7 @@ class Answers:
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             truth=self.truth(),
             held_back=self._plane.is_held_back,
+            node=self._node.state,
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -383,7 +386,14 @@ class Answers:
             health = ChainMap(dict(health), dict(outcome.health))
         known, carry = applier.known, applier.nics.all_carry
         return render.Facts(
-            self._writer.applied, health, applier.eligibility, known.tables, known.drafts, carry, self._steady.now()
+            self._writer.applied,
+            health,
+            applier.eligibility,
+            known.tables,
+            known.drafts,
+            carry,
+            self._steady.now(),
+            {} if self._announces is None else self._announces.shown,
         )
 
     def _vip(self, ref: str) -> BoundVip:

@@ -26,6 +26,7 @@ from xdplb.control.writing.path_watch import Ignored, sent_mtu
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.health import HealthCheck
+from xdplb.model.node import NodeState
 from xdplb.net.icmp_message import ErrorKind
 
 __all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
@@ -82,6 +83,7 @@ class MetricsView:
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
     desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
+    `node` is what this node does with traffic.
     """
 
     version: str
@@ -98,6 +100,7 @@ class MetricsView:
     hung: Mapping[str, bool]
     truth: TruthView
     held_back: bool
+    node: NodeState
     vips: tuple[VipMetrics, ...]
 
 
@@ -125,6 +128,7 @@ class Moment:
     hung: Mapping[str, bool]
     truth: TruthView
     held_back: bool
+    node: NodeState
     now: datetime
 
 
@@ -144,6 +148,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         hung=moment.hung,
         truth=moment.truth,
         held_back=moment.held_back,
+        node=moment.node,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

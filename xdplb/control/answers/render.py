@@ -30,16 +30,20 @@ from xdplb.control.plan.policies import NO_RULE, Rule, backup_words, rule_words
 from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.writing.announce_watch import Announcement
 from xdplb.control.writing.passive_watch import PassiveView
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
+from xdplb.model.address import IPNetwork
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck, asked_of, labels_of
 from xdplb.model.next_hop import NextHop
+from xdplb.model.vip import Announce
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
 
 _NO_SLOTS = SlotCounts(0, 0, 0)
+_NOT_LOOKED_AT = Announcement(None, "it has just been asked for")
 _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtimestamp(0, UTC))
 
 
@@ -47,7 +51,8 @@ _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtim
 class Facts:
     """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility, tables and drafts.
 
-    `nics_carry`: every NIC that is asked for carries packets. `now` is that moment.
+    `nics_carry`: every NIC that is asked for carries packets. `now` is that moment. `announced` is of the addresses of
+    VIPs that ask for a route.
     """
 
     applied: Snapshot
@@ -57,6 +62,7 @@ class Facts:
     drafts: Mapping[int, VipDraft]
     nics_carry: bool
     now: datetime
+    announced: Mapping[IPNetwork, Announcement]
 
     def rule_of(self, vip: BoundVip) -> Rule:
         """Return the rule by which the backends of a VIP serve."""
@@ -93,9 +99,17 @@ def vip_view(vip: BoundVip, facts: Facts) -> VipView:
         backends_serving=standing.serving,
         backends_needed=standing.needed,
         reason=rule_words(facts.rule_of(vip), vip.vip),
+        announced=_announcement_of(vip, facts),
         allowed=len(vip.access.allow),
         denied=len(vip.access.deny),
     )
+
+
+def _announcement_of(vip: BoundVip, facts: Facts) -> Announcement | None:
+    """Return whether the route of a VIP's address is there, None if it asks for none."""
+    if vip.vip.announce is Announce.NEVER:
+        return None
+    return facts.announced.get(vip.vip.key.network, _NOT_LOOKED_AT)
 
 
 def backend_view(

@@ -15,6 +15,7 @@ from xdplb.control.health.tally import Recent
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
+from xdplb.control.writing.announce_watch import Announcement
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
@@ -65,7 +66,8 @@ class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
     `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
-    says what is special about who serves. `allowed` and `denied` are the numbers of prefixes in its access list.
+    says what is special about who serves. `announced` is None if it asks for no route. `allowed` and `denied` are the
+    numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -77,6 +79,7 @@ class VipView:
     backends_serving: int
     backends_needed: int
     reason: str
+    announced: Announcement | None
     allowed: int
     denied: int
 

@@ -4,6 +4,7 @@ To add a kind, add a dataclass to the file of its theme and its name here, and c
 """
 
 from xdplb.control.events.actor import DAEMON, Actor, ActorKind
+from xdplb.control.events.announcing import Announced, TrackFileWritten, Withdrawn
 from xdplb.control.events.base import Event, Events, Level, Say
 from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuck
 from xdplb.control.events.changes import ChangeCameOut, ChangeMade
@@ -52,6 +53,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AgentSaid",
+    "Announced",
     "AuthenticationFailed",
     "BackendDiffers",
     "BackendEjected",
@@ -118,8 +120,10 @@ __all__ = [
     "TokenAdded",
     "TokenRemoved",
     "TookOver",
+    "TrackFileWritten",
     "VipInTheWay",
     "VipStatusChanged",
+    "Withdrawn",
 ]
 
 KINDS: dict[str, type[Event]] = {

@@ -33,6 +33,8 @@ class DriftKind(StrEnum):
     """There is no route any more to backends that there was one to."""
     ADDRESS = "address"
     """An address of this host is gone that it sends from, or that is a VIP's."""
+    ANNOUNCEMENT = "announcement"
+    """A route that announces a VIP was removed or is in the way, or a file that keepalived watches was changed."""
 
 
 _MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})

@@ -1,0 +1,210 @@
+"""Announcing VIPs by routes in a table of their own: what is there, when it goes, and what others do to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xdplb.net.lab import ADDRESSES, VIP, VIP6
+
+from .balancer import CHECK, KEY, XDPLB, Balancer, until
+from .conftest import new_lab
+
+DR1 = str(ADDRESSES["dr1"])
+FAST = [*CHECK[:5], "50ms", *CHECK[6:]]
+"""The same check, but often: what is measured is how long a withdrawal takes once a check has failed."""
+V4 = ("-4", str(VIP))
+
+
+def routes(balancer: Balancer, family: str = "-4", table: int = 210) -> list[str]:
+    """Return the routes of the table, as `ip route` shows them."""
+    told = balancer.lab.run("balancer", ["ip", family, "route", "show", "table", str(table)], check=False)
+    return [re.sub(r"\s+", " ", line).strip() for line in told.stdout.splitlines()]
+
+
+def add_route(balancer: Balancer, *words: str) -> None:
+    balancer.lab.run("balancer", ["ip", "route", "add", *words])
+
+
+def route_of(vip: str, rest: str = "") -> str:
+    return f"blackhole {vip} proto 244{rest}"
+
+
+def announced(balancer: Balancer, key: str = KEY) -> Any:
+    return balancer.ask("vip", "show", key)["status"]["announced"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Balancer]:
+    with new_lab() as built:
+        balancer = Balancer(built)
+        balancer.prepare("dr1")
+        balancer.start("--node", "lb1", "--announce-delay", "300ms", "--vrrp-track-file", str(track_file(balancer)))
+        balancer.add("dr1", vip_options=[*FAST, "--announce", "healthy"])
+        yield balancer
+
+
+def track_file(balancer: Balancer) -> Path:
+    return balancer.lab.folder / "vrrp"
+
+
+def says(balancer: Balancer) -> str:
+    return track_file(balancer).read_text()
+
+
+def restart(balancer: Balancer, *options: str) -> None:
+    balancer.start(
+        "--node", "lb1", "--announce-delay", "300ms", "--vrrp-track-file", str(track_file(balancer)), *options
+    )
+
+
+def test_the_route_stands_while_backends_serve_and_goes_within_milliseconds_of_a_failed_check(
+    running: Balancer,
+) -> None:
+    until(lambda: routes(running) == [route_of(str(VIP))])
+    assert announced(running) == {"metric": 0, "reason": ""}
+    assert running.metric("xdplb_vip_announced") == [1]
+    assert says(running) == "0\n"
+    watch = running.lab.popen("balancer", ["ip", "-ts", "monitor", "route"], stdout=-1, text=True)
+    running.kill_service("dr1")
+    until(lambda: routes(running) == [])
+    assert announced(running)["metric"] is None
+    assert "0 backends serve, and 1 must" in announced(running)["reason"]
+    assert running.metric("xdplb_vip_announced") == [0]
+    until(lambda: says(running) == "-30\n")
+    running.serve("dr1")
+    until(lambda: routes(running) == [route_of(str(VIP))])
+    until(lambda: says(running) == "0\n")
+    watch.terminate()
+    lines = watch.communicate()[0]
+    print(lines)
+    print(running.log())
+
+
+def test_several_ports_share_a_route_and_other_families_and_prefixes_have_theirs(running: Balancer) -> None:
+    other, six, prefix = f"{VIP}:81/tcp", f"[{VIP6}]:80/tcp", "203.0.113.128/25:0/udp"
+    running.cli("vip", "add", six, "--announce", "always")
+    running.cli("vip", "add", prefix, "--announce", "always")
+    until(
+        lambda: (
+            routes(running, "-6") == [f"{route_of(str(VIP6)).replace('proto', 'dev lo proto')} metric 1024 pref medium"]
+        )
+    )
+    assert route_of("203.0.113.128/25") in routes(running)
+    running.cli("vip", "add", other, "--announce", "healthy")
+    until(lambda: route_of(str(VIP)) not in routes(running))
+    assert "81/tcp: 0 backends serve, and 1 must" in announced(running)["reason"]
+    running.cli("vip", "set", other, "--announce", "never")
+    until(lambda: route_of(str(VIP)) in routes(running))
+    running.cli("vip", "set", other, "--announce", "always")
+    running.kill_service("dr1")
+    until(lambda: running.status("dr1")["health"] == "down")
+    assert route_of(str(VIP)) in routes(running), "one of its VIPs says always"
+    running.serve("dr1")
+    for key in (other, six, prefix):
+        running.cli("vip", "rm", key)
+    until(lambda: routes(running, "-6") == [])
+    assert routes(running) == [route_of(str(VIP))]
+
+
+def test_what_others_do_to_the_table_is_put_right_and_what_is_theirs_stays(running: Balancer) -> None:
+    foreign = "blackhole 203.0.113.77 proto static"
+    add_route(running, "blackhole", "203.0.113.77", "table", "210", "proto", "static")
+    add_route(running, "blackhole", "203.0.113.78", "table", "210", "proto", "244")
+    running.lab.run("balancer", ["ip", "route", "del", "blackhole", str(VIP), "table", "210"])
+    until(lambda: routes(running) == [route_of(str(VIP)), foreign])
+    until(lambda: "another process has removed the route of 203.0.113.10/32 from table 210" in running.log())
+    assert "another process has put a route of 203.0.113.78/32 with protocol 244 into table 210" in running.log()
+
+    running.cli("vip", "add", "203.0.113.77:80/tcp", "--announce", "always")
+    until(lambda: announced(running, "203.0.113.77:80/tcp")["reason"].startswith("another program has put a route"))
+    assert foreign in routes(running)
+    assert "203.0.113.77/32 is not announced" in running.cli("status").stderr
+    running.lab.run("balancer", ["ip", "route", "del", "blackhole", "203.0.113.77", "table", "210"])
+    until(lambda: route_of("203.0.113.77") in routes(running))
+    until(lambda: "is not announced" not in running.cli("status").stderr)
+    running.cli("vip", "rm", "203.0.113.77:80/tcp")
+    track_file(running).unlink()
+    until(lambda: track_file(running).exists() and says(running) == "0\n")
+
+
+def test_after_kill_9_the_routes_stay_and_the_next_daemon_takes_them_over(running: Balancer) -> None:
+    running.kill()
+    assert routes(running) == [route_of(str(VIP))]
+    assert says(running) == "0\n"
+    add_route(running, "blackhole", "203.0.113.78", "table", "210", "proto", "244")
+    watch = running.lab.popen("balancer", ["ip", "monitor", "route"], stdout=-1, text=True)
+    restart(running)
+    until(lambda: routes(running) == [route_of(str(VIP))])
+    watch.terminate()
+    seen = [line for line in watch.communicate()[0].splitlines() if "table 210" in line]
+    assert len(seen) == 1
+    assert seen[0].startswith("Deleted blackhole 203.0.113.78 ")
+
+
+def test_a_node_that_drains_asks_for_nothing_more_and_then_announces_nothing_over_restarts(running: Balancer) -> None:
+    drain = running.lab.popen(
+        "balancer", [XDPLB, "--socket", str(running.socket), "node", "drain", "--wait", "--quiet", "1500ms"], stderr=-1
+    )
+    until(lambda: routes(running) == [route_of(str(VIP), " metric 100")])
+    assert announced(running) == {"metric": 100, "reason": "this node is draining"}
+    until(lambda: says(running) == "-30\n")
+    assert running.cli("status", "--vip", KEY, check=False).returncode == 1
+    running.get(3)  # what still comes is forwarded
+    assert drain.communicate(timeout=20)[1].decode().endswith("node lb1 is drained\n")
+    until(lambda: routes(running) == [])
+    assert announced(running) == {"metric": None, "reason": "this node is drained"}
+    running.kill()
+    running.daemon = running.spawn("--node", "lb1", "--vrrp-track-file", str(track_file(running)))
+    until(lambda: running.cli("node", "ls", check=False).returncode == 0)
+    assert json.loads(running.cli("node", "show", "-o", "json").stdout)["state"] == "drained"
+    assert routes(running) == []
+    running.cli("node", "undrain")
+    until(lambda: routes(running) == [route_of(str(VIP))])
+    until(lambda: says(running) == "0\n")
+    running.daemon.send_signal(signal.SIGTERM)
+    running.daemon.wait()
+    assert routes(running) == [route_of(str(VIP))], "by default, what is announced stays"
+
+
+def test_withdrawn_when_the_daemon_stops_or_is_lost_if_that_was_asked_for(running: Balancer) -> None:
+    withdraw = [XDPLB, "node", "withdraw", "--pin-dir", str(running.lab.pin_dir)]
+    told = running.lab.run("balancer", withdraw)
+    assert "what was announced stays" in told.stderr
+    restart(running, "--on-daemon-loss", "withdraw", "--announce-table", "211")
+    until(lambda: routes(running, table=211) == [route_of(str(VIP))])
+    until(lambda: routes(running) == [])  # those in the table of before
+    assert running.lab.run("balancer", withdraw, check=False).returncode == 4
+    running.kill()
+    assert routes(running, table=211) == [route_of(str(VIP))]
+    told = running.lab.run("balancer", withdraw)
+    assert told.stderr == f"removed: the routes in table 211 that announce {VIP}/32\n"
+    assert routes(running, table=211) == []
+    assert says(running) == "-30\n"
+    restart(running, "--on-daemon-loss", "withdraw")
+    until(lambda: routes(running) == [route_of(str(VIP))])
+    assert running.daemon is not None
+    running.daemon.terminate()
+    running.daemon.wait()
+    assert routes(running) == []
+    assert says(running) == "-30\n"
+
+
+def test_down_withdraws(running: Balancer) -> None:
+    restart(running)
+    until(lambda: routes(running) == [route_of(str(VIP))])
+    running.kill()
+    asked = [XDPLB, "down", "--all", "--pin-dir", str(running.lab.pin_dir)]
+    assert (
+        "the routes in table 210 that announce VIPs are removed"
+        in running.lab.run("balancer", [*asked, "--dry-run"]).stdout
+    )
+    told = running.lab.run("balancer", asked)
+    assert f"removed: the routes in table 210 that announce {VIP}/32" in told.stderr
+    assert routes(running) == []

@@ -1,0 +1,147 @@
+"""What a daemon announces, noted in /run: whoever withdraws it after the daemon has gone need not be told again.
+
+The note is there from the first route on, and until the next boot, as the routes are. It is of one network namespace.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from xdplb.control.writing.announce_watch import UsedTable
+from xdplb.control.writing.track_files import write_track_file
+from xdplb.model.announcing import Announcing, OnDaemonLoss
+from xdplb.model.errors import ConflictError, PlatformError
+from xdplb.net.route_table import RouteTable, withdraw_all
+
+from .holder import RUN_DIR, find_holder, read_note, remove_note, write_note
+from .options import DaemonOptions
+from .privileges import require_privileges
+
+__all__ = ["foresee_withdrawal", "used_table", "withdraw", "withdraw_of_lost"]
+
+_KIND = "announced"
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What a daemon announces in its network namespace. `is_used`: there may be routes of it in the table."""
+
+    namespace: int
+    table: int
+    protocol: int
+    is_used: bool
+    withdraws: bool
+    track_files: tuple[str, ...]
+    track_weight: int
+
+    @classmethod
+    def of(cls, announcing: Announcing, *, is_used: bool) -> _Note:
+        """Return the note of a daemon of this process."""
+        return cls(
+            namespace=_namespace(),
+            table=announcing.table,
+            protocol=announcing.protocol,
+            is_used=is_used,
+            withdraws=announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW,
+            track_files=tuple(str(file.path.absolute()) for file in announcing.track_files),
+            track_weight=announcing.track_weight,
+        )
+
+
+def used_table(options: DaemonOptions, table: Callable[[int, int], RouteTable], run_dir: Path) -> UsedTable:
+    """Return the table that a daemon with these options announces in, with what an earlier one left."""
+    asked, pin_dir = options.announcing, options.pin_dir
+    before = _read(pin_dir, run_dir)
+    left = before if before is not None and before.is_used and before.namespace == _namespace() else None
+    is_same = left is not None and (left.table, left.protocol) == (asked.table, asked.protocol)
+    note = _Note.of(asked, is_used=is_same)
+    if left is None or is_same:
+        _write(pin_dir, note, run_dir)
+    earlier = None if left is None or is_same else table(left.table, left.protocol)
+    return UsedTable(
+        table(asked.table, asked.protocol),
+        is_used=left is not None,
+        earlier=earlier,
+        begin=lambda: _write(pin_dir, replace(note, is_used=True), run_dir),
+    )
+
+
+def withdraw(pin_dir: Path, run_dir: Path = RUN_DIR) -> list[str]:
+    """Withdraw what the daemon of this pin dir announced, which must have ended; return what was done, a phrase each.
+
+    Raises PlatformError if the kernel refuses that, or if the routes are in another network namespace.
+    """
+    note = _read(pin_dir, run_dir)
+    if note is None:
+        return []
+    if note.namespace != _namespace():
+        if not note.is_used:
+            return []
+        raise PlatformError(
+            "the routes that announce VIPs are in another network namespace than this command",
+            hint="run it in that of the daemon: ip netns exec, or nsenter --net",
+        )
+    done = []
+    if note.is_used and (networks := withdraw_all(note.table, note.protocol)):
+        some = ", ".join(map(str, networks[:3])) + (f" and {len(networks) - 3} more" if len(networks) > 3 else "")
+        done.append(f"the routes in table {note.table} that announce {some}")
+    for file in note.track_files:
+        with suppress(OSError):  # its folder is gone, and so is who read it
+            write_track_file(Path(file), note.track_weight)
+    remove_note(pin_dir, _KIND, run_dir)
+    return done
+
+
+def foresee_withdrawal(pin_dir: Path, run_dir: Path = RUN_DIR) -> list[str]:
+    """Return what `withdraw` would do, a sentence each."""
+    note = _read(pin_dir, run_dir)
+    if note is None:
+        return []
+    sentences = [f"the routes in table {note.table} that announce VIPs are removed"] if note.is_used else []
+    return sentences + [f"{file} says {note.track_weight}" for file in note.track_files]
+
+
+def withdraw_of_lost(pin_dir: Path, *, force: bool) -> tuple[Sequence[str], str]:
+    """Withdraw what a daemon that has ended announced, if it was started so, or with `force`.
+
+    Return what was done, a phrase each, and why nothing was, empty if something could be. ConflictError if the daemon
+    runs: it would announce again at once.
+    """
+    require_privileges("withdrawing routes")
+    if (holder := find_holder(pin_dir)) is not None:
+        raise ConflictError(
+            f"the daemon runs ({holder}), and would announce again",
+            hint="take the node out of service with xdplb node drain",
+        )
+    note = _read(pin_dir, RUN_DIR)
+    if note is None:
+        return [], "no daemon of this pin dir has announced anything"
+    if not note.withdraws and not force:
+        return [], "what was announced stays: xdplb up had no --on-daemon-loss withdraw (--force withdraws it)"
+    return withdraw(pin_dir), ""
+
+
+def _read(pin_dir: Path, run_dir: Path) -> _Note | None:
+    text = read_note(pin_dir, _KIND, run_dir)
+    if text is None:
+        return None
+    try:
+        fields = json.loads(text)
+        return _Note(**{**fields, "track_files": tuple(fields["track_files"])})
+    except (ValueError, KeyError, TypeError):  # of another version: there is nothing to rely on
+        return None
+
+
+def _write(pin_dir: Path, note: _Note, run_dir: Path) -> None:
+    try:
+        write_note(pin_dir, _KIND, json.dumps(asdict(note)), run_dir)
+    except OSError as error:
+        raise PlatformError(f"it cannot be noted in {run_dir} what is announced: {error.strerror}") from error
+
+
+def _namespace() -> int:
+    return Path("/proc/thread-self/ns/net").stat().st_ino
