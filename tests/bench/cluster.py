@@ -19,8 +19,6 @@ def run(runs: int, long: int, rate: float) -> None:
         world.start_nodes()
         world.serve_vips()
         world.start_routing()
-        for host in BALANCERS:
-            world.announce(host)
         world.wait_for_next_hops(set(BALANCERS))
         for number in range(runs):
             loss = lose_in_a_drain(world, long=long, rate=rate, drain=drain_everywhere, undrain=undrain_everywhere)

@@ -25,24 +25,22 @@ Step = Callable[[World, str], None]
 
 
 def _drain(world: World, host: str) -> None:
-    world.announce(host, metric=100)
-    world.withdraw(host)
+    world.nodes[host].cli("node", "drain")
     world.wait_for_next_hops(ALL - {host})
 
 
 def _undrain(world: World, host: str) -> None:
-    world.announce(host)
-    world.withdraw(host, metric=100)
+    world.nodes[host].cli("node", "undrain")
     world.wait_for_next_hops(ALL)
 
 
 def _withdraw(world: World, host: str) -> None:
-    world.withdraw(host)
+    world.announce(host, "never")
     world.wait_for_next_hops(ALL - {host})
 
 
 def _announce(world: World, host: str) -> None:
-    world.announce(host)
+    world.announce(host, "healthy")
     world.wait_for_next_hops(ALL)
 
 
@@ -105,8 +103,6 @@ def run(rounds: int) -> None:
         world.start_nodes()
         world.serve_vips()
         world.start_routing()
-        for host in BALANCERS:
-            world.announce(host)
         world.wait_for_next_hops(ALL)
         gaps = {client: Gaps(lab, client, FLOWS, list(VIPS.values())) for client in CLIENTS}
         print("longest time without an answer, in ms          FRR router          BIRD router")

@@ -32,7 +32,7 @@ def routed() -> Iterator[World]:
         world = World(lab, KINDS)
         world.start_routing()
         for balancer in BALANCERS:
-            world.announce(balancer)
+            world.write_routes(balancer)
         yield world
 
 
@@ -45,26 +45,26 @@ def world(routed: World) -> World:
 
 @pytest.mark.parametrize("balancer", ["balancer1", "balancer2"])
 def test_a_route_that_is_withdrawn_leaves_both_routers_and_comes_back(world: World, balancer: str) -> None:
-    world.withdraw(balancer)
+    world.delete_routes(balancer)
     world.wait_for_next_hops(ALL - {balancer})
-    world.announce(balancer)
+    world.write_routes(balancer)
     world.wait_for_next_hops(ALL)
 
 
 @pytest.mark.parametrize("balancer", ["balancer1", "balancer2"])
 def test_a_drained_balancer_gets_no_packets_but_is_there_if_all_are_drained(world: World, balancer: str) -> None:
-    world.announce(balancer, metric=100)
-    world.withdraw(balancer)
+    world.write_routes(balancer, metric=100)
+    world.delete_routes(balancer)
     world.wait_for_next_hops(ALL - {balancer})
     others = sorted(ALL - {balancer})
     for other in others:
-        world.withdraw(other)
+        world.delete_routes(other)
     world.wait_for_next_hops({balancer})
     for other in others:
-        world.announce(other)
+        world.write_routes(other)
     world.wait_for_next_hops(ALL - {balancer})
-    world.announce(balancer)
-    world.withdraw(balancer, metric=100)
+    world.write_routes(balancer)
+    world.delete_routes(balancer, metric=100)
 
 
 def test_routes_of_others_are_not_announced(world: World) -> None:

@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from xdplb.net.lab_cluster import ADDRESSES, ADDRESSES6
-
 from .node import Node
-from .world import VIPS, World, vip_key
+from .world import VIPS, World, addresses_of, vip_key
 
 __all__ = ["Loss", "drain_everywhere", "lose_in_a_drain", "undrain_everywhere"]
 
@@ -97,8 +95,7 @@ def _everywhere(world: World, verb: str, backend: str) -> None:
     def on(node: Node) -> None:
         with node.client() as client:
             for family, vip in VIPS.items():
-                address = str({4: ADDRESSES, 6: ADDRESSES6}[family][backend])
-                getattr(client.backends, verb)(vip_key(vip), address)
+                getattr(client.backends, verb)(vip_key(vip), str(addresses_of(backend)[family]))
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(on, world.nodes.values()))

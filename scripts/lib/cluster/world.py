@@ -16,7 +16,18 @@ from xdplb.net.lab_routing import Bird, Frr
 
 from .node import XDPLB, Node, wait_for
 
-__all__ = ["EXAMPLES", "PORT", "VIPS", "Gaps", "Load", "World", "next_hops", "routing_daemon", "vip_key"]
+__all__ = [
+    "EXAMPLES",
+    "PORT",
+    "VIPS",
+    "Gaps",
+    "Load",
+    "World",
+    "addresses_of",
+    "next_hops",
+    "routing_daemon",
+    "vip_key",
+]
 
 EXAMPLES: Final = Path(__file__).parents[3] / "docs/examples/ha"
 PORT: Final = 80
@@ -66,6 +77,11 @@ class World:
         self.nodes[host] = Node(self.lab, host, *options)
         return self.nodes[host]
 
+    def node_options(self, host: str) -> list[str]:
+        """Return the options of `xdplb up` that the recipe names."""
+        table = self.table(host)
+        return ["--node", host, *(["--announce-table", str(table)] if table != TABLE else [])]
+
     def prepare_backends(self, backends: Sequence[str] = BACKENDS) -> None:
         """Set hosts up for both VIPs, and start their services."""
         for host in backends:
@@ -80,7 +96,7 @@ class World:
     def start_nodes(self) -> None:
         """Start all balancers; they are ready."""
         for host in self.balancers:
-            self.node(host).start()
+            self.node(host, *self.node_options(host)).start()
         for node in self.nodes.values():
             node.wait_until_ready()
 
@@ -95,13 +111,18 @@ class World:
         """Start connections through the VIPs."""
         return Load(self.lab, client, long, rate, seconds)
 
-    def announce(self, balancer: str, *, metric: int | None = None) -> None:
+    def announce(self, balancer: str, announce: str) -> None:
+        """Say on one balancer when it announces the VIPs: never, healthy or always."""
+        for vip in VIPS.values():
+            self.nodes[balancer].cli("vip", "set", vip_key(vip), "--announce", announce)
+
+    def write_routes(self, balancer: str, *, metric: int | None = None) -> None:
         """Write the routes of both VIPs as the daemon does; with a metric, those of a drained balancer."""
         words = "" if metric is None else f" metric {metric}"
         place = f"table {self.table(balancer)} proto 244"
         self.lab.configure(balancer, *(f"route add blackhole {vip} {place}{words}" for vip in VIPS.values()))
 
-    def withdraw(self, balancer: str, *, metric: int | None = None) -> None:
+    def delete_routes(self, balancer: str, *, metric: int | None = None) -> None:
         """Delete these routes."""
         usual = {4: 0, 6: 1024}
         place = f"table {self.table(balancer)} proto 244"
@@ -132,14 +153,18 @@ class World:
         self.nodes[host].wait_until_ready()
 
     def _serves(self, node: Node) -> bool:
-        addresses = {4: ADDRESSES, 6: ADDRESSES6}
         return all(
-            node.serves(vip_key(vip), [str(addresses[family][host]) for host in BACKENDS])
+            node.serves(vip_key(vip), [str(addresses_of(host)[family]) for host in BACKENDS])
             for family, vip in VIPS.items()
         )
 
     def _listens(self, host: str) -> bool:
         return f":{PORT} " in self.lab.run(host, ["ss", "-Htln"]).stdout
+
+
+def addresses_of(host: str) -> dict[int, IPAddress]:
+    """Return a host's addresses, by family."""
+    return {4: ADDRESSES[host], 6: ADDRESSES6[host]}
 
 
 def vip_key(vip: IPAddress) -> str:
