@@ -23,6 +23,9 @@ from .vips import Vips
 
 __all__ = ["Client"]
 
+_RECORDS_SECONDS = 5.0
+"""How long the records may pause: a balancer that stops in the middle is not waited for."""
+
 
 class Client:
     """One daemon: that at `url` (`https://lb1.example.net:8443`), else the one at the Unix socket.
@@ -140,6 +143,10 @@ class Client:
             "snaplen": snaplen,
         }
         return self._transport.stream(f"/v1/capture?{_query(asked)}", usual=PATIENCE_WITH_COMPILER_SECONDS)
+
+    def records(self) -> AbstractContextManager[Iterator[bytes]]:
+        """Yield what a balancer tells another one of open connections, as it comes, in the form that those know."""
+        return self._transport.stream("/v1/records", silence=_RECORDS_SECONDS)
 
     def backup(self) -> bytes:
         """Return the state in a file that `xdplb up --restore` takes. It is private: it has all that was configured."""

@@ -20,12 +20,16 @@ class NodeState(StrEnum):
     """What a node does with traffic. The words are in the API and in metrics, and never change.
 
     DRAINING: it serves what comes, and asks routers and keepalived to send it nothing more. DRAINED: it announces
-    nothing any more, until somebody ends the drain.
+    nothing any more, until somebody ends the drain. STARTING: it does not serve yet. Of other nodes, LOST: it is not
+    heard of any more; UNKNOWN: it runs a newer version, which has another word.
     """
 
     SERVING = "serving"
     DRAINING = "draining"
     DRAINED = "drained"
+    STARTING = "starting"
+    LOST = "lost"
+    UNKNOWN = "unknown"
 
 
 def parse_node_name(text: str) -> str:

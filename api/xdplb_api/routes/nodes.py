@@ -119,7 +119,7 @@ def _this(answers: Answers, name: str) -> NodeView:
         this = answers.nodes()[0].name
         raise ConflictError(
             f"node {name} is drained by its own API, and this is that of {this}",
-            hint=f"ask {name} itself, as with xdplb --url",
+            hint=f"ask {name} itself: xdplb --url {view.status.url or 'URL'} node drain",
         )
     return view
 
