@@ -11,15 +11,19 @@ from xdplb.net.lab_routing import Bird, Frr
 ROUTING: dict[str, type[Bird | Frr]] = {"router1": Frr, **dict.fromkeys(BALANCERS, Bird)}
 
 
-def run(runs: int, long: int, rate: float) -> None:
+def run(runs: int, long: int, rate: float, *, with_peers: bool) -> None:
     """Print a line for each run."""
     with pass_program() as program, ClusterLab(port_program=program.fileno()) as lab:
-        world = World(lab, ROUTING)
+        world = World(lab, ROUTING, with_peers=with_peers)
         world.prepare_backends()
         world.start_nodes()
         world.serve_vips()
         world.start_routing()
         world.wait_for_next_hops(set(BALANCERS))
-        for number in range(runs):
+        print("run    made  broken  out after  longest wait")
+        for number in range(1, runs + 1):
             loss = lose_in_a_drain(world, long=long, rate=rate, drain=drain_everywhere, undrain=undrain_everywhere)
-            print(number, loss, flush=True)
+            seconds = f"{loss.out_seconds:8.2f} s {loss.slowest_seconds:11.2f} s"
+            print(f"{number:3} {loss.made:7} {loss.broken:7} {seconds}", flush=True)
+            for what, count in loss.by.most_common():
+                print(f"            {count:7}  {what}", flush=True)

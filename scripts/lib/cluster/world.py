@@ -15,6 +15,7 @@ from xdplb.net.lab_cluster import ADDRESSES, ADDRESSES6, BACKENDS, BALANCERS, RO
 from xdplb.net.lab_routing import Bird, Frr
 
 from .node import XDPLB, Node, wait_for
+from .secrets import Secrets
 
 __all__ = [
     "EXAMPLES",
@@ -42,9 +43,13 @@ _HERE = Path(__file__).parent
 class World:
     """What runs in the lab, and what a person would do with it."""
 
-    def __init__(self, lab: ClusterLab, kinds: dict[str, type[Bird | Frr]]) -> None:
-        """`kinds` has the routing daemon of each router and balancer that takes part."""
+    def __init__(self, lab: ClusterLab, kinds: dict[str, type[Bird | Frr]], *, with_peers: bool = False) -> None:
+        """`kinds` has the routing daemon of each router and balancer that takes part.
+
+        `with_peers`: the balancers tell each other of connections.
+        """
         self.lab, self.kinds = lab, kinds
+        self._secrets = Secrets(lab.folder / "secrets") if with_peers else None
         self.routers = [host for host in ROUTERS if host in kinds]
         self.balancers = [host for host in BALANCERS if host in kinds]
         self.routing = {host: routing_daemon(lab, host, kind) for host, kind in kinds.items()}
@@ -80,7 +85,11 @@ class World:
     def node_options(self, host: str) -> list[str]:
         """Return the options of `xdplb up` that the recipe names."""
         table = self.table(host)
-        return ["--node", host, *(["--announce-table", str(table)] if table != TABLE else [])]
+        options = ["--node", host, *(["--announce-table", str(table)] if table != TABLE else [])]
+        if self._secrets is not None:
+            others = [ADDRESSES[other] for other in self.balancers if other != host]
+            options += self._secrets.options(host, ADDRESSES[host], others)
+        return options
 
     def prepare_backends(self, backends: Sequence[str] = BACKENDS) -> None:
         """Set hosts up for both VIPs, and start their services."""
