@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     bench = benches.add_parser("vrrp")
     bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
     bench = benches.add_parser("cluster")
+    bench.add_argument("--runs", type=int, default=20, help="how often a balancer is lost (default: %(default)s)")
+    bench.add_argument("--long", type=int, default=1000, help="connections that stay (default: %(default)s)")
+    bench.add_argument("--rate", type=float, default=500, help="new ones a second (default: %(default)s)")
+    bench.add_argument("--without-sync", action="store_true", help="the balancers tell each other nothing")
+    bench = benches.add_parser("ha")
+    bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
+    bench = benches.add_parser("store")
     bench.add_argument("--changes", type=int, default=300, help="number of changes (default: %(default)s)")
     return parser
 
@@ -140,16 +147,28 @@ def _admin(arguments: argparse.Namespace) -> None:
     )
 
 
-def _cluster(arguments: argparse.Namespace) -> None:
-    from tests.bench.cluster import measure_cluster
+def _store(arguments: argparse.Namespace) -> None:
+    from tests.bench.store import measure_store
 
-    measure_cluster(arguments.changes)
+    measure_store(arguments.changes)
 
 
 def _vrrp(arguments: argparse.Namespace) -> None:
     from tests.bench import vrrp
 
     vrrp.run(arguments.rounds)
+
+
+def _cluster(arguments: argparse.Namespace) -> None:
+    from tests.bench import cluster
+
+    cluster.run(arguments.runs, arguments.long, arguments.rate, with_peers=not arguments.without_sync)
+
+
+def _ha(arguments: argparse.Namespace) -> None:
+    from tests.bench import ha
+
+    ha.run(arguments.rounds)
 
 
 def _consistency(arguments: argparse.Namespace) -> None:
