@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from xdplb.client import Client, DaemonDownError
+from xdplb.client import Client, DaemonDownError, NotFoundError
 
 from .output import coloured, line, print_json
 from .params import Connection, local_output_option, pin_dir_option
@@ -83,7 +83,15 @@ def _ask(client: Client, *, named: bool) -> Running | None:
     backends: dict[str, list[Any]] = {vip_text(vip): [] for vip in status["vips"]}
     for backend in client.backends.all().json()["backends"]:
         backends.setdefault(backend["vip"], []).append(backend)
-    return Running(status, backends, Place.of(client.dataplane().json()))
+    return Running(status, backends, Place.of(client.dataplane().json()), _node(client))
+
+
+def _node(client: Client) -> Any:
+    """Return what the daemon says of itself as one balancer among others; None if it is too old to."""
+    try:
+        return client.nodes.list().json()["nodes"][0]
+    except NotFoundError:
+        return None
 
 
 def _print(finding: Finding) -> None:

@@ -1118,6 +1118,8 @@ class NodeOut(TypedDict):
     ready: bool
     not_ready: list[str]
     drain: NodeDrainOut | None
+    announce_table: int | None
+    announce_protocol: int | None
 
 
 class OuterOut(TypedDict):

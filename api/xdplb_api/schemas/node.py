@@ -73,6 +73,8 @@ class NodeOut(ResponseBody):
     ready: bool = Field(description="Whether it is ready, as in its `/readyz`.")
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
     drain: NodeDrainOut | None = Field(description="Its drain; null while it serves.")
+    announce_table: int | None = Field(description="The routing table with its routes; null if that is not known.")
+    announce_protocol: int | None = Field(description="The protocol number of its routes; null if that is not known.")
 
     @classmethod
     def of(cls, view: NodeView) -> Self:
@@ -88,6 +90,8 @@ class NodeOut(ResponseBody):
             ready=not view.not_ready,
             not_ready=list(view.not_ready),
             drain=None if view.drain is None else NodeDrainOut.of(view.drain),
+            announce_table=None if view.announces_in is None else view.announces_in[0],
+            announce_protocol=None if view.announces_in is None else view.announces_in[1],
         )
 
 

@@ -344,6 +344,7 @@ class Answers:
                 timed_out=drain.timed_out,
                 packets_per_second=node.packets_per_second,
             ),
+            announces_in=None if self._announces is None else self._announces.place,
         )
 
     async def _read_counters(self) -> Counted:

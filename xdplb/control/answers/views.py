@@ -320,7 +320,8 @@ class NodeDrainView:
 class NodeView:
     """A node, one balancer of those that serve the same VIPs. `is_this` is true of the one that answers.
 
-    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does.
+    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does. `announces_in` is the number of
+    the routing table where its routes are, and their protocol; None if that is not known.
     """
 
     name: str
@@ -332,6 +333,7 @@ class NodeView:
     observed_generation: int
     not_ready: tuple[str, ...]
     drain: NodeDrainView | None
+    announces_in: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,15 @@ FULL_SIZE = 1500
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Answers of the API: the status, the backends of each VIP by its key, and where the daemon runs, if it says."""
+    """Answers of the API: the status, the backends of each VIP by its key, and where the daemon runs, if it says.
+
+    `node` is what it says of itself as one balancer among others; an older daemon says nothing.
+    """
 
     status: Mapping[str, Any]
     backends: Mapping[str, Sequence[Mapping[str, Any]]]
     place: Place | None = None
+    node: Mapping[str, Any] | None = None
 
     @property
     def interfaces(self) -> list[str]:
