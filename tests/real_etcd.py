@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ __all__ = ["Etcd", "Member", "running_etcd"]
 T = TypeVar("T")
 
 _START_SECONDS = 20.0
+_NAME = "xdplb-etcd-"
 _ENVIRONMENT = {"PATH": os.environ["PATH"], "ETCDCTL_API": "3", "GOMAXPROCS": "1", "HOME": "/nonexistent"}
 
 
@@ -58,12 +60,7 @@ class Member:
             *options,
         ]
         self._etcd.log.write(b"---- " + " ".join(argv).encode() + b"\n")
-        self.process = subprocess.Popen(
-            netns.command(self._etcd.namespace, argv, dies_with_parent=True),
-            stdout=self._etcd.log,
-            stderr=self._etcd.log,
-            env=_ENVIRONMENT,
-        )
+        self.process = self._etcd.spawn(argv)
 
     def kill(self) -> None:
         """End it at once, as a crash does."""
@@ -91,11 +88,21 @@ class Member:
 class Etcd:
     """A cluster. `run` runs a coroutine where it can be reached."""
 
-    def __init__(self, namespace: str, folder: Path, members: int, options: Sequence[str], scheme: str) -> None:
+    def __init__(self, namespace: str, folder: Path, members: range, options: Sequence[str], scheme: str) -> None:
         self.namespace, self.folder, self.options, self.scheme = namespace, folder, options, scheme
         self.token = uuid.uuid4().hex
+        self.client: tuple[Path, Path] | None = None
         self.log = (folder / "log").open("wb", buffering=0)
-        self.members = [Member(self, number) for number in range(members)]
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="etcd")
+        """What a thread has started dies with it."""
+        self.members = [Member(self, number) for number in members]
+
+    def spawn(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a process in the namespace, which ends with this one, whichever thread asks for it."""
+        line = netns.command(self.namespace, argv, dies_with_parent=True)
+        return self._starter.submit(
+            lambda: subprocess.Popen(line, stdout=self.log, stderr=self.log, env=_ENVIRONMENT)
+        ).result()
 
     def start(self) -> None:
         """Start all members, and wait until they have a leader."""
@@ -120,8 +127,7 @@ class Etcd:
         return b'"true"' in told.stdout
 
     def _curl_options(self) -> list[str]:
-        client = self.folder / "client.pem"
-        return ["--cert", str(client), "--key", str(client)] if client.exists() else []
+        return [] if self.client is None else ["--cert", str(self.client[0]), "--key", str(self.client[1])]
 
     def restart(self) -> None:
         """Kill all members and start them again, with what they have stored."""
@@ -189,18 +195,46 @@ class Etcd:
         """Kill all members."""
         for member in self.members:
             member.kill()
+        self._starter.shutdown()
         self.log.close()
 
 
+def _reap() -> None:
+    """Remove the namespaces of test runs that were killed."""
+    for name in netns.names():
+        if name.startswith(_NAME) and not Path(f"/proc/{name.removeprefix(_NAME).partition('-')[0]}").exists():
+            netns.remove(name)
+
+
 @contextmanager
-def running_etcd(members: int = 1, *options: str, scheme: str = "http") -> Iterator[Etcd]:
-    """Yield a cluster of so many members, which has started."""
-    namespace = f"xdplb-etcd-{uuid.uuid4().hex[:8]}"
-    netns.create(namespace)
+def _namespace() -> Iterator[str]:
+    _reap()
+    name = f"{_NAME}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    netns.create(name)
+    try:
+        yield name
+    finally:
+        netns.remove(name)
+
+
+@contextmanager
+def running_etcd(
+    members: int = 1,
+    *options: str,
+    scheme: str = "http",
+    client: tuple[Path, Path] | None = None,
+    beside: Etcd | None = None,
+) -> Iterator[Etcd]:
+    """Yield a cluster of so many members, which has started: where another one is, `beside`, or by itself.
+
+    `client` has a certificate and its key, which https may need.
+    """
     with contextlib.ExitStack() as stack:
-        stack.callback(netns.remove, namespace)
+        namespace = stack.enter_context(_namespace()) if beside is None else beside.namespace
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xdplb-etcd-")))
-        etcd = Etcd(namespace, folder, members, options, scheme)
+        first = 0 if beside is None else len(beside.members)
+        etcd = Etcd(namespace, folder, range(first, first + members), options, scheme)
+        etcd.client = client
         stack.callback(etcd.close)
         etcd.start()
         yield etcd

@@ -43,6 +43,7 @@ from .routes import (
     metrics,
     nodes,
     probe,
+    records,
     stats,
     tokens,
     vips,
@@ -60,7 +61,9 @@ LARGEST_BODY = 8 << 20
 def is_endless(scope: Scope) -> bool:
     """Return whether the answer to a request is streamed for as long as it is read."""
     path = scope["path"]
-    return path == "/v1/capture" or (path == "/v1/events" and wants_stream(Headers(scope=scope).get("accept", "")))
+    return path in {"/v1/capture", "/v1/records"} or (
+        path == "/v1/events" and wants_stream(Headers(scope=scope).get("accept", ""))
+    )
 
 
 LARGE = ("/metrics", "/readyz", "/v1/backends", "/v1/checks", "/v1/config", "/v1/stats", "/v1/status", "/v1/vips")
@@ -109,7 +112,7 @@ def create_app(
     )
     app.add_middleware(Gate, tokens=rights.tokens, slowing=rights.slowing, refusals=refusals)
     app.add_middleware(InternalErrors)
-    app.add_middleware(HeadAsGet, except_for=("/v1/capture",))
+    app.add_middleware(HeadAsGet, except_for=("/v1/capture", "/v1/records"))
     app.add_middleware(ForeignPages, pages=frozenset({DOCS_PATH}))
     app.add_middleware(KnownHosts, hosts=rights.hosts)
     problems.install(app)
@@ -146,6 +149,7 @@ def _add_routes(app: FastAPI) -> None:
         vips.router,
         dataplane.router,
         nodes.router,
+        records.router,
         events.router,
         version_route.router,
         tokens.router,

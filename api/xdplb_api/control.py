@@ -23,6 +23,7 @@ from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError
 from xdplb.model.key import VipKey
+from xdplb.model.shared_record import SharedState
 
 __all__ = ["Capture", "Control"]
 
@@ -81,6 +82,10 @@ class Control:
     async def undrain_node(self, actor: Actor) -> None:
         """Let this node serve again; see NodeWatch.end."""
         await self._there(self._manager.node.end(actor))
+
+    async def unsettled(self) -> SharedState:
+        """Return what another balancer must know of open connections; see RecordSync.unsettled."""
+        return await self._there(self._manager.records.unsettled())
 
     async def backup(self) -> bytes:
         """Return a file with the state; see Manager.backup."""

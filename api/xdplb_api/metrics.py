@@ -13,6 +13,7 @@ from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.model.health import labels_of
 
 from .exposition import Family, Histogram, Labels, Observed
+from .peer_metrics import of_peers
 from .rights.figures import Figures
 
 __all__ = ["collect"]
@@ -55,7 +56,13 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _of_checks_standing(view)
     yield from _of_handshakes(vips)
     yield from _of_paths(vips, view)
+    yield from of_peers(view.peers)
     yield from _of_events(view)
+    yield _counter(
+        "xdplb_dns_updates_total",
+        "Updates of names in DNS since the daemon started: made, lost to another one that was quicker, or failed.",
+        [(Labels(result=result), count) for result, count in view.dns_updates.items()],
+    )
     yield from _of_rights(figures)
 
 
@@ -180,6 +187,11 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
             for vip in vips
             if (announced := vip.metrics.view.announced) is not None
         ),
+    )
+    yield _gauge(
+        "xdplb_vip_in_dns",
+        "1 if the VIP's address is under its name in DNS. There are no samples for VIPs without a name.",
+        ((vip.labels, float(dns.is_published)) for vip in vips if (dns := vip.metrics.view.dns) is not None),
     )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 

@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--changes", type=int, default=60, help="number of changes (default: %(default)s)")
     bench.add_argument("--seed", type=int, default=1, help="seed of the random numbers (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
+    bench = benches.add_parser("vrrp")
+    bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
     return parser
 
 
@@ -134,6 +136,12 @@ def _admin(arguments: argparse.Namespace) -> None:
         only=arguments.attacks,
         against=arguments.against,
     )
+
+
+def _vrrp(arguments: argparse.Namespace) -> None:
+    from tests.bench import vrrp
+
+    vrrp.run(arguments.rounds)
 
 
 def _consistency(arguments: argparse.Namespace) -> None:

@@ -293,9 +293,13 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
     }
 
 
+PER_PEER = ("xdplb_peer_up", "xdplb_peer_lag_seconds", "xdplb_peer_gaps_total")
+
+
 def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     api.ask("PUT", CHECK, {"type": "tcp"})
-    api.ask("PATCH", "/v1/vips/web", {"passive": "observe"})
+    name = {"name": "www.example.test", "zone": "example.test", "server": "127.0.0.1:1", "key_file": "/none"}
+    api.ask("PATCH", "/v1/vips/web", {"passive": "observe", "dns": name})
     api.ask("POST", DRAIN)
     api.ask("PATCH", VIP, {"announce": "always"})
     hear_too_big(api)
@@ -308,6 +312,7 @@ def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     families = re.findall(r"^# TYPE (\w+) (\w+)$", api.ask("GET", "/metrics").text, re.MULTILINE)
     labels = {name: frozenset(name for name, _ in found) for name, found in scrape(api)}
 
+    labels |= dict.fromkeys(PER_PEER, frozenset({"peer", "place"}))  # no sample without peers
     labels["xdplb_tls_certificate_expiry_timestamp_seconds"] = frozenset()  # no sample without TLS
     labels |= {name: labels[f"{name}_count"] for name, kind in families if kind == "histogram"}
     assert {name: (kind, labels[name]) for name, kind in families} == documented()

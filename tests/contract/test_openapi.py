@@ -57,6 +57,7 @@ OPERATIONS = {
     "GET /v1/events": "listEvents",
     "GET /v1/status": "getStatus",
     "GET /v1/version": "getVersion",
+    "GET /v1/records": "pullRecords",
     "GET /v1/nodes": "listNodes",
     "GET /v1/nodes/{name}": "getNode",
     "POST /v1/nodes/{name}/drain": "drainNode",

@@ -73,6 +73,8 @@ def test_only_what_an_operator_does_every_day_needs_no_admin() -> None:
         ("POST", "/changes"),
         ("DELETE", "/config/overlay"),
         ("DELETE", "/vips/{vip:vip}/backends/{address}/overlay"),
+        ("GET", "/records"),
+        ("HEAD", "/records"),
         ("POST", "/nodes/{name}/drain"),
         ("DELETE", "/nodes/{name}/drain"),
     }

@@ -35,6 +35,11 @@ _COLUMNS = [
     Column("READY", style=coloured),
     Column("VERSION"),
     Column("GENERATION", right=True),
+    Column("STATE EQUAL", style=coloured),
+    Column("BACKENDS OUT", right=True),
+    Column("SHARE", right=True),
+    Column("PEER", style=coloured),
+    Column("HEARD"),
     Column("REASON"),
 ]
 
@@ -72,10 +77,20 @@ def show(connection: Connection, name: str | None, as_json: bool) -> None:
         [
             ("node", f"{node['name']} (this one)" if node["this_node"] else node["name"]),
             ("state", f"{node['state']} since {moment(node['since'])}"),
-            ("ready", "yes" if node["ready"] else "no"),
+            ("ready", _yes_or_no(node["ready"])),
             ("reason", "; ".join(node["not_ready"]) or None),
             ("version", node["version"]),
             ("generation", f"{node['generation']} (in the data plane: {node['observed_generation']})"),
+            ("same VIPs and backends", _yes_or_no(node["digest_equal"])),
+            ("digest", node["digest"]),
+            ("VIPs", ", ".join(f"{count} {status}" for status, count in node["vips"].items()) or None),
+            ("backends", f"{node['backends']}, of which {node['backends_out']} are not up"),
+            ("same health", _yes_or_no(node["health_equal"])),
+            ("traffic", _traffic_text(node)),
+            ("API", node["url"]),
+            ("peers", node["peer"]),
+            ("records go to it", _yes_or_no(node["peer_up"])),
+            ("last heard", None if node["last_heard"] is None else moment(node["last_heard"])),
             ("drain", None if node["drain"] is None else _drain_text(node["drain"])),
         ]
     )
@@ -191,9 +206,32 @@ def _left(node: NodeOut, name: str) -> str:
 
 
 def _row(node: NodeOut) -> tuple[object, ...]:
-    ready = "yes" if node["ready"] else "no"
-    reason = "; ".join(node["not_ready"])
-    return node["name"], node["state"], moment(node["since"]), ready, node["version"], node["generation"], reason
+    share = node["share"]
+    return (
+        node["name"],
+        node["state"],
+        moment(node["since"]),
+        _yes_or_no(node["ready"]),
+        node["version"],
+        node["generation"],
+        _yes_or_no(node["digest_equal"]),
+        f"{node['backends_out']}/{node['backends']}",
+        None if share is None else f"{share:.0%}",
+        None if node["peer_up"] is None else "up" if node["peer_up"] else "down",
+        None if node["last_heard"] is None else moment(node["last_heard"]),
+        "; ".join(node["not_ready"]),
+    )
+
+
+def _yes_or_no(value: bool | None) -> str | None:
+    return None if value is None else "yes" if value else "no"
+
+
+def _traffic_text(node: NodeOut) -> str:
+    share = node["share"]
+    packets, connections = node["packets_per_second"], node["connections_per_second"]
+    of_all = "" if share is None else f"{share:.0%} of all: "
+    return f"{of_all}{packets:g} packets and {connections:g} new connections a second"
 
 
 def _drain_text(drain: NodeDrainOut) -> str:

@@ -20,6 +20,7 @@ from .api_options import api_options
 from .event_options import event_options
 from .output import hint_of
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
+from .peer_options import chosen_peers, peer_options
 from .right_options import chosen_api, right_options
 
 __all__ = ["command"]
@@ -136,6 +137,7 @@ Examples:
     is_flag=True,
     help="Allow exec checks: whoever may set checks can then run commands of this host, as any user but root.",
 )
+@peer_options
 @event_options
 @announce_options
 @api_options
@@ -161,6 +163,14 @@ def command(
     event_rows: int,
     event_days: float,
     announcing: Announcing,
+    advertise_url: str | None,
+    peer_listen: tuple[str, ...],
+    peers: tuple[str, ...],
+    peer_key_file: Path | None,
+    peer_token_file: Path | None,
+    peer_tls_ca: Path | None,
+    peer_tls_cert: Path | None,
+    peer_tls_key: Path | None,
     **api: Any,
 ) -> int:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -176,6 +186,15 @@ def command(
     if replace_state and restore is None:
         raise click.UsageError("--replace-state is for --restore FILE, which is missing")
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
+    chosen = chosen_peers(
+        peer_listen=peer_listen,
+        peers=peers,
+        peer_key_file=peer_key_file,
+        peer_token_file=peer_token_file,
+        peer_tls_ca=peer_tls_ca,
+        peer_tls_cert=peer_tls_cert,
+        peer_tls_key=peer_tls_key,
+    )
     log_to_stderr(LogFormat(log_format))
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -202,6 +221,8 @@ def command(
                     exec_checks=exec_checks,
                     node=node,
                     announcing=announcing,
+                    url="" if advertise_url is None else advertise_url,
+                    peers=chosen,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

@@ -10,6 +10,7 @@ from xdplb.client import Client
 from xdplb.client.bodies import (
     AccessCountOut,
     DnsOut,
+    DnsStatusOut,
     HealthCheckIn,
     LimitsOut,
     QuicOut,
@@ -22,7 +23,7 @@ from xdplb.model.vip import VipKey
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .groups import Group
-from .output import note, percent, print_fields, print_json
+from .output import moment, note, percent, print_fields, print_json
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
@@ -171,6 +172,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("announce", body["announce"] if body["announce"] != "never" else None),
             ("sync", body["sync"] if body["sync"] != "moving" else None),
             ("dns", _dns_text(body["dns"])),
+            ("in-dns", _dns_status_text(status.get("dns"))),
             ("idle-timeout", duration_text(body["idle_timeout_seconds"])),
             ("vlan", body["vlan"]),
             ("quic", _quic_text(body["quic"])),
@@ -194,6 +196,16 @@ def _quic_text(quic: QuicOut | None) -> str | None:
 
 def _dns_text(dns: DnsOut | None) -> str | None:
     return f"{dns['name']} in {dns['zone']} by {dns['server']}, TTL {dns['ttl']} s" if dns else None
+
+
+def _dns_status_text(dns: DnsStatusOut | None) -> str | None:
+    """Return whether the address is under its name, since when, and why so."""
+    if dns is None:
+        return None
+    if dns["standing"] is None:
+        return f"not known: {dns['reason']}"
+    word = f"{'yes' if dns['published'] else 'no'}, since {moment(dns['since'])}"
+    return f"{word}: {dns['reason']}" if dns["reason"] else word
 
 
 def _limits_text(limits: LimitsOut) -> str | None:

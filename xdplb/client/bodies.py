@@ -60,6 +60,7 @@ __all__ = [
     "DnsIn",
     "DnsOut",
     "DnsPatch",
+    "DnsStatusOut",
     "DrainBackendEdit",
     "DrainIn",
     "DrainOut",
@@ -96,7 +97,6 @@ __all__ = [
     "NodeDryRunOut",
     "NodeListOut",
     "NodeOut",
-    "NodeState",
     "OnUnhealthy",
     "OperatingStatus",
     "Outcome",
@@ -133,6 +133,7 @@ __all__ = [
     "RiskOut",
     "Role",
     "Scheduler",
+    "SeenState",
     "SentOut",
     "Settings",
     "SlotMoveOut",
@@ -141,6 +142,7 @@ __all__ = [
     "SlotStatesOut",
     "SlotsChangedOut",
     "SlotsOut",
+    "Standing",
     "StatsOut",
     "StatusOut",
     "Sync",
@@ -173,12 +175,13 @@ Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
-DriftKind = Literal["map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement"]
+DriftKind = Literal[
+    "map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement", "dns", "peer"
+]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
-NodeState = Literal["serving", "draining", "drained"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
@@ -188,7 +191,9 @@ Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic"
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
+SeenState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 SlotState = Literal["steady", "moving", "pinned"]
+Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
 Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
@@ -774,6 +779,16 @@ class DnsPatch(TypedDict):
     ttl: NotRequired[int | None]
 
 
+class DnsStatusOut(TypedDict):
+    """How a VIP's address stands under its name in DNS."""
+
+    published: bool
+    standing: Standing | None
+    since: str
+    reason: str
+    is_behind: bool
+
+
 class DrainBackendEdit(TypedDict):
     """Send a backend no new connections and keep its open ones."""
 
@@ -1110,14 +1125,27 @@ class NodeOut(TypedDict):
 
     name: str
     this_node: bool
-    state: NodeState
+    state: SeenState
     since: str
     version: str
     generation: int
     observed_generation: int
-    ready: bool
+    ready: bool | None
     not_ready: list[str]
     drain: NodeDrainOut | None
+    url: str | None
+    peer: str | None
+    peer_up: bool | None
+    last_heard: str | None
+    digest: str | None
+    digest_equal: bool | None
+    vips: dict[str, int]
+    backends: int
+    backends_out: int
+    health_equal: bool | None
+    packets_per_second: float
+    connections_per_second: float
+    share: float | None
     announce_table: int | None
     announce_protocol: int | None
 
@@ -1837,6 +1865,7 @@ class VipStatusOut(TypedDict):
     min_serving_met: bool
     announced: AnnouncedOut | None
     access: AccessCountOut
+    dns: DnsStatusOut | None
 
 
 class WarningOut(TypedDict):

@@ -23,13 +23,16 @@ from .vips import Vips
 
 __all__ = ["Client"]
 
+_RECORDS_SECONDS = 5.0
+"""How long the records may pause: a balancer that stops in the middle is not waited for."""
+
 
 class Client:
     """One daemon: that at `url` (`https://lb1.example.net:8443`), else the one at the Unix socket.
 
     `token_file` has the token to show, `ca_file` the authorities that may have signed the daemon's certificate (by
     default those of this host), `cert_file` and `key_file` the client's own certificate. All are PEM files, but for the
-    token's.
+    token's. That may have tokens of several daemons, each in a line after its name: `token_name` is this one's.
 
     `timeout` is how long to wait for an answer, in seconds; None: 20 for a question, 60 for a change. `retries` is how
     often a request is repeated after a broken connection or a 503 that says `busy`. `on_wait` gets one message, the
@@ -47,11 +50,12 @@ class Client:
         ca_file: str | None = None,
         cert_file: str | None = None,
         key_file: str | None = None,
+        token_name: str | None = None,
         timeout: float | None = None,
         retries: int = 3,
         on_wait: Callable[[str], None] = lambda _message: None,
     ) -> None:
-        target = Target(socket_path, url, token_file, ca_file, cert_file, key_file)
+        target = Target(socket_path, url, token_file, ca_file, cert_file, key_file, token_name)
         self._transport = Transport(target, timeout, retries, on_wait)
         self.vips = Vips(self._transport)
         self.backends = Backends(self._transport)
@@ -140,6 +144,10 @@ class Client:
             "snaplen": snaplen,
         }
         return self._transport.stream(f"/v1/capture?{_query(asked)}", usual=PATIENCE_WITH_COMPILER_SECONDS)
+
+    def records(self) -> AbstractContextManager[Iterator[bytes]]:
+        """Yield what a balancer tells another one of open connections, as it comes, in the form that those know."""
+        return self._transport.stream("/v1/records", silence=_RECORDS_SECONDS)
 
     def backup(self) -> bytes:
         """Return the state in a file that `xdplb up --restore` takes. It is private: it has all that was configured."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
 
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
@@ -22,14 +23,20 @@ from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.dirty import Dirty
+from xdplb.control.writing.dns_keeper import DnsKeeper
+from xdplb.control.writing.dns_watch import DnsWatch
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.node_watch import NodeWatch
+from xdplb.control.writing.own_status import OwnStatus
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.peer_watch import PeerWatch
 from xdplb.control.writing.probe_ways import ProbeWays
-from xdplb.control.writing.pulses import Pulses
+from xdplb.control.writing.pulses import Ask, Pulses
+from xdplb.control.writing.rate_watch import RateWatch
+from xdplb.control.writing.record_sync import RecordSync
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.track_files import TrackFiles
@@ -43,9 +50,10 @@ from xdplb.model.config import Settings
 from xdplb.model.errors import NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
-from xdplb.model.node import name_of_host
+from xdplb.model.node import NodeState, name_of_host
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
+from xdplb.peers.peering import Peering
 
 __all__ = ["Manager", "Reload"]
 
@@ -58,7 +66,10 @@ Reload = Callable[[Actor, bool], Awaitable[Outcome | None]]
 class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
-    `node` is the name of this balancer among others, by default that of the host.
+    `node` is the name of this balancer among others, by default that of the host, and `url` where those reach its API,
+    empty if they cannot. `peering` is what it talks to its peers with, None if it has none. `dns_book` is the file in
+    which the names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end whether to
+    withdraw them.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
@@ -75,6 +86,10 @@ class Manager:
         checker: HealthSource | None,
         *,
         node: str = "",
+        dns_book: Path | None = None,
+        leaves_dns: Callable[[], bool] = lambda: False,
+        url: str = "",
+        peering: Peering | None = None,
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -146,14 +161,53 @@ class Manager:
                 clock=clock,
             )
         )
+        self._leaves_dns = leaves_dns
+        self.dns = DnsKeeper(
+            self.node.name, dns_book, self.events, drifts, steady.now, on_thread=self._watch_dns_thread
+        )
+        """The names in DNS of VIPs."""
+        self._dns_watch = dns_watch = DnsWatch(self.dns, self._why_not_in_dns)
         self._writer.on_brought = self._brought
         self.node.on_change = self._node_changed
+        self._vips.on_looked, self._vips.on_all_looked = dns_watch.look, dns_watch.look_at_host
+        rates = self._rates = RateWatch(self._writer, clock)
+        self.own_status = OwnStatus(
+            self._writer,
+            self.node,
+            self._vips,
+            rates,
+            steady=steady,
+            url=url,
+            peer="" if peering is None else str(next(iter(peering.sockets.places), "")),
+            is_running=lambda: self.answers.is_running,
+            clock=clock,
+        )
+        """What this node tells the others of itself."""
+        self.records = RecordSync()
+        """The records that go to the peers, and those that come from them."""
+        self.peers = (
+            None
+            if peering is None
+            else PeerWatch(
+                peering,
+                self.records,
+                self._writer,
+                checker=checker,
+                status=self.own_status,
+                events=self.events,
+                drifts=drifts,
+            )
+        )
+        """The other balancers, None if it has none."""
         self.answers = Answers(
             plane,
             self._writer,
             self._flows,
             nics=self._nics,
             node=self.node,
+            dns=self.dns,
+            own_status=self.own_status,
+            peers=self.peers,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,
@@ -173,6 +227,7 @@ class Manager:
             drifts=drifts,
             clock=clock,
             not_ready=self.answers.not_ready,
+            is_drained=lambda: self.node.drain is not None,
         )
         self._on_demand = OnDemand(checker)
         self.explainer = Explainer(plane, self._writer, steady.now)
@@ -230,16 +285,29 @@ class Manager:
             self._vips,
             self.node,
             self._tracking,
+            self._rates,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
-        if self._announces is not None:
-            self._tasks.append(asyncio.create_task(self._announces.run()))
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
         self._writer.watch_threads(self.pulses)
         self.pulses.watch("network thread", self._next_hops.ask, "next hops and NICs are not followed")
+        if self.peers is not None:
+            await self._join(self.peers)
+        if self._announces is not None:  # only now: what comes because of that may be of connections that peers know
+            self._tasks.append(asyncio.create_task(self._announces.run()))
         self.answers.is_running = True
+
+    async def _join(self, peers: PeerWatch) -> None:
+        """Take over what the peers know of open connections, before this node is ready for any."""
+        try:
+            await peers.start()
+        except BaseException:
+            await self.stop()
+            raise
+        peers.watch_thread(self.pulses)
+        self._tasks.append(asyncio.create_task(peers.run()))
 
     async def stop(self) -> None:
         """Finish changes under way and release the state and the network. The data plane keeps running."""
@@ -248,8 +316,11 @@ class Manager:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.peers is not None:
+            await self.peers.stop()
         if self._checker is not None:
             await self._checker.stop()
+        await asyncio.to_thread(self.dns.stop, withdraw=self._leaves_dns())
         await self._paths.stop()
         await self._next_hops.stop()
         await self._flows.stop()
@@ -304,6 +375,19 @@ class Manager:
         if self._announces is not None:
             self._announces.disturb()
         self._tracking.disturb()
+        self._dns_watch.disturb()
+
+    def _watch_dns_thread(self, ask: Ask) -> None:
+        self.pulses.watch("DNS thread", ask, "names in DNS are not followed", vital=False)
+
+    def _why_not_in_dns(self) -> str:
+        """Return why this balancer serves no VIP at all, as a sentence; "" if it does."""
+        if self.node.state is not NodeState.SERVING:
+            return "this balancer is drained"
+        standings = self._writer.applier.nics.standings
+        if standings and all(standing.reason for standing in standings):
+            return f"no NIC of this balancer carries packets: {standings[0].reason}"
+        return ""
 
     def _next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         self._writer.next_hops_changed(addresses)

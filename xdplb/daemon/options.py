@@ -24,7 +24,7 @@ from xdplb_api.rights.tls import TlsFiles
 
 from .privileges import require_privileges
 
-__all__ = ["ApiOptions", "DaemonOptions", "Limits", "Otherwise", "Retention", "TlsFiles", "require_host"]
+__all__ = ["ApiOptions", "DaemonOptions", "Limits", "Otherwise", "PeerOptions", "Retention", "TlsFiles", "require_host"]
 
 
 class Otherwise(StrEnum):
@@ -52,6 +52,22 @@ class ApiOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """Where this node listens to its peers, who they are, and the key that all share; each as the options have it.
+
+    The other files are what is shown to the peers' APIs, where records are pulled.
+    """
+
+    listen: tuple[str, ...]
+    peers: tuple[str, ...]
+    key_file: Path
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    cert_key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """What `xdplb up` was asked for. `mode` is native, skb or auto, `api` says where the API is served, and to whom.
 
@@ -60,7 +76,8 @@ class DaemonOptions:
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
-    commands of this host. `node` is the name of this balancer among others, `announcing` how it announces VIPs.
+    commands of this host. `node` is the name of this balancer among others, `url` where those reach its API (empty if
+    they cannot), and `peers` how it talks to them, None if it does not. `announcing` is how it announces VIPs.
     """
 
     interfaces: tuple[str, ...]
@@ -79,6 +96,8 @@ class DaemonOptions:
     retention: Retention = field(default_factory=Retention)
     node: str = field(default_factory=name_of_host)
     announcing: Announcing = field(default_factory=Announcing)
+    url: str = ""
+    peers: PeerOptions | None = None
 
     @property
     def nics(self) -> tuple[DesiredNic, ...]:

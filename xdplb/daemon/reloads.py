@@ -47,6 +47,8 @@ class Reloads:
         with reloading():
             try:
                 await asyncio.to_thread(self._doors.reload, self._manager.events.say)
+                if self._manager.peers is not None:
+                    await self._manager.peers.read_keys()
                 await self._owner.reload(self._manager)
             except XdplbError:
                 pass  # an event has said why

@@ -33,6 +33,7 @@ from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
 from xdplb.net.next_hops import NextHops, NextHopSource
 from xdplb.net.route_table import KernelTable, RouteTable
+from xdplb.peers.peering import Peering
 from xdplb.upgrade.guard import Guard
 from xdplb_api.app import create_app
 from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
@@ -48,6 +49,7 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
 from .options import DaemonOptions, require_host
+from .peering import open_peering, require_url
 from .privileges import give_up_privileges
 from .process import Process
 from .reloads import Reloads
@@ -117,6 +119,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
 
 def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOwner) -> None:
     parts.require_host(options)
+    require_url(options.url)
     owner.read()
     log_to_stderr()
     os.umask(0o077)  # whatever is made without a mode of its own is for root only
@@ -129,7 +132,9 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
         command_runner(wanted=options.exec_checks) as commands,  # while there are the privileges for it
     ):
         doors = open_doors(options.api, options.state_dir)
+        peering: Peering | None = None
         try:
+            peering = open_peering(options.peers)
             with asking_for_time():
                 reading = parts.maps_in_use(options)
                 state = state_at_start(options, store, reading)
@@ -150,6 +155,7 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                         plane,
                         store,
                         doors,
+                        peering=peering,
                         commands=commands,
                         history=history,
                         signals=signals,
@@ -161,6 +167,8 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 history.events.say(DaemonStopped(farewell(attached, word)))
         finally:
             doors.close()
+            if peering is not None:
+                peering.sockets.close()
 
 
 @contextmanager
@@ -207,6 +215,7 @@ async def _balance(
     store: SqliteStore,
     doors: Doors,
     *,
+    peering: Peering | None,
     commands: Commands | None,
     history: History,
     signals: Signals,
@@ -221,6 +230,10 @@ async def _balance(
         parts.checker(shares.probes, commands),
         icmp_errors=parts.icmp_errors(),
         node=options.node,
+        dns_book=options.state_dir / "dns.json",
+        leaves_dns=lambda: told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None,
+        url=options.url,
+        peering=peering,
         nics=options.nics,
         tunnel_sources=options.tunnel_sources,
         place=_place(options),

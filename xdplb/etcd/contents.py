@@ -9,8 +9,8 @@ from typing import Any
 from xdplb.cluster.repository import ABSENT, Delta, Json, Nodes, Version, Whole
 from xdplb.model.errors import StoreRefusedError
 
-from .layout import Layout, object_in
-from .wire import Event, KeyValue
+from .layout import Layout
+from .wire import Event, KeyValue, object_in
 
 __all__ = ["STAGED", "Contents", "Emptied", "Part", "StagedHead", "Step", "core_of", "head_of", "staged_in"]
 
@@ -45,9 +45,9 @@ Step = Delta | StagedHead | Emptied | Nodes
 def head_of(text: str, layout: Layout) -> dict[str, Any]:
     """Return the head in a text. Raises StoreRefusedError if it is none."""
     head = object_in(text.encode())
-    if isinstance(head, str):
+    if head is None:
         raise StoreRefusedError(
-            f"{layout.head} in the store is not what xdplb writes: {head}",
+            f"{layout.head} in the store is not what xdplb writes: it is no JSON object",
             hint="remove that key: the balancers write it anew",
         )
     return head
@@ -150,7 +150,7 @@ class Contents:
 
     def _publish(self, node: str, name: str, text: bytes | None) -> None:
         value = None if text is None else object_in(text)
-        if isinstance(value, dict):
+        if value is not None:
             self._nodes.setdefault(node, {})[name] = value
             return
         known = self._nodes.get(node, {})
@@ -165,8 +165,8 @@ def _parsed(texts: Mapping[str, bytes]) -> tuple[dict[str, Json], dict[str, str]
     unreadable: dict[str, str] = {}
     for path, text in texts.items():
         value = object_in(text)
-        if isinstance(value, str):
-            unreadable[path] = value
+        if value is None:
+            unreadable[path] = "it is no JSON object"
         else:
             entries[path] = value
     return entries, unreadable

@@ -5,14 +5,14 @@ Source of the codes and words: etcd's api/v3rpc/rpctypes/error.go, and what etcd
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any
 
 from xdplb.model.errors import StoreAwayError, StoreRefusedError, XdplbError
 from xdplb.model.printable import printable
+
+from .wire import object_in
 
 __all__ = ["GatewayError", "Meaning", "fault_of", "fault_of_message"]
 
@@ -44,12 +44,18 @@ class Meaning(Enum):
 
 @dataclass
 class GatewayError(Exception):
-    """What is wrong, as a sentence, and what to try. `sent`: the request may have been carried out all the same."""
+    """What is wrong, as a sentence, and what to try.
+
+    `sent`: the request may have been carried out all the same. `is_broken`: the connection broke off. `passing`: it is
+    likely to be otherwise a moment later.
+    """
 
     meaning: Meaning
     detail: str
     hint: str = ""
     sent: bool = True
+    is_broken: bool = False
+    passing: bool = False
 
     def error(self) -> XdplbError:
         """Return the error that says it to a user."""
@@ -59,7 +65,7 @@ class GatewayError(Exception):
 
 def fault_of(status: int, body: bytes, member: str) -> GatewayError:
     """Return what an answer other than 200 of a member means."""
-    told = _object(body)
+    told = object_in(body)
     if told is None:
         return _foreign(status, body, member)
     nested = told.get("error")
@@ -73,7 +79,9 @@ def fault_of_message(message: str, member: str, code: int = 0) -> GatewayError:
     """Return what etcd means by a message of its own, and its gRPC code (0: not known)."""
     for words, (meaning, detail, hint) in _KNOWN.items():
         if words in message:
-            return GatewayError(meaning, detail.format(member=member), hint, sent=words in _MAYBE_DONE)
+            return GatewayError(
+                meaning, detail.format(member=member), hint, sent=words in _MAYBE_DONE, passing=words in _PASSING
+            )
     if code == _UNAUTHENTICATED:
         return GatewayError(Meaning.TOKEN, f"the store at {member} does not accept the token: {message}", sent=False)
     if code == _DENIED:
@@ -117,6 +125,9 @@ _KNOWN: dict[str, tuple[Meaning, str, str]] = {
     "is a future revision": (Meaning.AHEAD, "the store is not as far as it was", ""),
     "requested lease not found": (Meaning.NO_LEASE, "the store has ended the lease", ""),
     "no leader": (Meaning.AWAY, "the store at {member} has no leader: too few of its members can reach each other", ""),
+    "leader changed": (Meaning.AWAY, "the store at {member} has got another leader just now", ""),
+    "raft proposal dropped": (Meaning.AWAY, "the store at {member} is choosing a leader", ""),
+    "too many requests": (Meaning.AWAY, "the store at {member} has too much to do", ""),
     "request timed out": (
         Meaning.AWAY,
         "the store at {member} could not do it in time: too few of its members reach each other, or its disk is slow",
@@ -126,16 +137,10 @@ _KNOWN: dict[str, tuple[Meaning, str, str]] = {
 }
 """By words of etcd's message: what it means, what is said, and what to try."""
 
-_MAYBE_DONE = frozenset({"request timed out", "no leader", "corrupt"})
+_MAYBE_DONE = frozenset({"request timed out", "no leader", "leader changed", "corrupt"})
 """Of the others it is known that nothing was done."""
 
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        told = json.loads(body)
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) else None
+_PASSING = frozenset({"no leader", "leader changed", "raft proposal dropped", "too many requests"})
 
 
 def _foreign(status: int, body: bytes, member: str) -> GatewayError:

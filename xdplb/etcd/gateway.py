@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from xdplb.model.store_address import StoreAccess, StoreAddress
 
 from .faults import GatewayError, Meaning, fault_of, fault_of_message
 from .transport import Transport
-from .wire import number
+from .wire import number, object_in
 
 __all__ = ["Gateway", "Stream"]
 
@@ -30,6 +31,9 @@ Stream = AsyncIterator[Fields]
 
 _OLDEST = (3, 4)
 _INTRODUCE_SECONDS = 1.0
+_ELECTION_SECONDS = 2.0
+"""For how long all members are asked again if one says that it will soon be otherwise: etcd elects a leader in 1 s."""
+_ROUND_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +68,23 @@ class Gateway:
         Raises StoreAwayError if no member answers, StoreDoubtError if it may have been carried out all the same,
         StoreRefusedError if the store does not do it, and GatewayError for what only the caller can judge.
         """
-        content, limits = json.dumps(body).encode(), _ACTING if acts else _READING
-        doubt, last = False, GatewayError(Meaning.AWAY, "the store was not asked", sent=False)
+        content, limits, doubt = json.dumps(body).encode(), _ACTING if acts else _READING, False
+        patience_ends = time.monotonic() + _ELECTION_SECONDS
         try:
             async with asyncio.timeout(limits.all_members):
-                for member, url in list(self._members):
+                while True:
                     try:
-                        return await self._ask(member, url, path, content, limits.each)
+                        return await self._first_answer(path, content, limits.each)
                     except GatewayError as fault:
-                        last, doubt = fault, doubt or (acts and fault.sent)
-                    if last.meaning is not Meaning.AWAY:
+                        last, doubt = fault, doubt or fault.sent
+                    if not last.passing or time.monotonic() > patience_ends:
                         break
-                    self._put_last(member)
+                    await asyncio.sleep(_ROUND_SECONDS)
         except TimeoutError:
             self._put_last(self._members[0][0])
-            last = GatewayError(
-                Meaning.AWAY, f"the store {self._address} did not answer within {limits.all_members:g} s"
-            )
-            doubt = acts
-        raise _judged(last, doubt=doubt)
+            detail = f"the store {self._address} did not answer within {limits.all_members:g} s"
+            last, doubt = GatewayError(Meaning.AWAY, detail), True
+        raise _judged(last, doubt=doubt and acts)
 
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> AsyncIterator[Stream]:
@@ -111,6 +113,22 @@ class Gateway:
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
+
+    async def _first_answer(self, path: str, content: bytes, seconds: float) -> Fields:
+        """Return the answer of the first member that gives one; raise what the last one said, if none does."""
+        faults: list[GatewayError] = []
+        for member, url in list(self._members):
+            try:
+                return await self._ask(member, url, path, content, seconds)
+            except GatewayError as fault:
+                faults.append(fault)
+            if faults[-1].meaning is not Meaning.AWAY:
+                break
+            self._put_last(member)
+        last = faults[-1]
+        last.sent = any(fault.sent for fault in faults)
+        last.passing = last.meaning is Meaning.AWAY and any(fault.passing for fault in faults)
+        raise last
 
     def _put_last(self, member: str) -> None:
         self._members.sort(key=lambda known: known[0] == member)
@@ -171,6 +189,7 @@ class Gateway:
             cluster = str(told["header"]["cluster_id"])
         except GatewayError as fault:
             fault.sent = False
+            fault.hint = fault.hint or (self._hint() if fault.is_broken else "")
             if fault.meaning is Meaning.NO_GATEWAY:
                 raise await self._without_gateway(member, url) from None
             raise
@@ -184,12 +203,17 @@ class Gateway:
             raise leaderless
         return cluster
 
+    def _hint(self) -> str:
+        """Return what to try if a connection breaks off before anything was answered."""
+        if not self._address.tls:
+            return "if it wants TLS, give its address as etcds://…"
+        return "it may want another certificate of this balancer: see --store-cert and --store-key"
+
     async def _without_gateway(self, member: str, url: str) -> GatewayError:
         """Return what is wrong with a member that does not know the gateway's paths."""
         status, body = await self._transport.get(f"{url}/version", _INTRODUCE_SECONDS, member)
-        try:
-            version = str(json.loads(body)["etcdserver"])
-        except (ValueError, KeyError, TypeError):
+        version = str((object_in(body) or {}).get("etcdserver", ""))
+        if not version:
             detail = f"what listens at {member} is not etcd: it answered {status} to /version"
             return GatewayError(Meaning.AWAY, detail, "put right the address in --store", sent=False)
         if tuple(int(digits) for digits in re.findall(r"\d+", version)[:2]) < _OLDEST:
@@ -218,7 +242,7 @@ class Gateway:
         """Get a token for the user. The password is read each time, so that it can be changed while the daemon runs."""
         content = json.dumps({"name": self._access.user, "password": self._password()}).encode()
         try:
-            told = await self._raw(member, f"{url}/v3/auth/authenticate", content, {}, _INTRODUCE_SECONDS)
+            told = await self._raw(member, f"{url}/v3/auth/authenticate", content, {}, _READING.each)
         except GatewayError as fault:
             fault.sent = False
             if fault.meaning is not Meaning.NO_USERS:
@@ -266,10 +290,8 @@ def _cancelled(result: Fields, member: str) -> GatewayError:
 
 
 def _answer_of(body: bytes, member: str) -> Fields:
-    try:
-        told = json.loads(body)
-    except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        raise GatewayError(Meaning.AWAY, f"{member} does not answer as etcd does", "is it etcd, or a proxy before it?")
+    told = object_in(body)
+    if told is None:
+        detail = f"{member} does not answer as etcd does"
+        raise GatewayError(Meaning.AWAY, detail, "is it etcd, or a proxy before it?")
     return told

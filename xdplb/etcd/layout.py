@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from xdplb.cluster.repository import Json
 
-__all__ = ["Layout", "json_of", "object_in"]
+__all__ = ["Layout", "json_of"]
 
 _NODES = "nodes/"
 _STAGED = "staged/"
@@ -79,12 +78,3 @@ class Layout:
 def json_of(value: Json) -> bytes:
     """Return how a value is written: the same for equal ones."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def object_in(text: bytes) -> dict[str, Any] | str:
-    """Return the JSON object in a text, or what is wrong with it."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return "it is no JSON"
-    return value if isinstance(value, dict) else "it is no JSON object"

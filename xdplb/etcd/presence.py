@@ -59,7 +59,7 @@ class Presence:
         while True:
             try:
                 await self._do()
-            except (XdplbError, GatewayError) as error:
+            except (XdplbError, GatewayError, LookupError, TypeError, ValueError) as error:
                 if isinstance(error, StoreRefusedError) and str(error) != told:
                     told = str(error)
                     _log.warning("this balancer cannot tell the others of itself: %s", told)

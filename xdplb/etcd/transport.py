@@ -122,12 +122,11 @@ def _faults(member: str, seconds: float) -> Iterator[None]:
         raise GatewayError(Meaning.AWAY, detail, sent=False) from None
     except httpx2.ConnectError as error:
         raise _not_connected(error, member) from None
-    except (httpx2.TransportError, httpx2.DecodingError) as error:
+    except (httpx2.TransportError, httpx2.DecodingError, OSError) as error:
         if (fault := _tls_fault(error, member)) is not None:
             raise fault from None
-        raise GatewayError(
-            Meaning.AWAY, f"the connection to the store at {member} broke off ({_said(error)})"
-        ) from None
+        detail = f"the connection to the store at {member} broke off ({_said(error)})"
+        raise GatewayError(Meaning.AWAY, detail, is_broken=True) from None
 
 
 def _not_connected(error: Exception, member: str) -> GatewayError:
@@ -154,6 +153,9 @@ def _tls_fault(error: Exception, member: str) -> GatewayError | None:
         detail = f"the certificate of the store at {member} is not accepted: {found.verify_message}"
         return GatewayError(Meaning.AWAY, detail, "give --store-ca with the authority that has made it", sent=False)
     reason = found.reason or str(found)
+    if isinstance(found, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        detail = f"{member} ended TLS at once, as one does that does not talk it"
+        return GatewayError(Meaning.AWAY, detail, "if it has no TLS, give its address as etcd://…", sent=False)
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
         return GatewayError(
             Meaning.AWAY, f"{member} does not talk TLS", "give the store's address as etcd://…", sent=False

@@ -61,6 +61,8 @@ class Watching:
         self._away = ""
         self._unopened = 0
         """How often in a row a watch could not be begun."""
+        self._untold = False
+        """Whether the watch before this one has not told of a head."""
 
     async def seen(self, running: asyncio.Task[None]) -> AsyncIterator[Seen]:
         """Yield what is seen while `run` is running; raise what it raises."""
@@ -91,10 +93,15 @@ class Watching:
                     contents, why = None, "the store could not be read meanwhile"
                 self._say_away(str(error))
                 await self._backoff.wait()
+            except (LookupError, TypeError, ValueError) as error:  # it is like etcd, but not quite
+                _log.exception("an answer of the store is not understood")
+                contents, why = None, "the store could not be read meanwhile"
+                self._say_away(f"an answer of the store is not understood: {error!r}")
+                await self._backoff.wait()
 
     async def _start(self, why: str) -> Contents:
         contents, whole = await self._read(why)
-        self._away = ""
+        self._away, self._untold = "", False
         self._seen.put_nowait(whole)
         self._seen.put_nowait(contents.nodes())
         if why:
@@ -155,14 +162,14 @@ class Watching:
                 continue
             delta = step if isinstance(step, Delta) else contents.delta(await self._parts_of(step))
             self._seen.put_nowait(delta)
-            self._away = ""
+            self._away, self._untold = "", False
 
     async def _parts_of(self, head: StagedHead) -> list[Part]:
         found, _ = await self._keys.under(self._layout.staged(head.change), head.version.revision)
         return parts_of(found)
 
     async def _look(self, contents: Contents) -> None:
-        """Look at the head from time to time; raise if it cannot be seen, or if the watch has not told of it."""
+        """Look at the head from time to time, until the watch has not told of one; raise if it cannot be seen."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             before, revision = contents.version, contents.revision
@@ -174,7 +181,10 @@ class Watching:
                 continue
             await asyncio.sleep(_LATE_SECONDS)
             if contents.version == before != (await self._head())[0] and contents.version == before:
-                raise _LostTrack(_UNTOLD)
+                if self._untold:
+                    raise _LostTrack(_UNTOLD)
+                self._untold = True  # another watch may tell
+                return
 
     async def _head(self) -> tuple[Version, int]:
         """Return the version that is there now, and the store's revision."""

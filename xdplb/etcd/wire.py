@@ -6,6 +6,7 @@ Source: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ and the protocol b
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = [
     "is_at",
     "key_values_of",
     "number",
+    "object_in",
     "put",
     "range_of",
     "text_of",
@@ -48,6 +50,15 @@ class Event:
     key: str
     value: bytes | None
     revision: int
+
+
+def object_in(text: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a text, None if there is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def number(fields: Fields, name: str) -> int:

@@ -16,8 +16,8 @@ from xdplb.model.errors import HeadMovedError, StoreRefusedError
 
 from .contents import STAGED, Part, core_of, head_of, staged_in
 from .keys import Keys
-from .layout import Layout, json_of, object_in
-from .wire import KeyValue, Ops, delete, end_of, is_absent, is_at, put
+from .layout import Layout, json_of
+from .wire import KeyValue, Ops, delete, end_of, is_absent, is_at, object_in, put
 
 __all__ = ["Writer", "parts_of"]
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from xdplb.model.errors import InvalidError
 from xdplb.model.printable import quoted
 
-__all__ = ["NodeState", "name_of_host", "parse_node_name"]
+__all__ = ["NodeState", "SeenState", "name_of_host", "parse_node_name"]
 
 _LONGEST = 63
 _NAME = re.compile(rf"[a-z0-9._-]{{1,{_LONGEST}}}")
@@ -26,6 +26,20 @@ class NodeState(StrEnum):
     SERVING = "serving"
     DRAINING = "draining"
     DRAINED = "drained"
+
+
+class SeenState(StrEnum):
+    """What is known of what a node does with traffic: a word of NodeState, or one of these.
+
+    STARTING: it does not serve yet. LOST: it is not heard of any more. UNKNOWN: a newer version has another word.
+    """
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    DRAINED = "drained"
+    STARTING = "starting"
+    LOST = "lost"
+    UNKNOWN = "unknown"
 
 
 def parse_node_name(text: str) -> str:

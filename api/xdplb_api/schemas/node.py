@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field
 
 from xdplb.control.answers.views import NodeDrainView, NodeView
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 
 from .base import RequestBody, ResponseBody
 
@@ -62,17 +62,49 @@ class NodeOut(ResponseBody):
 
     name: str = Field(description="Its name.", examples=["lb1"])
     this_node: bool = Field(description="Whether it is the node that answers.")
-    state: NodeState = Field(
+    state: SeenState = Field(
         description="`serving`; `draining`: it forwards what comes, and asks for nothing more; `drained`: it announces"
-        " no VIP until the drain is ended."
+        " no VIP until the drain is ended; `starting`: it does not serve yet. Of other nodes also `lost`: it is not"
+        " heard of any more; `unknown`: a word of a newer version."
     )
-    since: datetime = Field(description="Since when: of a node that serves, since its daemon started, UTC.")
+    since: datetime = Field(
+        description="Since when: of a node that serves, since its daemon started, UTC; of one that is lost, when it was"
+        " heard of last. By its own clock."
+    )
     version: str = Field(description="The version of its daemon.")
     generation: int = Field(description="The number of the last change that it has accepted.")
     observed_generation: int = Field(description="The generation that its data plane has.")
-    ready: bool = Field(description="Whether it is ready, as in its `/readyz`.")
+    ready: bool | None = Field(
+        description="Whether it is ready, as in its `/readyz`; null of other nodes, of which it is not known."
+    )
     not_ready: list[str] = Field(description="Why it is not ready, a sentence each.")
-    drain: NodeDrainOut | None = Field(description="Its drain; null while it serves.")
+    drain: NodeDrainOut | None = Field(description="Its drain; null while it serves, and of other nodes.")
+    url: str | None = Field(description="Its API where others reach it (`--advertise-url`); null if it does not say.")
+    peer: str | None = Field(
+        description="Where it listens to its peers; null if it does not.", examples=["10.0.0.2:4815"]
+    )
+    peer_up: bool | None = Field(
+        description="Whether records of connections go to it and come from it; null of this node, and of one that is no"
+        " peer."
+    )
+    last_heard: datetime | None = Field(description="When it was heard of last, UTC; null of this node.")
+    digest: str | None = Field(
+        description="A digest of its VIPs and backends: equal ones have the same. Null if it does not say."
+    )
+    digest_equal: bool | None = Field(
+        description="Whether that is this node's; null of this node, and if it is not known."
+    )
+    vips: dict[str, int] = Field(description="How many of its VIPs have which operating status.")
+    backends: int = Field(description="How many backends it has, of all VIPs.")
+    backends_out: int = Field(description="How many of them are not up, as it sees them.")
+    health_equal: bool | None = Field(
+        description="Whether the same backends are up as here; null of this node, and if it is not known."
+    )
+    packets_per_second: float = Field(description="Packets for its VIPs a second, of the last seconds.")
+    connections_per_second: float = Field(description="New connections a second, of the last seconds.")
+    share: float | None = Field(
+        description="Its part of the packets of all nodes, 0 to 1; null if none has any, or it is lost."
+    )
     announce_table: int | None = Field(description="The routing table with its routes; null if that is not known.")
     announce_protocol: int | None = Field(description="The protocol number of its routes; null if that is not known.")
 
@@ -87,9 +119,22 @@ class NodeOut(ResponseBody):
             version=view.version,
             generation=view.generation,
             observed_generation=view.observed_generation,
-            ready=not view.not_ready,
+            ready=not view.not_ready if view.is_this else None,
             not_ready=list(view.not_ready),
             drain=None if view.drain is None else NodeDrainOut.of(view.drain),
+            url=view.status.url or None,
+            peer=view.status.peer or None,
+            peer_up=view.peer_is_up,
+            last_heard=view.heard,
+            digest=view.status.digest or None,
+            digest_equal=view.state_is_equal,
+            vips=dict(view.status.vips),
+            backends=view.status.backends,
+            backends_out=view.status.backends_out,
+            health_equal=view.health_is_equal,
+            packets_per_second=view.status.packets_per_second,
+            connections_per_second=view.status.connections_per_second,
+            share=view.share,
             announce_table=None if view.announces_in is None else view.announces_in[0],
             announce_protocol=None if view.announces_in is None else view.announces_in[1],
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict, JsonValue
 
-from xdplb.control.answers.views import VipView
+from xdplb.control.answers.views import DnsView, VipView
+from xdplb.control.plan.dns_change import Standing
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.model.access import AccessList
 from xdplb.model.check_fields import FILE_PATTERN
@@ -57,6 +59,7 @@ from .long_list import in_parts
 
 __all__ = [
     "AnnouncedOut",
+    "DnsStatusOut",
     "SlotsOut",
     "VipChangedOut",
     "VipIn",
@@ -423,6 +426,30 @@ class AnnouncedOut(ResponseBody):
     reason: str = Field(description="Why it is not there, or has metric 100; empty if all is well.")
 
 
+class DnsStatusOut(ResponseBody):
+    """How a VIP's address stands under its name in DNS."""
+
+    published: bool = Field(description="Whether the address is under the name, whoever has put it there.")
+    standing: Standing | None = Field(
+        description="in: by this node; out: not there; last: it does not serve, and is the last one; others: by other"
+        " nodes alone; foreign: somebody has entered it, so it is left alone; alias: the name is a CNAME; null: unknown"
+    )
+    since: datetime = Field(description="Since when it stands so, UTC.")
+    reason: str = Field(description="Why, as a sentence; empty if it is there and this node serves it.")
+    is_behind: bool = Field(description="Whether the name could not be read or changed the last time.")
+
+    @classmethod
+    def of(cls, view: DnsView) -> Self:
+        """Return the body for the manager's view."""
+        return cls(
+            published=view.is_published,
+            standing=view.standing,
+            since=view.since,
+            reason=view.reason,
+            is_behind=view.is_behind,
+        )
+
+
 class VipStatusOut(ResponseBody):
     """The status of a VIP."""
 
@@ -444,6 +471,7 @@ class VipStatusOut(ResponseBody):
         description="Whether the route of its address is there, by `announce`; null if it asks for none."
     )
     access: AccessCountOut = Field(description="How many prefixes its access list has.")
+    dns: DnsStatusOut | None = Field(description="How its address stands in DNS; null if it has no name there.")
 
 
 class VipOut(ResponseBody):
@@ -504,6 +532,7 @@ class VipOut(ResponseBody):
                 if view.announced is None
                 else AnnouncedOut(metric=view.announced.metric, reason=view.announced.reason),
                 access=AccessCountOut(allow=view.allowed, deny=view.denied),
+                dns=None if view.dns is None else DnsStatusOut.of(view.dns),
             ),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,8 +50,10 @@ class World:
         self.errors = FakeIcmpErrors()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Door]:
-        """Run a manager, new each time, and stop it."""
+    async def running(
+        self, prepare: Callable[[Manager], None] = lambda _manager: None, **more: Any
+    ) -> AsyncIterator[Door]:
+        """Run a manager, new each time, and stop it. `more` is for it, and `prepare` is called before it starts."""
         self.health.targets = {}
         manager = Manager(
             self.plane,
@@ -62,7 +65,9 @@ class World:
             clock=self.clock.monotonic,
             steady=self.clock.steady(),
             scan_seconds=0.005,
+            **more,
         )
+        prepare(manager)
         await manager.start()
         try:
             yield Door(manager)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.gathered import Gathered
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.nics import nics_shown
+from xdplb.control.answers.nodes import heard_by_peers, nodes_view
 from xdplb.control.answers.readiness import not_ready, too_few_serve
 from xdplb.control.answers.views import (
     AccessView,
@@ -44,12 +46,15 @@ from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
 from xdplb.control.writing.announce_watch import AnnounceWatch
+from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
 from xdplb.control.writing.nic_watch import NicWatch
 from xdplb.control.writing.node_watch import NodeWatch
+from xdplb.control.writing.own_status import OwnStatus
 from xdplb.control.writing.passive_watch import PassiveWatch
 from xdplb.control.writing.path_watch import PathWatch
+from xdplb.control.writing.peer_watch import NO_PEERS, PeerWatch
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome
 from xdplb.control.writing.writer import Writer
@@ -58,7 +63,7 @@ from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_L
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
-from xdplb.model.node import NodeState
+from xdplb.model.node import NodeState, SeenState
 from xdplb.model.printable import word
 from xdplb.model.vip import VipKey
 
@@ -90,6 +95,9 @@ class Answers:
         *,
         nics: NicWatch,
         node: NodeWatch,
+        dns: DnsKeeper,
+        own_status: OwnStatus,
+        peers: PeerWatch | None,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -105,6 +113,8 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
+        self._dns = dns
+        self._own_status, self._peers = own_status, peers
         self.started, self._place, self._notes = steady.now(), place, notes
         self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
@@ -240,6 +250,8 @@ class Answers:
             truth=self.truth(),
             held_back=self._plane.is_held_back,
             node=self._node.state,
+            dns_updates=asdict(self._dns.counts),
+            peers=NO_PEERS if self._peers is None else self._peers.view,
             now=self._steady.now(),
         )
         return await asyncio.to_thread(metrics_view, moment)
@@ -300,7 +312,9 @@ class Answers:
 
     def nodes(self) -> list[NodeView]:
         """Return the nodes that are known here, this one first."""
-        return [self._this_node()]
+        peers = () if self._peers is None else self._peers.view.peers
+        heard = heard_by_peers(peers, self._steady.now() + self._steady.ahead(), time.monotonic())
+        return nodes_view(self._this_node(), heard)
 
     def node(self, name: str) -> NodeView:
         """Return the node of this name; NotFoundError if none is known here."""
@@ -328,7 +342,7 @@ class Answers:
         return NodeView(
             name=node.name,
             is_this=True,
-            state=node.state,
+            state=SeenState(node.state),
             since=since + ahead,
             version=__version__,
             generation=self._snapshot.generation,
@@ -344,6 +358,12 @@ class Answers:
                 timed_out=drain.timed_out,
                 packets_per_second=node.packets_per_second,
             ),
+            status=self._own_status(),
+            heard=None,
+            peer_is_up=None,
+            state_is_equal=None,
+            health_is_equal=None,
+            share=None,
             announces_in=None if self._announces is None else self._announces.place,
         )
 
@@ -387,14 +407,16 @@ class Answers:
             health = ChainMap(dict(health), dict(outcome.health))
         known, carry = applier.known, applier.nics.all_carry
         return render.Facts(
-            self._writer.applied,
-            health,
-            applier.eligibility,
-            known.tables,
-            known.drafts,
-            carry,
-            self._steady.now(),
-            {} if self._announces is None else self._announces.shown,
+            applied=self._writer.applied,
+            health=health,
+            eligibility=applier.eligibility,
+            tables=known.tables,
+            drafts=known.drafts,
+            nics_carry=carry,
+            announced={} if self._announces is None else self._announces.shown,
+            dns=self._dns.standings,
+            ahead=self._steady.ahead(),
+            now=self._steady.now(),
         )
 
     def _vip(self, ref: str) -> BoundVip:

@@ -23,6 +23,7 @@ from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.control.writing.path_watch import Ignored, sent_mtu
+from xdplb.control.writing.peer_watch import PeersView
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
 from xdplb.model.health import HealthCheck
@@ -83,7 +84,8 @@ class MetricsView:
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
     desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
-    `node` is what this node does with traffic.
+    `node` is what this node does with traffic; `dns_updates` are updates of names in DNS since the start, by result.
+    `peers` is how it stands with other balancers.
     """
 
     version: str
@@ -101,6 +103,8 @@ class MetricsView:
     truth: TruthView
     held_back: bool
     node: NodeState
+    dns_updates: Mapping[str, int]
+    peers: PeersView
     vips: tuple[VipMetrics, ...]
 
 
@@ -129,6 +133,8 @@ class Moment:
     truth: TruthView
     held_back: bool
     node: NodeState
+    dns_updates: Mapping[str, int]
+    peers: PeersView
     now: datetime
 
 
@@ -149,6 +155,8 @@ def metrics_view(moment: Moment) -> MetricsView:
         truth=moment.truth,
         held_back=moment.held_back,
         node=moment.node,
+        dns_updates=moment.dns_updates,
+        peers=moment.peers,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
     )

@@ -12,6 +12,7 @@ from xdplb.control.answers.views import (
     BackendStatsView,
     BackendView,
     CheckView,
+    DnsView,
     EjectionView,
     FlowTableView,
     SlotsView,
@@ -23,6 +24,7 @@ from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import DrainState, DrainView
 from xdplb.control.health.passive.ejections import Ejection
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.plan.dns_wishes import place_of
 from xdplb.control.plan.drafts import VipDraft
 from xdplb.control.plan.eligibility import DRAINING, Eligibility, held_words
 from xdplb.control.plan.operating import OperatingStatus, VipStanding, is_asked, needed_of
@@ -31,14 +33,16 @@ from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.announce_watch import Announcement
+from xdplb.control.writing.dns_keeper import AddressStanding
 from xdplb.control.writing.passive_watch import PassiveView
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
-from xdplb.model.address import IPNetwork
+from xdplb.dns.records import Place
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck, asked_of, labels_of
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Announce
+from xdplb.model.vip import Announce, Vip
 
 __all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
 
@@ -51,8 +55,8 @@ _GONE = KnownHealth(Health.UNKNOWN, "it has just been removed", datetime.fromtim
 class Facts:
     """The facts of one moment: the snapshot that the maps hold (`applied`), health, eligibility, tables and drafts.
 
-    `nics_carry`: every NIC that is asked for carries packets. `now` is that moment. `announced` is of the addresses of
-    VIPs that ask for a route.
+    `nics_carry`: every NIC that is asked for carries packets. `announced` is of the addresses of VIPs that ask for a
+    route, `dns` of those with a name. `now` is that moment; the wall clock is `ahead` of it.
     """
 
     applied: Snapshot
@@ -61,6 +65,8 @@ class Facts:
     tables: Mapping[int, HeldTable]
     drafts: Mapping[int, VipDraft]
     nics_carry: bool
+    dns: Mapping[tuple[Place, IPAddress], AddressStanding]
+    ahead: timedelta
     now: datetime
     announced: Mapping[IPNetwork, Announcement]
 
@@ -102,6 +108,7 @@ def vip_view(vip: BoundVip, facts: Facts) -> VipView:
         announced=_announcement_of(vip, facts),
         allowed=len(vip.access.allow),
         denied=len(vip.access.deny),
+        dns=_dns_view(vip.vip, facts),
     )
 
 
@@ -110,6 +117,16 @@ def _announcement_of(vip: BoundVip, facts: Facts) -> Announcement | None:
     if vip.vip.announce is Announce.NEVER:
         return None
     return facts.announced.get(vip.vip.key.network, _NOT_LOOKED_AT)
+
+
+def _dns_view(vip: Vip, facts: Facts) -> DnsView | None:
+    place = place_of(vip)
+    if place is None:
+        return None
+    found = facts.dns.get((place, vip.key.address))
+    if found is None:
+        return DnsView(None, facts.now + facts.ahead, "the name has not been looked at yet", is_behind=False)
+    return DnsView(found.standing, found.since + facts.ahead, found.reason, found.is_behind)
 
 
 def backend_view(

@@ -12,6 +12,7 @@ from datetime import datetime
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.health.passive.totals import Latency
 from xdplb.control.health.tally import Recent
+from xdplb.control.plan.dns_change import Standing
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
@@ -23,7 +24,8 @@ from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
+from xdplb.model.node_status import NodeStatus
 from xdplb.model.vip import Forward, Vip
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "ChecksView",
     "ConfigView",
     "DataplaneView",
+    "DnsView",
     "EjectionView",
     "FlowTableView",
     "NicView",
@@ -62,12 +65,30 @@ class SlotsView:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsView:
+    """How a VIP's address stands under its name in DNS, None if that was never read, since when, and why so.
+
+    `is_behind`: the name could not be read or changed the last time. `reason` is a sentence, "" if all is well.
+    """
+
+    standing: Standing | None
+    since: datetime
+    reason: str
+    is_behind: bool
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the address is under the name, whoever has put it there."""
+        return self.standing in {Standing.IN, Standing.LAST, Standing.OTHERS, Standing.FOREIGN}
+
+
+@dataclass(frozen=True, slots=True)
 class VipView:
     """A VIP and its status. `generation` is the last change to it, its backends, check or access list.
 
     `backends_serving` take new connections and are healthy; `backends_needed` must be, by its `min_serving`. `reason`
-    says what is special about who serves. `announced` is None if it asks for no route. `allowed` and `denied` are the
-    numbers of prefixes in its access list.
+    says what is special about who serves. `announced` is None if it asks for no route, and `dns` if it has no name
+    there. `allowed` and `denied` are the numbers of prefixes in its access list.
     """
 
     vip: Vip
@@ -82,6 +103,7 @@ class VipView:
     announced: Announcement | None
     allowed: int
     denied: int
+    dns: DnsView | None
 
     @property
     def min_serving_met(self) -> bool:
@@ -320,19 +342,29 @@ class NodeDrainView:
 class NodeView:
     """A node, one balancer of those that serve the same VIPs. `is_this` is true of the one that answers.
 
-    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does. `announces_in` is the number of
-    the routing table where its routes are, and their protocol; None if that is not known.
+    `not_ready` are the sentences that say why it is not ready, as its `/readyz` does; nothing is known of those of
+    other nodes. `status` is what it tells of itself. `heard` is when it was heard of last, None of this one, and
+    `peer_is_up` whether records go to it, None if it is no peer. `state_is_equal` and `health_is_equal` compare its
+    VIPs and backends, and which of them are not up, with this node's; None if that is not known. `share` is its part of
+    all packets. `announces_in` is the number of the routing table where its routes are, and their protocol; None if
+    that is not known.
     """
 
     name: str
     is_this: bool
-    state: NodeState
+    state: SeenState
     since: datetime
     version: str
     generation: int
     observed_generation: int
     not_ready: tuple[str, ...]
     drain: NodeDrainView | None
+    status: NodeStatus
+    heard: datetime | None
+    peer_is_up: bool | None
+    state_is_equal: bool | None
+    health_is_equal: bool | None
+    share: float | None
     announces_in: tuple[int, int] | None = None
 
 

@@ -10,6 +10,14 @@ from xdplb.control.events.capture import CaptureBegan, CaptureEnded, CaptureStuc
 from xdplb.control.events.changes import ChangeCameOut, ChangeMade
 from xdplb.control.events.config import ConfigRefused, ConfigReleased, ConfigTaken, ReloadedWithoutConfig
 from xdplb.control.events.daemon import DaemonStarted, DaemonStopped, ProgramSwapped, TookOver
+from xdplb.control.events.dns import (
+    DnsKeptLast,
+    DnsLeftBehind,
+    DnsNotOurs,
+    DnsPublished,
+    DnsReleased,
+    DnsWithdrawn,
+)
 from xdplb.control.events.drains import DrainChanged
 from xdplb.control.events.drift import DriftFound, DriftKind, DriftOver
 from xdplb.control.events.health import (
@@ -31,6 +39,14 @@ from xdplb.control.events.passive import (
     BackendNotEjected,
     BackendReturned,
     HandshakesNotRead,
+)
+from xdplb.control.events.peers import (
+    PeerAppeared,
+    PeerKeysNotRead,
+    PeerKeysRead,
+    PeerLost,
+    RecordsNotPulled,
+    RecordsPulled,
 )
 from xdplb.control.events.policies import PolicyChanged, SlowStartBegan, SlowStartEnded
 from xdplb.control.events.programs import ProgramKept, ProgramRolledBack, SwapNotWatched
@@ -74,6 +90,12 @@ __all__ = [
     "ConfigTaken",
     "DaemonStarted",
     "DaemonStopped",
+    "DnsKeptLast",
+    "DnsLeftBehind",
+    "DnsNotOurs",
+    "DnsPublished",
+    "DnsReleased",
+    "DnsWithdrawn",
     "DrainChanged",
     "DriftFound",
     "DriftKind",
@@ -96,10 +118,16 @@ __all__ = [
     "PathMtuLowered",
     "PathMtuOver",
     "PathTrouble",
+    "PeerAppeared",
+    "PeerKeysNotRead",
+    "PeerKeysRead",
+    "PeerLost",
     "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
     "ProgramSwapped",
+    "RecordsNotPulled",
+    "RecordsPulled",
     "ReloadedWithoutConfig",
     "RequestForbidden",
     "Say",

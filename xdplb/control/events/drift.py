@@ -35,6 +35,10 @@ class DriftKind(StrEnum):
     """An address of this host is gone that it sends from, or that is a VIP's."""
     ANNOUNCEMENT = "announcement"
     """A route that announces a VIP was removed or is in the way, or a file that keepalived watches was changed."""
+    DNS = "dns"
+    """A name in DNS does not have what it should, or cannot be read or changed."""
+    PEER = "peer"
+    """A peer is silent, has another key, another state or this node's name, or its records cannot be pulled."""
 
 
 _MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})

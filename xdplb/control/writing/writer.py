@@ -60,6 +60,7 @@ from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.config import Settings
 from xdplb.model.errors import PendingError, XdplbError
+from xdplb.model.key import VipKey
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
 
@@ -118,6 +119,8 @@ class Writer:
         """Called with each change once the maps have it."""
         self.on_targets: Callable[[Collection[int], CheckTargets], None] = lambda _gone, _targets: None
         """Called with the ids of backends that are checked no more, and what is checked anew."""
+        self.on_flipped: Callable[[Iterable[tuple[VipKey, IPAddress]], Health], None] | None = None
+        """Called with backends, each by VIP and address, whose checks have given them another health."""
         self.on_brought: Callable[[Dirty], None] = lambda _: None
         """Called with what was dirty whenever the maps have been brought up to date."""
         self.applier = applier
@@ -245,6 +248,11 @@ class Writer:
         """Return the backend with this id and its VIP, None if there is none."""
         return self._index.find_backend(backend_id)
 
+    def backends_other(self, address: IPAddress, vip: str, health: Health) -> list[int]:
+        """Return the ids of the backends at an address whose health is another one: of a VIP, of all if that is ""."""
+        others = [number for number in self._index.backends_at(address) if self.health.of(number) is not health]
+        return [number for number in others if not vip or str(self._index.backend(number)[0].vip.key) == vip]
+
     async def read_maps(self, work: Callable[[], T]) -> T:
         """Run `work`, which must not change anything, in the thread of the maps."""
         return await self._maps(work)
@@ -276,6 +284,9 @@ class Writer:
     def health_flipped(self, backend_ids: Sequence[int], health: Health, reason: str) -> None:
         """Set the new health of these backends, which one result showed, and plan again soon."""
         fell = [number for number in backend_ids if self.health.is_up(number)] if health is Health.DOWN else []
+        flipped = (
+            () if self.on_flipped is None else [each for each in backend_ids if self.health.of(each) is not health]
+        )
         self.health.flip(backend_ids, health, reason)
         found = self._observed_anew(backend_ids)
         self._many_events.say(
@@ -283,6 +294,9 @@ class Writer:
         )
         if fell:
             self._flaps.fell(fell)
+        if flipped and self.on_flipped is not None:
+            places = (self._index.backend(number) for number in flipped)
+            self.on_flipped([(vip.vip.key, backend.backend.address) for vip, backend in places], health)
 
     def _observed_anew(self, backend_ids: Iterable[int]) -> list[tuple[BoundVip, BoundBackend]]:
         """Plan again soon, since something new was observed about these backends; return them with their VIPs."""

@@ -11,6 +11,7 @@ from xdplb.net.route_facts import has_multipath
 from .announcing import examine_announcing, examine_hashing, readers
 from .finding import Finding, Level, ok, warn
 from .host import examine_host
+from .keepalived import examine_keepalived
 from .nic import examine_nic
 from .place import Place
 from .rights import examine_rights
@@ -58,3 +59,5 @@ def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Ite
             yield from examine_announcing(running.node, running.status["vips"], found=readers())
         if place is not None and unseen is None:
             yield from examine_rights(place.pid)
+        if running is not None and unseen is None:
+            yield from examine_keepalived(running.status["vips"])
