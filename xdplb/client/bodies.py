@@ -1221,6 +1221,8 @@ class NodeOut(TypedDict):
     connections_per_second: float
     in_store: bool
     share: float | None
+    announce_table: int | None
+    announce_protocol: int | None
 
 
 class NodesOfVipOut(TypedDict):

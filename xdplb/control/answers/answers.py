@@ -419,6 +419,7 @@ class Answers:
             health_is_equal=None,
             share=None,
             in_store=self._store_nodes is not None,
+            announces_in=None if self._announces is None else self._announces.place,
         )
 
     async def _read_counters(self) -> Counted:

@@ -379,6 +379,8 @@ class NodeView:
     `peer_is_up` whether records go to it, None if it is no peer. `state_is_equal` and `health_is_equal` compare its
     VIPs and backends, and which of them are not up, with this node's; None if that is not known. `share` is its part of
     all packets. `in_store`: it shares the store with this one, so that generations are the same numbers on both.
+    `announces_in` is the number of the routing table where its routes are, and their protocol; None if that is not
+    known.
     """
 
     name: str
@@ -397,6 +399,7 @@ class NodeView:
     health_is_equal: bool | None
     share: float | None
     in_store: bool
+    announces_in: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
