@@ -57,7 +57,11 @@ __all__ = [
     "DeleteChecksEdit",
     "DeleteVipEdit",
     "DifferenceOut",
+    "DnsAddressOut",
+    "DnsForgottenOut",
     "DnsIn",
+    "DnsListOut",
+    "DnsNameOut",
     "DnsOut",
     "DnsPatch",
     "DnsStatusOut",
@@ -77,6 +81,7 @@ __all__ = [
     "FlowRecordOut",
     "FlowTableOut",
     "FlowsOut",
+    "ForgottenOut",
     "Forward",
     "HandshakesOut",
     "HashKind",
@@ -111,6 +116,7 @@ __all__ = [
     "PatchVipEdit",
     "PathErrorsOut",
     "PathMtuOut",
+    "PendingOut",
     "Placement",
     "ProbeOut",
     "ProbeStepOut",
@@ -129,6 +135,7 @@ __all__ = [
     "ReadyVipOut",
     "ReadyzOut",
     "RecentOut",
+    "RefusedOut",
     "ReplaceBackendsEdit",
     "RiskOut",
     "Role",
@@ -145,6 +152,8 @@ __all__ = [
     "Standing",
     "StatsOut",
     "StatusOut",
+    "StoreOut",
+    "StoreState",
     "Sync",
     "TableChangeOut",
     "Target",
@@ -176,7 +185,19 @@ BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
 DriftKind = Literal[
-    "map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement", "dns", "peer"
+    "map",
+    "pin",
+    "program",
+    "nic",
+    "mtu",
+    "neighbour",
+    "route",
+    "address",
+    "announcement",
+    "dns",
+    "peer",
+    "store",
+    "entry",
 ]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
@@ -194,6 +215,7 @@ Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SeenState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 SlotState = Literal["steady", "moving", "pinned"]
 Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
+StoreState = Literal["up", "away", "joining", "apart"]
 Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
@@ -431,6 +453,7 @@ class BackendStatusOut(TypedDict):
     certificate: CertificateOut | None
     ejection: EjectionOut | None
     handshakes: HandshakesOut | None
+    pending: bool
     hint: str
 
 
@@ -749,6 +772,21 @@ class DifferenceOut(TypedDict):
     program: str
 
 
+class DnsAddressOut(TypedDict):
+    """An address under a name, or one that belongs there."""
+
+    address: str
+    present: bool
+    nodes: list[str]
+    status: DnsStatusOut | None
+
+
+class DnsForgottenOut(TypedDict):
+    """What was taken back of a node that is gone, or with `dry_run` would be."""
+
+    released: list[ForgottenOut]
+
+
 class DnsIn(TypedDict):
     """A name in the DNS for the VIP's address, by updates (RFC 2136) signed with a TSIG key."""
 
@@ -757,6 +795,21 @@ class DnsIn(TypedDict):
     server: str
     key_file: str
     ttl: NotRequired[int]
+
+
+class DnsListOut(TypedDict):
+    """All names of VIPs."""
+
+    names: list[DnsNameOut]
+
+
+class DnsNameOut(TypedDict):
+    """A name of VIPs."""
+
+    name: str
+    zone: str
+    server: str
+    addresses: list[DnsAddressOut]
 
 
 class DnsOut(TypedDict):
@@ -930,6 +983,14 @@ class FlowsOut(TypedDict):
 
     lost: int | None
     kept: int | None
+
+
+class ForgottenOut(TypedDict):
+    """A claim that was taken back."""
+
+    name: str
+    address: str
+    removed: bool
 
 
 class HandshakesOut(TypedDict):
@@ -1146,6 +1207,8 @@ class NodeOut(TypedDict):
     packets_per_second: float
     connections_per_second: float
     share: float | None
+    announce_table: int | None
+    announce_protocol: int | None
 
 
 class OuterOut(TypedDict):
@@ -1256,6 +1319,17 @@ class PathMtuOut(TypedDict):
     mtu: int
     router: str | None
     until: str
+
+
+class PendingOut(TypedDict):
+    """A backend that was changed here while the store was away."""
+
+    vip: str
+    address: str
+    weight: int
+    admin_state: AdminState
+    stored_weight: int
+    stored_admin_state: AdminState
 
 
 class ProbeOut(TypedDict):
@@ -1468,6 +1542,13 @@ class RecentOut(TypedDict):
     seconds: float
 
 
+class RefusedOut(TypedDict):
+    """A VIP or a backend in the store that this balancer does not take."""
+
+    path: str
+    reason: str
+
+
 class ReplaceBackendsEdit(TypedDict):
     """Replace all backends of a VIP."""
 
@@ -1585,11 +1666,27 @@ class StatusOut(TypedDict):
     warnings: list[str]
     notes: list[str]
     config: ConfigStatusOut
+    store: StoreOut | None
     drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class StoreOut(TypedDict):
+    """The store that balancers share, and how this one stands to it."""
+
+    place: str
+    state: StoreState
+    reason: str
+    since: str
+    revision: int
+    lineage: str
+    generation: int
+    digest: str
+    pending: list[PendingOut]
+    refused: list[RefusedOut]
 
 
 class TableChangeOut(TypedDict):
