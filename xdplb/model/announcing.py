@@ -11,16 +11,20 @@ from xdplb.model.errors import InvalidError
 
 __all__ = [
     "DRAIN_METRIC",
-    "LARGEST_TABLE",
+    "MAIN_TABLE",
     "TAKEN_PROTOCOLS",
     "AnnouncedRoute",
     "Announcing",
     "OnDaemonLoss",
     "TrackFile",
     "checked_protocol",
+    "checked_table",
 ]
 
-LARGEST_TABLE = 252
+MAIN_TABLE = 254
+"""For FRR before version 10, which imports no IPv6 routes from another table."""
+
+_LAST_OF_USERS = 252
 """Of the tables that 8 bits name, 253 to 255 are the kernel's own; and FRR's `ip import-table` takes no higher ones."""
 
 DRAIN_METRIC = 100
@@ -88,6 +92,17 @@ class AnnouncedRoute:
     network: IPNetwork
     metric: int
     ours: bool = True
+
+
+def checked_table(number: int) -> int:
+    """Return the number of a table for routes of ours; InvalidError if it is none that may be used."""
+    if not 1 <= number <= _LAST_OF_USERS and number != MAIN_TABLE:
+        raise InvalidError(
+            f"table {number} cannot be used",
+            hint=f"give 1 to {_LAST_OF_USERS}, or {MAIN_TABLE} for the main table: others are the kernel's own, or FRR"
+            " cannot read them",
+        )
+    return number
 
 
 def checked_protocol(number: int) -> int:

@@ -22,7 +22,9 @@ from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
+from xdplb.dns.records import Place
 from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.node import SeenState
@@ -38,6 +40,8 @@ __all__ = [
     "ChecksView",
     "ConfigView",
     "DataplaneView",
+    "DnsAddressView",
+    "DnsNameView",
     "DnsView",
     "EjectionView",
     "FlowTableView",
@@ -83,6 +87,27 @@ class DnsView:
     def is_published(self) -> bool:
         """Whether the address is under the name, whoever has put it there."""
         return self.standing in {Standing.IN, Standing.LAST, Standing.OTHERS, Standing.FOREIGN}
+
+
+@dataclass(frozen=True, slots=True)
+class DnsAddressView:
+    """An address under a name, or that this node wants there: the nodes that have a claim on it, and how it stands.
+
+    `here` is None for an address that no VIP of this node has.
+    """
+
+    address: IPAddress
+    nodes: tuple[str, ...]
+    is_present: bool
+    here: DnsView | None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsNameView:
+    """A name of this node, as it was when it was read last."""
+
+    place: Place
+    addresses: tuple[DnsAddressView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +376,8 @@ class NodeView:
     other nodes. `status` is what it tells of itself. `heard` is when it was heard of last, None of this one, and
     `peer_is_up` whether records go to it, None if it is no peer. `state_is_equal` and `health_is_equal` compare its
     VIPs and backends, and which of them are not up, with this node's; None if that is not known. `share` is its part of
-    all packets.
+    all packets. `announces_in` is the number of the routing table where its routes are, and their protocol; None if
+    that is not known.
     """
 
     name: str
@@ -369,6 +395,7 @@ class NodeView:
     state_is_equal: bool | None
     health_is_equal: bool | None
     share: float | None
+    announces_in: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
