@@ -76,7 +76,6 @@ class OwnStatus:
             generation=snapshot.generation,
             digest=self._digest.of(snapshot),
             observed_generation=self._writer.applied.generation,
-            digest=str(snapshot.copy.digest) if snapshot.copy.lineage else "",
             since=(self._began + self._steady.ahead()).timestamp(),
             state=self._node.state.value if self._is_running() else SeenState.STARTING.value,
             vips={status.value: count for status, count in dict(self._vips.counts).items() if count},
