@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -49,12 +50,14 @@ def cluster(lab: ClusterLab, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     key.touch(0o600)
     key.write_text("a-key-of-thirty-two-characters-or-more\n")
     authority = Authority(folder)
+    _config(lab).write_text("".join(_lines("", "")))
     balancers = {host: ClusterBalancer(lab, host) for host in (ONE, OTHER)}
     for host, balancer in balancers.items():
-        balancer.options = peers_of(host, [other for other in balancers if other != host], key, authority)
+        others = [other for other in balancers if other != host]
+        balancer.options = [*peers_of(host, others, key, authority), "--config", str(_config(lab))]
         balancer.daemon = balancer.spawn(*balancer.options)
     for balancer in balancers.values():
-        balancer.cli("status", "--wait", "--timeout", "60s")
+        balancer.cli("status", "--wait", "--timeout", "200s")
     until(lambda: _are_peers(balancers))
     return balancers
 
@@ -70,14 +73,23 @@ def _send_to(lab: ClusterLab, balancer: str) -> None:
 
 
 def _apply(lab: ClusterLab, balancers: Iterable[ClusterBalancer], *, drained: str = "", without: str = "") -> None:
-    """Configure the VIPs at these balancers at about the same time, as a store would, and wait until they have it."""
-    config = lab.folder / "config.toml"
-    config.write_text("".join(_lines(drained, without)))
-    running = [
-        lab.popen(each.host, [XDPLB, "--socket", str(each.socket), "config", "apply", "-f", str(config)])
-        for each in balancers
-    ]
-    assert [each.wait(60) for each in running] == [0] * len(running)
+    """Have these balancers read another config file, all at once as a store would, and wait until they have it."""
+    _config(lab).write_text("".join(_lines(drained, without)))
+    running = list(balancers)
+    before = [each.metric("xdplb_generation")[0] for each in running]
+    for each in running:
+        assert each.daemon is not None
+        each.daemon.send_signal(signal.SIGHUP)
+    for each, generation in zip(running, before, strict=True):
+        until(lambda each=each, generation=generation: _has_more_than(each, generation), 60)  # type: ignore[misc]
+
+
+def _has_more_than(balancer: ClusterBalancer, generation: float) -> bool:
+    return balancer.metric("xdplb_observed_generation")[0] > generation
+
+
+def _config(lab: ClusterLab) -> Path:
+    return lab.folder / "config.toml"
 
 
 def _lines(drained: str, without: str) -> Iterator[str]:
@@ -125,7 +137,8 @@ def test_connections_of_a_move_go_on_at_the_other_balancer(
     lab: ClusterLab, cluster: dict[str, ClusterBalancer], change: str
 ) -> None:
     both = cluster.values()
-    _apply(lab, both, without=BACKENDS[0] if change == "add" else "")
+    if change == "add":
+        _apply(lab, both, without=BACKENDS[0])
     _send_to(lab, ONE)
     old = Talks(lab)
     time.sleep(2)
@@ -140,7 +153,6 @@ def test_a_balancer_that_starts_with_empty_maps_knows_the_connections_of_a_move_
     lab: ClusterLab, cluster: dict[str, ClusterBalancer]
 ) -> None:
     one, other = cluster[ONE], cluster[OTHER]
-    _apply(lab, [one, other])
     _send_to(lab, ONE)
     old = Talks(lab)
     time.sleep(2)
@@ -151,13 +163,11 @@ def test_a_balancer_that_starts_with_empty_maps_knows_the_connections_of_a_move_
     time.sleep(SETTLED_SECONDS)
     other.start(*other.options)
     assert other.metric("xdplb_peer_pulls_total")[0] >= 1, "it is ready only after it has pulled"
-    _apply(lab, [other], drained=BACKENDS[1])
     assert _moved_to(lab, old, new) == 0
 
 
 def test_without_what_peers_tell_some_break(lab: ClusterLab, cluster: dict[str, ClusterBalancer]) -> None:
     """What the tests above are for: the same with two balancers that do not hear of each other."""
-    _apply(lab, cluster.values())
     for host, other in ((ONE, OTHER), (OTHER, ONE)):
         lab.configure(host, *(f"route add blackhole {each[other]}" for each in (ADDRESSES, ADDRESSES6)))
     until(lambda: not cluster[ONE].nodes()[OTHER]["peer_up"], 10)
