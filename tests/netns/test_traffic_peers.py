@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from tests.certificates import Authority
 from xdplb.dataplane.single import pass_program
+from xdplb.model.address import IPAddress
 from xdplb.net.lab_cluster import ADDRESSES, ADDRESSES6, BACKENDS, BALANCERS, VIP, VIP6, ClusterLab
 
 from .balancer import PORT, XDPLB, until
@@ -23,7 +24,7 @@ from .talking import TALKER
 
 ONE, OTHER, _ = BALANCERS
 FORWARDS = dict(zip(BACKENDS, ("dr", "dr", "ipip", "ipip"), strict=True))
-VIPS = {VIP: ADDRESSES, VIP6: ADDRESSES6}
+VIPS: dict[IPAddress, Mapping[str, IPAddress]] = {VIP: ADDRESSES, VIP6: ADDRESSES6}
 """The addresses of each VIP's backends."""
 CONNECTIONS = 120
 SETTLED_SECONDS = 4.0
@@ -81,11 +82,11 @@ def _apply(lab: ClusterLab, balancers: Iterable[ClusterBalancer], *, drained: st
         assert each.daemon is not None
         each.daemon.send_signal(signal.SIGHUP)
     for each, generation in zip(running, before, strict=True):
-        until(lambda each=each, generation=generation: _has_more_than(each, generation), 60)  # type: ignore[misc]
+        _wait_for_more_than(generation, each)
 
 
-def _has_more_than(balancer: ClusterBalancer, generation: float) -> bool:
-    return balancer.metric("xdplb_observed_generation")[0] > generation
+def _wait_for_more_than(generation: float, balancer: ClusterBalancer) -> None:
+    until(lambda: balancer.metric("xdplb_observed_generation")[0] > generation, 60)
 
 
 def _config(lab: ClusterLab) -> Path:
