@@ -1207,6 +1207,8 @@ class NodeOut(TypedDict):
     packets_per_second: float
     connections_per_second: float
     share: float | None
+    announce_table: int | None
+    announce_protocol: int | None
 
 
 class OuterOut(TypedDict):

@@ -400,6 +400,7 @@ class Answers:
             state_is_equal=None,
             health_is_equal=None,
             share=None,
+            announces_in=None if self._announces is None else self._announces.place,
         )
 
     async def _read_counters(self) -> Counted:

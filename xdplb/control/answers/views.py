@@ -376,7 +376,8 @@ class NodeView:
     other nodes. `status` is what it tells of itself. `heard` is when it was heard of last, None of this one, and
     `peer_is_up` whether records go to it, None if it is no peer. `state_is_equal` and `health_is_equal` compare its
     VIPs and backends, and which of them are not up, with this node's; None if that is not known. `share` is its part of
-    all packets.
+    all packets. `announces_in` is the number of the routing table where its routes are, and their protocol; None if
+    that is not known.
     """
 
     name: str
@@ -394,6 +395,7 @@ class NodeView:
     state_is_equal: bool | None
     health_is_equal: bool | None
     share: float | None
+    announces_in: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
