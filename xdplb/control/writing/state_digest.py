@@ -1,4 +1,4 @@
-"""A digest of the VIPs and backends of a balancer that shares no store, the same as those that share one would have."""
+"""A digest of the VIPs and backends that a balancer runs with, the same with a store as without one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StateDigest:
 
     def of(self, snapshot: Snapshot) -> str:
         """Return the digest in hex; who owns the state, an API or a file, does not count."""
-        if snapshot.copy.lineage:
+        if snapshot.copy.lineage and not snapshot.copy.pending:
             return str(snapshot.copy.digest)
         if snapshot.desired is not self._of:
             after = release_config(snapshot.desired)
