@@ -83,15 +83,15 @@ def _ask(client: Client, *, named: bool) -> Running | None:
     backends: dict[str, list[Any]] = {vip_text(vip): [] for vip in status["vips"]}
     for backend in client.backends.all().json()["backends"]:
         backends.setdefault(backend["vip"], []).append(backend)
-    return Running(status, backends, Place.of(client.dataplane().json()), _node(client))
+    return Running(status, backends, Place.of(client.dataplane().json()), _nodes(client))
 
 
-def _node(client: Client) -> Any:
-    """Return what the daemon says of itself as one balancer among others; None if it is too old to."""
+def _nodes(client: Client) -> list[Any]:
+    """Return the nodes that the daemon knows; none if it is an older one, which knows no nodes."""
     try:
-        return client.nodes.list().json()["nodes"][0]
+        return list(client.nodes.list().json()["nodes"])
     except NotFoundError:
-        return None
+        return []
 
 
 def _print(finding: Finding) -> None:

@@ -183,7 +183,7 @@ class Manager:
             clock=clock,
         )
         """What this node tells the others of itself."""
-        self.records = RecordSync()
+        self.records = RecordSync(plane, self._writer, drifts, clock=clock)
         """The records that go to the peers, and those that come from them."""
         self.peers = (
             None
