@@ -55,8 +55,8 @@ def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Ite
         yield unanswered
     else:
         yield from examine_daemon(running, nics_here=unseen is None)
-        if running is not None and running.nodes and unseen is None:  # the first one is the one that answers
-            yield from examine_announcing(running.nodes[0], running.status["vips"], found=readers())
+        if running is not None and running.node is not None and unseen is None:
+            yield from examine_announcing(running.node, running.status["vips"], found=readers())
         if place is not None and unseen is None:
             yield from examine_rights(place.pid)
         if running is not None and unseen is None:
