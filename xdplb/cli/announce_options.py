@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from xdplb.model.announcing import LARGEST_TABLE, Announcing, OnDaemonLoss, TrackFile, checked_protocol
+from xdplb.model.announcing import MAIN_TABLE, Announcing, OnDaemonLoss, TrackFile, checked_protocol, checked_table
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
@@ -21,9 +21,17 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 _DEFAULTS = Announcing()
 
 
+def _table(_context: click.Context, _parameter: click.Parameter, number: int) -> int:
+    return _checked(checked_table, number)
+
+
 def _protocol(_context: click.Context, _parameter: click.Parameter, number: int) -> int:
+    return _checked(checked_protocol, number)
+
+
+def _checked(check: Callable[[int], int], number: int) -> int:
     try:
-        return checked_protocol(number)
+        return check(number)
     except InvalidError as error:
         raise click.BadParameter(f"{error.detail}; {error.hint}") from None
 
@@ -56,11 +64,12 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
         click.option(
             "--announce-table",
             "table",
-            type=Whole(1, LARGEST_TABLE),
+            type=Whole(1, MAIN_TABLE),
             default=_DEFAULTS.table,
             show_default=True,
+            callback=_table,
             metavar="N",
-            help="The routing table in which a BGP daemon finds the routes of VIPs with --announce.",
+            help="The routing table in which a BGP daemon finds the routes of announced VIPs (254: the main one).",
         ),
         click.option(
             "--announce-protocol",

@@ -28,6 +28,7 @@ from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.pinned_reader import maps_in_use
 from xdplb.dataplane.plane import Attachment, DataPlane, Reading
+from xdplb.model.announcing import OnDaemonLoss
 from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
@@ -233,7 +234,10 @@ async def _balance(
         icmp_errors=parts.icmp_errors(),
         node=options.node,
         dns_book=options.state_dir / "dns.json",
-        leaves_dns=lambda: told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None,
+        leaves_dns=lambda: (
+            options.announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW
+            or told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None
+        ),
         url=options.url,
         peering=peering,
         nics=options.nics,

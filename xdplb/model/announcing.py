@@ -12,16 +12,21 @@ from xdplb.model.errors import InvalidError
 __all__ = [
     "DRAIN_METRIC",
     "LARGEST_TABLE",
+    "MAIN_TABLE",
     "TAKEN_PROTOCOLS",
     "AnnouncedRoute",
     "Announcing",
     "OnDaemonLoss",
     "TrackFile",
     "checked_protocol",
+    "checked_table",
 ]
 
 LARGEST_TABLE = 252
 """Of the tables that 8 bits name, 253 to 255 are the kernel's own; and FRR's `ip import-table` takes no higher ones."""
+
+MAIN_TABLE = 254
+"""The kernel's main table, the only one of IPv6 that FRR reads before version 10."""
 
 DRAIN_METRIC = 100
 """The metric of a route while its node drains, of both families. It is what BIRD's and FRR's filters ask for."""
@@ -95,5 +100,15 @@ def checked_protocol(number: int) -> int:
     if (by := TAKEN_PROTOCOLS.get(number)) is not None:
         raise InvalidError(
             f"protocol {number} is {by}'s", hint="give a number that nobody uses on this host, such as 244"
+        )
+    return number
+
+
+def checked_table(number: int) -> int:
+    """Return the number of a table for routes of ours; InvalidError if none may be there."""
+    if number != MAIN_TABLE and not 1 <= number <= LARGEST_TABLE:
+        raise InvalidError(
+            f"routes cannot be announced from table {number}",
+            hint=f"give a number from 1 to {LARGEST_TABLE}, or {MAIN_TABLE} for the main table",
         )
     return number

@@ -1,7 +1,7 @@
 """A routing table that announces VIPs: routes that drop, which a BGP daemon reads and the kernel never uses.
 
-No rule looks into the table, so it forwards nothing; and if one did, packets for a VIP that XDP has passed on would be
-dropped, not sent in circles.
+No rule looks into the table, so it forwards nothing. In the main table, or with a rule, packets for a VIP that XDP has
+passed on are dropped, not sent in circles.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from ipaddress import ip_network
 import pytest
 
 from xdplb.control.plan.announcing import Difference, Returning, Wish, difference, metric_of, verdict_of
-from xdplb.model.announcing import AnnouncedRoute
+from xdplb.model.announcing import AnnouncedRoute, checked_table
+from xdplb.model.errors import InvalidError
 from xdplb.model.node import NodeState
 from xdplb.model.vip import Announce
 
@@ -87,3 +88,15 @@ def test_a_delay_of_zero_is_none() -> None:
     for moment in range(5):
         returning.withdrawn(float(moment))
     assert returning.waits(10.0, is_well=True) == 0
+
+
+@pytest.mark.parametrize("number", [1, 210, 252, 254])
+def test_routes_may_be_in_a_table_of_their_own_or_the_main_one(number: int) -> None:
+    assert checked_table(number) == number
+
+
+@pytest.mark.parametrize("number", [0, 253, 255, 4242])
+def test_routes_are_in_no_other_table_of_the_kernel_s(number: int) -> None:
+    with pytest.raises(InvalidError, match=f"table {number}") as refused:
+        checked_table(number)
+    assert "254" in str(refused.value.hint)
