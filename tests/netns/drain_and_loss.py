@@ -60,9 +60,7 @@ def prepare(pair: Pair, *, peers: bool) -> None:
 def lose_in_a_drain(pair: Pair, connections: int) -> Broken:
     """Drain a backend, open connections, lose the balancer that has the VIP, have it back and move the VIP there."""
     for host in ("dr1", "dr2"):
-        pair.lab.popen(host, [sys.executable, TALKER, "serve", host, str(PORT)])
-        served = ["sh", "-c", f"ss -Hltn 'sport = :{PORT}'"]
-        until(lambda: bool(pair.lab.run(host, served).stdout))  # noqa: B023
+        _serve(pair, host)
     master = pair.master()
     other = pair.other(master)
     old = Held(pair, connections)
@@ -81,6 +79,17 @@ def lose_in_a_drain(pair: Pair, connections: int) -> Broken:
     for balancer in pair.both:
         balancer.sh(f"xdplb node undrain && xdplb backend undrain {KEY} {DRAINED}")
     return broken
+
+
+def _serve(pair: Pair, host: str) -> None:
+    """Have a backend answer what the connections say."""
+
+    def is_served() -> bool:
+        return bool(pair.lab.run(host, ["ss", "-Hltn", f"sport = :{PORT}"]).stdout)
+
+    if not is_served():
+        pair.lab.popen(host, [sys.executable, TALKER, "serve", host, str(PORT)])
+        until(is_served)
 
 
 class Held:
