@@ -105,6 +105,8 @@ class NodeOut(ResponseBody):
     share: float | None = Field(
         description="Its part of the packets of all nodes, 0 to 1; null if none has any, or it is lost."
     )
+    announce_table: int | None = Field(description="The routing table with its routes; null if that is not known.")
+    announce_protocol: int | None = Field(description="The protocol number of its routes; null if that is not known.")
 
     @classmethod
     def of(cls, view: NodeView) -> Self:
@@ -133,6 +135,8 @@ class NodeOut(ResponseBody):
             packets_per_second=view.status.packets_per_second,
             connections_per_second=view.status.connections_per_second,
             share=view.share,
+            announce_table=None if view.announces_in is None else view.announces_in[0],
+            announce_protocol=None if view.announces_in is None else view.announces_in[1],
         )
 
 
