@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from xdplb import __version__
 from xdplb.control.clock import SteadyClock
-from xdplb.control.state.running_digest import RunningDigest
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.rate_watch import RateWatch
@@ -62,7 +61,6 @@ class OwnStatus:
         self._counted_at = float("-inf")
         self.last = NodeStatus(node.name, __version__, url=url, peer=peer)
         """What was told last. Replaced as a whole."""
-        self._digest = RunningDigest()
 
     @property
     def name(self) -> str:
@@ -77,7 +75,6 @@ class OwnStatus:
         self.last = replace(
             self.last,
             generation=snapshot.generation,
-            digest=self._digest.of(snapshot),
             observed_generation=self._writer.applied.generation,
             digest=self._digest_of(snapshot),
             since=(self._began + self._steady.ahead()).timestamp(),

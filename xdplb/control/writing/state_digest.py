@@ -1,4 +1,4 @@
-"""A digest of the VIPs and backends of a balancer that shares no store, the same as those that share one would have."""
+"""A digest of the VIPs and backends that run here, to compare with others': the one that a store's head has."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ class StateDigest:
         self._copy: StoreCopy = NO_COPY
 
     def of(self, snapshot: Snapshot) -> str:
-        """Return the digest in hex; who owns the state, an API or a file, does not count."""
-        if snapshot.copy.lineage:
+        """Return the digest in hex; who owns the state, an API or a file, does not count.
+
+        With a store it is that of what is there, unless something here is not there yet.
+        """
+        if snapshot.copy.lineage and not snapshot.copy.pending:
             return str(snapshot.copy.digest)
         if snapshot.desired is not self._of:
             after = release_config(snapshot.desired)
