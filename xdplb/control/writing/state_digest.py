@@ -1,4 +1,4 @@
-"""A digest of the VIPs and backends that run here, to compare with others': the one that a store's head has."""
+"""A digest of the VIPs and backends that a balancer runs with, the same with a store as without one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ class StateDigest:
         self._copy: StoreCopy = NO_COPY
 
     def of(self, snapshot: Snapshot) -> str:
-        """Return the digest in hex; who owns the state, an API or a file, does not count.
-
-        With a store it is that of what is there, unless something here is not there yet.
-        """
+        """Return the digest in hex; who owns the state, an API or a file, does not count."""
         if snapshot.copy.lineage and not snapshot.copy.pending:
             return str(snapshot.copy.digest)
         if snapshot.desired is not self._of:
