@@ -43,7 +43,7 @@ def _exchange(name: str) -> tuple[Exchange, Heard]:
     return Exchange(sockets, Keys((OLD,)), lambda: NodeStatus(name, "1.0"), heard), heard
 
 
-def _until(condition: object, seconds: float = 10) -> None:
+def _until(condition: object, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
