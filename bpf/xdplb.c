@@ -21,6 +21,7 @@
 #include "lib/limits.h"
 #include "lib/parse.h"
 #include "lib/plain.h"
+#include "lib/share_out.h"
 #include "lib/too_big.h"
 #include "lib/verdict.h"
 
@@ -120,6 +121,7 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	if (packet->fragment == FRAGMENT_FIRST)
 		fragment_record(packet, choice->id, choice->backend->epoch, journey->vip_id);
 	count_sent(packet, journey->vip_id, choice);
+	share_flow(packet, journey->vip_id, choice);
 	return GO_ON;
 }
 

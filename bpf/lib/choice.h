@@ -23,6 +23,9 @@ struct choice {
 #ifdef WITH_SECOND_CHOICE
 	__u8 syn; /* CHOICE_* */
 #endif
+#ifdef WITH_SYNC
+	__u8 share; /* FLOW_* and SHARED_* that other balancers are told, 0 for nothing */
+#endif
 	__u64 sealed; /* replaced to sampled as one word, see choose_blur */
 #ifdef WITH_DECISION
 	struct decision *decision;

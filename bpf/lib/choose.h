@@ -14,6 +14,7 @@
 #include "quic.h"
 #include "schedule.h"
 #include "second_choice.h"
+#include "share.h"
 #include "slot.h"
 #include "vip.h"
 
@@ -69,7 +70,7 @@ static __always_inline int choose_by_flow(const struct packet *packet, const str
 #ifdef WITH_SECOND_CHOICE
 		choice->syn = second_choice_of_record(flow, now);
 #endif
-		flow_use(flow, choice->lies_in, packet, vip, now);
+		share_note(choice, flow_use(flow, choice->lies_in, packet, vip, now));
 		return 1;
 	}
 	if (packet->protocol == IPPROTO_TCP && !packet_is_syn(packet))
@@ -119,11 +120,11 @@ static __always_inline int choose_by_quic(struct xdp_md *ctx, const struct packe
 static __always_inline void choose_blur(const struct packet *packet, struct choice *choice)
 {
 	if (packet->is_plain) {
-		choice->sealed = packet_blur(packet, choice->replaced | (__u32)choice->record << 16 |
-		                                             (__u32)choice->lies_in << 24 |
-		                                             (__u64)choice->at_risk << 32 |
-		                                             choice->new_flow * CHOICE_NEW_FLOW |
-		                                             choice->sampled * CHOICE_SAMPLED);
+		choice->sealed = packet_blur(
+			packet, choice->replaced | (__u32)choice->record << 16 |
+					(__u32)choice->lies_in << 24 | (__u64)choice->at_risk << 32 |
+					choice->new_flow * CHOICE_NEW_FLOW |
+					choice->sampled * CHOICE_SAMPLED | share_sealed(choice));
 		return;
 	}
 	choice->replaced = packet_blur(packet, choice->replaced);
@@ -132,6 +133,7 @@ static __always_inline void choose_blur(const struct packet *packet, struct choi
 	choice->at_risk = packet_blur(packet, choice->at_risk);
 	choice->new_flow = packet_blur(packet, choice->new_flow);
 	choice->sampled = packet_blur(packet, choice->sampled);
+	share_blur(packet, choice);
 }
 
 static __always_inline void choose_unseal(const struct packet *packet, struct choice *choice)
@@ -144,6 +146,7 @@ static __always_inline void choose_unseal(const struct packet *packet, struct ch
 	choice->at_risk = choice->sealed >> 32;
 	choice->new_flow = choice->sealed >> 40 & 1;
 	choice->sampled = choice->sealed >> 41;
+	share_unseal(choice);
 }
 
 /* Whether more than counting the packet follows once it is sent; the choice then says what. */
@@ -235,6 +238,7 @@ static __always_inline enum reason choose_for_request(struct xdp_md *ctx, const 
 		if (!choose_by_flow(packet, vip, slot, choice))
 			choose_by_scheduler(packet, vip, table, hash, choice);
 		reason = choose_second(packet, vip, table, hash, choice);
+		share_choose(packet, slot, choice);
 	} else {
 		choose_by_second(packet, vip, choice);
 	}

@@ -244,17 +244,34 @@ static __always_inline void flow_add_open(const struct packet *packet, const str
 		counters->records += 1;
 }
 
-/* Updates a record for a packet of its flow. This is not atomic: the packets of a flow come in on one CPU, and at worst
- * a flag is set only by the next packet.
+/* Returns what a packet shows of a flow among the open ones that other balancers do not know yet, `flags` being the record's
+ * with it: that the client was answered after a SYN, or has ended the connection. A RST may be somebody else's.
  */
-static __always_inline void flow_use(struct flow *flow, __u8 table, const struct packet *packet,
+static __always_inline __u8 flow_news(const struct flow *flow, const struct packet *packet, __u32 flags)
+{
+	__u32 gained = flags & ~flow->flags;
+
+	if (gained & FLOW_ESTABLISHED)
+		return packet->tcp_flags & TCP_RST ? 0 : flags | SHARED_OPENED;
+	return gained & FLOW_ENDED ? flags : 0;
+}
+
+/* Updates a record for a packet of its flow, and returns the FLOW_* and SHARED_* that other balancers are told, 0 for
+ * nothing. This is not atomic: the packets of a flow come in on one CPU, and at worst a flag is set only by the next packet.
+ */
+static __always_inline __u8 flow_use(struct flow *flow, __u8 table, const struct packet *packet,
                                      const struct vip *vip, __u64 now)
 {
-	__u32 flags = (flow->flags & ~FLOW_ESTABLISHED) | flow_flags_of(packet);
+	__u32 flags = (flow->flags & ~(FLOW_ESTABLISHED | FLOW_FROM_PEER)) | flow_flags_of(packet);
 	int alive = flow_is_alive(flow, packet);
+#ifdef WITH_SYNC
+	__u8 news = packet_blur(packet, table == FLOW_OPEN ? flow_news(flow, packet, flags) : 0);
+#else
+	__u8 news = 0;
+#endif
 
 	if (!CHANGES_MAPS)
-		return;
+		return 0;
 	if (flags & FLOW_ENDED && !(flow->flags & FLOW_ENDED))
 		backend_load_remove(vip, flow->backend);
 	/* Not for a RST: it may be the reply of a host whose address a SYN flood has forged. */
@@ -264,12 +281,13 @@ static __always_inline void flow_use(struct flow *flow, __u8 table, const struct
 		open.flags = flags;
 		open.last_seen = now;
 		flow_add_open(packet, vip, &open, table);
-		return;
+		return flags | SHARED_OPENED;
 	}
 	if (flags != flow->flags)
 		flow->flags = flags;
 	if (alive && now >= flow->last_seen + FLOW_TOUCH_AFTER)
 		flow->last_seen = now;
+	return news;
 }
 
 /* Writes the record of a new flow, or of an old one that had none. `lies_in` is where the key is now; `to` is where the

@@ -239,6 +239,7 @@ struct flow6_key {
 #define FLOW_RST 0x04         /* the client has sent a RST */
 #define FLOW_SECOND_CHOICE                                                                                   \
 	0x08 /* it did not go to the backend that comes first: its record counts in steady slots too */
+#define FLOW_FROM_PEER 0x10 /* another balancer has told of it, and none of its packets has come here */
 
 struct flow {
 	__u16 backend;
@@ -317,7 +318,7 @@ struct vip_guard {
 	__u64 flow_cost;
 	__u32 access_list; /* its number in the masks below */
 	__u32 rates[4];    /* for the control plane alone: what the costs were made from, per second */
-	__u32 unused;
+	__u32 shares_all;  /* 1: all its records go to other balancers, also where slots tell the same */
 };
 
 struct bucket {
@@ -368,6 +369,29 @@ struct access6 {
 	} starts[ACCESS6_INTERVALS];
 	__u16 classes[ACCESS6_INTERVALS];
 	struct access_mask masks[ACCESS_CLASSES];
+};
+
+/* --- other balancers -------------------------------------------------------------------------------------------
+ *
+ * What a program compiled WITH_SYNC hands out of a connection that the other balancers of a cluster must know, since its
+ * slot alone does not tell where it is: when its record has left probation, when one was made for a connection that was
+ * open already, and when the client has sent a FIN or RST.
+ */
+#define SHARED_FLOWS_BYTES (1 << 19) /* of the ring: of some 9000 that nobody has read yet */
+#define SHARED_OPENED 0x20           /* with FLOW_*: seen from its SYN on */
+
+struct shared_flow {
+	__u64 source[2]; /* as in struct packet */
+	__u64 destination[2];
+	__be16 source_port;
+	__be16 destination_port;
+	__u16 vip;
+	__u16 backend;
+	__u16 epoch;
+	__u8 flags; /* FLOW_*, SHARED_* */
+	__u8 protocol;
+	__u8 version; /* 4 or 6 */
+	__u8 unused[3];
 };
 
 /* --- handshakes ------------------------------------------------------------------------------------------------

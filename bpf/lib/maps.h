@@ -80,7 +80,7 @@ BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, probation6, MAX_FLOW
 BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 16384, PIN_DIR "/fragments");
 
 /* What a VIP lets in. Access lists of all VIPs are one element of one inner map, swapped whole. */
-#if defined(WITH_ACCESS) || defined(WITH_LIMITS)
+#if defined(WITH_ACCESS) || defined(WITH_LIMITS) || defined(WITH_SYNC)
 BPF_TABLE_PINNED("array", __u32, struct vip_guard, vip_guards, MAX_VIPS, PIN_DIR "/vip_guards");
 #endif
 #ifdef WITH_ACCESS
@@ -103,6 +103,26 @@ BPF_TABLE_PINNED("array", __u32, __u32, handshake_shares, MAX_VIPS, PIN_DIR "/ha
 BPF_TABLE_PINNED("array", __u32, struct handshake, handshakes, HANDSHAKES, PIN_DIR "/handshakes");
 BPF_TABLE_PINNED("array", __u32, struct handshake_counters, handshake_stats, MAX_BACKENDS,
                  PIN_DIR "/handshake_stats");
+#endif
+
+/* Connections that other balancers must know, in the order in which they came about, and how many did not fit. What bcc's
+ * BPF_RINGBUF_OUTPUT makes, but pinned.
+ */
+#ifdef WITH_SYNC
+struct shared_flows_table {
+	int key;
+	__u32 leaf;
+	int (*ringbuf_output)(void *, __u64, __u64);
+	void *(*ringbuf_reserve)(__u64);
+	void (*ringbuf_discard)(void *, __u64);
+	void (*ringbuf_submit)(void *, __u64);
+	__u64 (*ringbuf_query)(__u64);
+	__u32 max_entries;
+};
+__attribute__((section("maps/ringbuf:" PIN_DIR "/shared_flows"))) struct shared_flows_table shared_flows = {
+	.max_entries = SHARED_FLOWS_BYTES,
+};
+BPF_TABLE_PINNED("percpu_array", __u32, __u64, shared_losses, 1, PIN_DIR "/shared_losses");
 #endif
 
 /* How soon the next answer to a packet that is too big may be made: a rate limit for each CPU. */

@@ -16,6 +16,7 @@
 #include "less.h"
 #include "maps.h"
 #include "packet.h"
+#include "share.h"
 #include "slot.h"
 
 #ifdef WITH_SECOND_CHOICE
@@ -192,7 +193,7 @@ static __always_inline void second_choice_by_record(const struct packet *packet,
 		return;
 	if (CHANGES_MAPS && flow_is_alive(flow, packet) && now >= *strays + FLOW_TOUCH_AFTER)
 		*strays = now;
-	flow_use(flow, table, packet, vip, now);
+	share_note(choice, flow_use(flow, table, packet, vip, now));
 }
 
 /* The same for an ICMP error about such a connection; returns whether it is about one. */

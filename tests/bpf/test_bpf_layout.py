@@ -48,6 +48,7 @@ STRUCTS = {
     "access_mask": layout.ACCESS_MASK,
     "access4": layout.ACCESS4,
     "access6": layout.ACCESS6,
+    "shared_flow": layout.SHARED_FLOW,
     "handshake": layout.HANDSHAKE,
     "handshake_counters": layout.HANDSHAKE_COUNTERS,
     "backend_counters": layout.BACKEND_COUNTERS,

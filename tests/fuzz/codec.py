@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from xdplb.model.address import IPAddress
-from xdplb.reference.flow_state import Bucket, Flow, FlowKey, Fragment, FragmentKey, Handshake, SourceKey
+from xdplb.reference.flow_state import Bucket, Flow, FlowKey, Fragment, FragmentKey, Handshake, SharedFlow, SourceKey
 
 __all__ = [
     "decode_bucket",
@@ -17,6 +17,7 @@ __all__ = [
     "encode_fragment",
     "encode_fragment_key",
     "encode_handshake",
+    "encode_shared",
     "encode_source_key",
 ]
 
@@ -75,6 +76,14 @@ def encode_handshake(value: Handshake) -> bytes:
     """Return a `struct handshake`."""
     begin = struct.pack("=QQ8sQQ", value.hash, value.flow, value.source, value.syn_at, value.last_at)
     return begin + struct.pack("=HHHBB", value.vip, value.backend, value.epoch, value.flags, value.repeated)
+
+
+def encode_shared(flow: SharedFlow) -> bytes:
+    """Return a `struct shared_flow`."""
+    key = flow.key
+    ports = struct.pack("!HH", key.source_port, key.destination_port)
+    told = struct.pack("=HHHBBB3x", flow.vip, flow.backend, flow.epoch, flow.flags, key.protocol, key.source.version)
+    return _wide(key.source) + _wide(key.destination) + ports + told
 
 
 def _wide(address: IPAddress) -> bytes:

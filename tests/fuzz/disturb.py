@@ -32,7 +32,7 @@ AHEAD = tuple(int(seconds * SECOND) for seconds in (-1, 0, 0.5, 0.9, 3))
 """Of buckets, in ns: what fills one is a second."""
 
 ANSWERS_AHEAD = tuple(number * MILLISECOND for number in (-1, 0, 50, 97, 99, 100, 250, 5000))
-FLAGS = (0, 0, 1, 1, 1, 3, 5, 2, 7, 8, 8, 9, 9, 9, 11, 15)
+FLAGS = (0, 0, 1, 1, 1, 3, 5, 2, 7, 8, 8, 9, 9, 9, 11, 15, 16, 17, 25)
 
 
 def disturb(chance: random.Random, config: Config, mirror: Mirror, recent: Sequence[FlowKey], moment: int) -> None:

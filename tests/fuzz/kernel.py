@@ -19,6 +19,7 @@ from xdplb.dataplane.flow_lines import FlowLines
 from xdplb.dataplane.libbpf import call, prog_test_run
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pinned_maps import Maps
+from xdplb.dataplane.shared_flows import SharedFlowReader
 from xdplb.reference.config import Config
 
 __all__ = ["Kernel"]
@@ -61,6 +62,13 @@ class Kernel:
         self.plane = BccPlane(Maps.create(folder, CAPACITY))
         self._program = self.plane.compile_for(features)
         self.plane.maps.tx_ports.update(OTHER_NIC, INGRESS)
+        self._shared: list[bytes] = []
+        maps = self.plane.maps
+        self._reader = (
+            SharedFlowReader(maps.shared_flows, maps.shared_losses)
+            if maps.shared_flows is not None and maps.shared_losses is not None
+            else None
+        )
         self._in = ctypes.create_string_buffer(ROOM)
         self._out = ctypes.create_string_buffer(ROOM)
         self._options = _TestRunOpts(
@@ -111,6 +119,8 @@ class Kernel:
         plane.write_vips(list(config.vips.values()))
         if Feature.PASSIVE in self.features:
             plane.write_shares({number: config.shares.get(number, 0) for number in range(CAPACITY.vips)})
+        self.shared()
+        self._shared = []
         self.zero_counters()
 
     def forget(self) -> None:
@@ -188,6 +198,13 @@ class Kernel:
         values = found.read_all()[1]
         fields = found.info.value_size // 8
         return values.view(np.uint64).reshape(len(values), -1, fields).sum(axis=1)
+
+    def shared(self) -> list[bytes]:
+        """Return what was handed out for other balancers since the configuration was installed, in order."""
+        if self._reader is not None:
+            self._shared += [flow.tobytes() for flow in self._reader.read()]
+            assert self._reader.lost() == 0, "the ring is read too seldom"
+        return self._shared
 
     def put_backend_bucket(self, backend_id: int, empty_at: int) -> None:
         """Make this what a backend has taken."""

@@ -176,6 +176,7 @@ class Mirror:
             found = {place: value.tobytes() for place, value in places if value["hash"]}
             own = self.state.handshakes.items()
             yield "handshakes", found, {place: codec.encode_handshake(value) for place, value in own}
+        yield "shared_flows", self._kernel.shared(), [codec.encode_shared(flow) for flow in self.state.shared]
         yield "backend_loads", self._kernel.loads(), {number: load for number, load in self.state.loads.items() if load}
         yield "counters", self._counts(), {count: value for count, value in self.state.counts.items() if value}
 

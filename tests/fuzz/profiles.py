@@ -21,6 +21,7 @@ PROFILES: dict[str, Features] = {
     "families": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN}),
     "choosing": frozenset({Feature.SCHEDULERS, Feature.QUIC, Feature.GUE}),
     "second": frozenset({Feature.SECOND_CHOICE}),
+    "sharing": frozenset({Feature.IPV6, Feature.SYNC}),
     "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
     "sampling": frozenset({Feature.IPV6, Feature.PASSIVE}),
     "capturing": frozenset(Feature),

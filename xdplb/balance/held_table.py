@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .hashing import TABLE_SIZE
 from .pattern import Owners, Ownership, Pattern
-from .slots import PINNED, STEADY, SlotCounts, Slots, move, unpack
+from .slots import PINNED, STEADY, SlotCounts, Slots, move, pin_steady, unpack
 
 __all__ = ["NO_TABLE", "HeldTable"]
 
@@ -65,6 +65,16 @@ class HeldTable:
         Those stay at their places, so that tables that were alike still are, and the next move is one for all of them.
         """
         return HeldTable(self.owners, _previous_in(slots, self.owners))
+
+    def with_pinned(self, numbers: NDArray[np.integer]) -> HeldTable:
+        """Return the table in which those of these slots are pinned that were steady, given by number."""
+        return self.settled(pin_steady(self.slots, numbers))
+
+    def with_moving(self, numbers: NDArray[np.integer], previous: NDArray[np.uint16]) -> HeldTable:
+        """Return the table in which these slots, given by number, move from these previous owners."""
+        slots = self.slots
+        slots[numbers] = slots[numbers] & np.uint32(0xFFFF) | previous.astype(np.uint32) << np.uint32(16)
+        return self.settled(slots)
 
     def _previous_after(self, owners: Ownership, gone: AbstractSet[int]) -> Ownership:
         """Return the previous owners after a move to owners at the same places as the present ones.

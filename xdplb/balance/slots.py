@@ -34,6 +34,7 @@ __all__ = [
     "pack",
     "pin",
     "pin_all",
+    "pin_steady",
     "release",
     "unpack",
 ]
@@ -95,6 +96,14 @@ def pin(slots: Slots, chosen: NDArray[np.integer]) -> Slots:
     pinned = slots.copy()
     each = slots[chosen]
     pinned[chosen] = np.where(is_moving(each), _owners(each) | np.uint32(PINNED << 16), each)
+    return pinned
+
+
+def pin_steady(slots: Slots, chosen: NDArray[np.integer]) -> Slots:
+    """Pin those of the chosen slots that are steady, since they have got records; they are given by number."""
+    pinned = slots.copy()
+    each = slots[chosen]
+    pinned[chosen] = np.where(each >> np.uint32(16) == STEADY, each | np.uint32(PINNED << 16), each)
     return pinned
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from xdplb.client import Client, DaemonDownError
+from xdplb.client import Client, DaemonDownError, NotFoundError
 
 from .output import coloured, line, print_json
 from .params import Connection, local_output_option, pin_dir_option
@@ -83,7 +83,15 @@ def _ask(client: Client, *, named: bool) -> Running | None:
     backends: dict[str, list[Any]] = {vip_text(vip): [] for vip in status["vips"]}
     for backend in client.backends.all().json()["backends"]:
         backends.setdefault(backend["vip"], []).append(backend)
-    return Running(status, backends, Place.of(client.dataplane().json()))
+    return Running(status, backends, Place.of(client.dataplane().json()), _nodes(client))
+
+
+def _nodes(client: Client) -> list[Any]:
+    """Return the nodes that the daemon knows; none if it is an older one, which knows no nodes."""
+    try:
+        return list(client.nodes.list().json()["nodes"])
+    except NotFoundError:
+        return []
 
 
 def _print(finding: Finding) -> None:

@@ -37,7 +37,11 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
             help="Another balancer with the same VIPs, which is told of open connections; may be repeated.",
         ),
         _file("--peer-key-file", "A key that all of them share, or two while one takes the place of the other."),
-        _file("--peer-token-file", "A token for the APIs of the others, with the role operate, to pull records there."),
+        _file(
+            "--peer-token-file",
+            "Tokens for the APIs of the others, with the role operate: lines of a node's name and its token, or one "
+            "token alone.",
+        ),
         _file("--peer-tls-ca", "Who may have signed the certificates of their APIs (PEM).  [this host's]"),
         _file("--peer-tls-cert", "A client certificate for their APIs (PEM), in the place of a token."),
         _file("--peer-tls-key", "The key of --peer-tls-cert, if in another file."),

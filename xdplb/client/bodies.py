@@ -97,7 +97,6 @@ __all__ = [
     "NodeDryRunOut",
     "NodeListOut",
     "NodeOut",
-    "NodeState",
     "OnUnhealthy",
     "OperatingStatus",
     "Outcome",
@@ -134,6 +133,7 @@ __all__ = [
     "RiskOut",
     "Role",
     "Scheduler",
+    "SeenState",
     "SentOut",
     "Settings",
     "SlotMoveOut",
@@ -182,7 +182,6 @@ Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
-NodeState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
@@ -192,6 +191,7 @@ Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic"
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
+SeenState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 SlotState = Literal["steady", "moving", "pinned"]
 Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
 Sync = Literal["moving", "all"]
@@ -1125,7 +1125,7 @@ class NodeOut(TypedDict):
 
     name: str
     this_node: bool
-    state: NodeState
+    state: SeenState
     since: str
     version: str
     generation: int

@@ -32,7 +32,7 @@ class Client:
 
     `token_file` has the token to show, `ca_file` the authorities that may have signed the daemon's certificate (by
     default those of this host), `cert_file` and `key_file` the client's own certificate. All are PEM files, but for the
-    token's.
+    token's. That may have tokens of several daemons, each in a line after its name: `token_name` is this one's.
 
     `timeout` is how long to wait for an answer, in seconds; None: 20 for a question, 60 for a change. `retries` is how
     often a request is repeated after a broken connection or a 503 that says `busy`. `on_wait` gets one message, the
@@ -50,11 +50,12 @@ class Client:
         ca_file: str | None = None,
         cert_file: str | None = None,
         key_file: str | None = None,
+        token_name: str | None = None,
         timeout: float | None = None,
         retries: int = 3,
         on_wait: Callable[[str], None] = lambda _message: None,
     ) -> None:
-        target = Target(socket_path, url, token_file, ca_file, cert_file, key_file)
+        target = Target(socket_path, url, token_file, ca_file, cert_file, key_file, token_name)
         self._transport = Transport(target, timeout, retries, on_wait)
         self.vips = Vips(self._transport)
         self.backends = Backends(self._transport)

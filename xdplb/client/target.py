@@ -25,6 +25,7 @@ DEFAULT_SOCKET = "/run/xdplb/api.sock"
 _CONNECT_AGAIN_SECONDS = 0.05
 _OTHERS = stat.S_IROTH | stat.S_IWOTH
 _LONGEST_TOKEN = 4096
+_LONGEST_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Target:
 
     `token_file` has the token that is sent; it is read for each request, so that a renewed one is used. With TLS the
     daemon's certificate must be one of an authority in `ca_file`, by default of this host's; `cert_file` and `key_file`
-    are the client's own certificate and its key, if the daemon asks for one.
+    are the client's own certificate and its key, if the daemon asks for one. With `token_name`, the token file may have
+    tokens of several daemons, each in a line after its name, of which this is the daemon's.
     """
 
     socket_path: str = DEFAULT_SOCKET
@@ -42,6 +44,7 @@ class Target:
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    token_name: str | None = None
 
     def __str__(self) -> str:
         return self.url or self.socket_path
@@ -70,7 +73,7 @@ class Target:
             return {}
         if self.url is not None and not self._is_encrypted and not _is_loopback(self._parts.hostname or ""):
             raise InvalidError(f"a token is not sent to {self.url} in clear", hint="use https://, or a tunnel to it")
-        return {"Authorization": f"Bearer {_token(self.token_file)}"}
+        return {"Authorization": f"Bearer {_token(self.token_file, self.token_name)}"}
 
     @property
     def _is_encrypted(self) -> bool:
@@ -109,18 +112,27 @@ def _readable(what: str, file: str) -> Iterator[None]:
         raise XdplbError(f"cannot read {what} in {file}: {reason}", hint="give PEM files that you may read") from None
 
 
-def _token(file: str) -> str:
+def _token(file: str, name: str | None) -> str:
     try:
         with Path(file).open(encoding="utf-8") as opened:
             if os.fstat(opened.fileno()).st_mode & _OTHERS:
                 raise XdplbError(f"other users may read or write the token file {file}", hint=f"chmod 0600 {file}")
-            token = opened.read(_LONGEST_TOKEN).strip()
+            text = opened.read(_LONGEST_TOKEN if name is None else _LONGEST_TOKENS).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise XdplbError(f"cannot read the token file {file}: {reason}", hint="check --token-file") from None
+    token = text if name is None else _named(text, name)
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise XdplbError(f"there is no token in {file}", hint="it must have one line: the token")
     return token
+
+
+def _named(text: str, name: str) -> str:
+    """Return the token in the line of this name, else the one in a line of its own; "" if there is neither."""
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    tokens = {line[0]: line[1] for line in lines if len(line) == 2}
+    alone = next((line[0] for line in lines if len(line) == 1), "")
+    return tokens.get(name, alone)
 
 
 def _is_loopback(host: str) -> bool:

@@ -183,7 +183,7 @@ class Manager:
             clock=clock,
         )
         """What this node tells the others of itself."""
-        self.records = RecordSync()
+        self.records = RecordSync(plane, self._writer, drifts, clock=clock)
         """The records that go to the peers, and those that come from them."""
         self.peers = (
             None
@@ -287,8 +287,6 @@ class Manager:
             self._rates,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
-        if self._announces is not None:
-            self._tasks.append(asyncio.create_task(self._announces.run()))
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
@@ -296,6 +294,8 @@ class Manager:
         self.pulses.watch("network thread", self._next_hops.ask, "next hops and NICs are not followed")
         if self.peers is not None:
             await self._join(self.peers)
+        if self._announces is not None:  # only now: what comes because of that may be of connections that peers know
+            self._tasks.append(asyncio.create_task(self._announces.run()))
         self.answers.is_running = True
 
     async def _join(self, peers: PeerWatch) -> None:

@@ -49,7 +49,7 @@ def require_url(url: str) -> None:
         is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         is_good = False
-    if not is_good or not url.isascii() or not url.isprintable() or len(url) > 300:
+    if not is_good or not url.isascii() or not url.isprintable() or " " in url or len(url) > 300:
         raise InvalidError.field(
             "/advertise-url",
             f"{quoted(url, 80)} is not a URL of an API",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
+from xdplb.model.shared_record import SharedRecords
 
 from . import flow_records, layout
 from .backend_maps import BackendMaps
@@ -42,6 +43,7 @@ from .plane import (
     FlowRecords,
     Mark,
     ProbeWay,
+    SharedFlows,
     Slots,
     SwapState,
     VipCounters,
@@ -53,10 +55,12 @@ from .programs import current_program, explaining_program, refuse_to_replace, te
 from .reasons import REASONS
 from .recall import recall
 from .remembered import FlowId, Remembered
+from .shared_flows import SharedFlowReader
 from .source import compile_flags
 from .swap_guard import SwapGuard
 from .swap_watch import SwapWatch
 from .table_prints import NO_PRINT, TablePrints
+from .told_flows import FlowTeller, told_flows
 from .vip_maps import VipMaps
 from .vip_tables import VipTables
 
@@ -93,6 +97,7 @@ class BccPlane:
         self._compiling = Lock()  # one program after the other, whichever thread asks
         self._probing = Probing(maps.pin_dir, cache_dir)
         self._probing_lock = Lock()  # opening it takes seconds, beside all else
+        self._tellers: dict[int, FlowTeller] = {}
 
     @property
     def capacity(self) -> Capacity:
@@ -441,6 +446,26 @@ class BccPlane:
             for table, version, probation in self._flow_tables(opened):
                 table.delete_batch(flow_records.flow_keys(records, version, probation=probation))
 
+    @kernel_errors("write flow records of other balancers")
+    def tell_flows(
+        self, records: SharedRecords, vips: NDArray[np.uint16], backends: NDArray[np.uint16], epochs: NDArray[np.uint16]
+    ) -> NDArray[np.uint8]:
+        """Write records that other balancers told of; return the Fate of each. Of a version without tables, none is."""
+        fates = np.zeros(len(records), np.uint8)
+        for told in told_flows(records, vips, backends, epochs, time.monotonic_ns()):
+            teller = self._teller(told.version)
+            if teller is not None:
+                fates[told.numbers] = teller.write(told)
+        return fates
+
+    @kernel_errors("read the connections that other balancers must know")
+    def open_shared(self) -> SharedFlows:
+        """Return what reads the connections that other balancers must know."""
+        ring, losses = self._maps.shared_flows, self._maps.shared_losses
+        if ring is None or losses is None:
+            raise ValueError("the program is not compiled to tell other balancers of connections: require it first")
+        return SharedFlowReader(ring, losses)
+
     @kernel_errors("explain a packet")
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:
         """Return what would become of a frame that comes in by this NIC."""
@@ -489,6 +514,16 @@ class BccPlane:
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.close()
+
+    def _teller(self, version: int) -> FlowTeller | None:
+        """Return what writes to the tables of this IP version. It stays open: to map the lines takes milliseconds."""
+        maps = self._maps
+        flows, lines = (maps.flows, maps.flow_lines) if version == 4 else (maps.flows6, maps.flow_lines6)
+        if flows is None or lines is None:
+            return None
+        if version not in self._tellers:
+            self._tellers[version] = FlowTeller(flows, FlowLines(lines))
+        return self._tellers[version]
 
     def _flow_tables(self, opened: ExitStack) -> list[tuple[BpfMap | FlowLines, int, bool]]:
         """Return the flow tables, what version of IP they are for and whether for probation; those first."""

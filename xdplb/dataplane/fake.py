@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import NotFoundError, PlatformError
+from xdplb.model.shared_record import SharedRecords
 from xdplb.model.vip import VipKey
 
 from . import access_index, backend_codec, flow_records, layout
 from .capacity import check_backends, check_frame, check_table, check_vips
 from .decisions import Capture, CaptureFilter, KernelDecision
-from .fake_parts import FakeCapture, FakeFlows
+from .fake_parts import FakeCapture, FakeFlows, FakeSharedFlows
 from .features import Feature, Features
 from .needs import check_access, check_needs, needs_of
 from .plane import (
@@ -33,6 +34,7 @@ from .plane import (
     FlowRecords,
     Mark,
     ProbeWay,
+    SharedFlows,
     Slots,
     SwapState,
     VipCounters,
@@ -41,6 +43,7 @@ from .plane import (
 from .reasons import REASONS
 from .remembered import Buckets, FlowId, Remembered
 from .table_prints import NO_PRINT
+from .told_flows import told_flows
 from .vip_maps import assign_lists
 from .vip_parts import VipParts
 
@@ -78,7 +81,7 @@ class FakePlane:
     `probe_ways` is None unless probing is open, and `probing_lost` has the NICs that `keep_probing` puts programs on
     again; `explain` returns `decision`, and fails while it is None. `vip_buckets`, `source_buckets` and
     `backend_buckets` are what rate limits remember. `clock` is ns of a monotonic clock. `shares` say what is sampled,
-    by VIP id, `handshakes` what was noted of that.
+    by VIP id, `handshakes` what was noted of that. `shared` is what other balancers are told.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class FakePlane:
         self._vip_counters: dict[int, VipCounters] = {}
         self._backend_counters: dict[int, BackendCounters] = {}
         self._reasons: Counter[str] = Counter()
+        self.shared = FakeSharedFlows()
         self.shares: dict[int, int] = {}
         self.handshakes: NDArray[np.void] = np.zeros(0, layout.HANDSHAKE)
         self._handshake_counters: NDArray[np.void] = np.zeros(self._capacity.backends + 1, layout.HANDSHAKE_COUNTERS)
@@ -380,6 +384,22 @@ class FakePlane:
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records."""
         self._flows.delete(records)
+
+    @_operation
+    def tell_flows(
+        self, records: SharedRecords, vips: NDArray[np.uint16], backends: NDArray[np.uint16], epochs: NDArray[np.uint16]
+    ) -> NDArray[np.uint8]:
+        """Write records that other balancers told of."""
+        fates = np.zeros(len(records), np.uint8)
+        for told in told_flows(records, vips, backends, epochs, self._clock()):
+            fates[told.numbers] = self._flows.tell(told)
+        return fates
+
+    @_operation
+    def open_shared(self) -> SharedFlows:
+        """Return what reads the connections that a test puts into `shared`."""
+        check_needs(self._features, frozenset({Feature.SYNC}))
+        return self.shared
 
     @_operation
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Event
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,9 @@ from .decisions import CapturedPacket, CaptureFilter
 from .flow_records import RawFlows
 from .plane import FlowRecords
 from .remembered import FlowRecord
+from .told_flows import Fate, ToldFlows, after
 
-__all__ = ["FakeCapture", "FakeFlows"]
+__all__ = ["FakeCapture", "FakeFlows", "FakeSharedFlows"]
 
 
 class _Key(NamedTuple):
@@ -63,11 +65,57 @@ class FakeFlows:
             for key in flow_records.flow_keys(records, version, probation=probation):
                 self._records.pop(_Key(version, probation, key.tobytes()), None)
 
+    def tell(self, told: ToldFlows) -> list[Fate]:
+        """Write records that other balancers told of; return the fate of each."""
+        fates = []
+        for key, value, opened in zip(told.keys, told.values, told.opened, strict=True):
+            held = self._records.get(_Key(told.version, probation=False, raw=key.tobytes()))
+            new = after(held, np.array([value]), opened=bool(opened))
+            if new is not None:
+                self.add(told.version, key.tobytes(), new.tobytes(), probation=False)
+            fates.append(Fate.KNOWN if new is None else Fate.INSERTED if held is None else Fate.CHANGED)
+        return fates
+
     def _table(self, version: int, probation: bool) -> RawFlows:
         found = {key.raw: value for key, value in self._records.items() if key[:2] == (version, probation)}
         size = (layout.FLOW6_KEY if version == 6 else layout.FLOW_KEY).itemsize
         values = _rows(b"".join(found.values()), layout.FLOW.itemsize)
         return RawFlows(_rows(b"".join(found), size), values, version, probation)
+
+
+class FakeSharedFlows:
+    """What other balancers are told: `flows`, of dtype layout.SHARED_FLOW, which a test puts there."""
+
+    def __init__(self) -> None:
+        self.flows: list[NDArray[np.void]] = []
+        self.losses = 0
+        self._there = Event()
+
+    def put(self, flows: NDArray[np.void]) -> None:
+        """Add some."""
+        self.flows.append(flows)
+        self._there.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether there is anything, after this long at most."""
+        return self._there.wait(seconds)
+
+    def wake(self) -> None:
+        """Let `wait` return now."""
+        self._there.set()
+
+    def read(self) -> NDArray[np.void]:
+        """Return and forget `flows`."""
+        self._there.clear()
+        flows, self.flows = self.flows, []
+        return np.concatenate([np.zeros(0, layout.SHARED_FLOW), *flows])
+
+    def lost(self) -> int:
+        """Return `losses`."""
+        return self.losses
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class FakeCapture:

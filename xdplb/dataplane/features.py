@@ -23,6 +23,7 @@ class Feature(StrEnum):
     CAPTURE = "capture"  # a capture is running
     PASSIVE = "passive"  # handshakes are sampled
     SECOND_CHOICE = "second_choice"  # new connections may go to another backend than the one that comes first
+    SYNC = "sync"  # other balancers are told of connections
 
 
 Features = frozenset[Feature]
@@ -40,6 +41,7 @@ BITS = {
     Feature.CAPTURE: 9,
     Feature.PASSIVE: 10,
     Feature.SECOND_CHOICE: 11,
+    Feature.SYNC: 12,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

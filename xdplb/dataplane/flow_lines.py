@@ -68,6 +68,13 @@ class FlowLines:
         value: bytes = places[here[0], self._value].tobytes()
         return value
 
+    def have(self, keys: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of these keys have a place."""
+        wanted = np.ascontiguousarray(keys).view(np.uint64).reshape(-1, self._key_words)
+        places = self._places[line_numbers(wanted, self._count)]
+        there: NDArray[np.bool_] = (self._keys_of(places) == wanted[:, None, :]).all(axis=2).any(axis=1)
+        return there
+
     def delete_batch(self, keys: NDArray[Any]) -> None:
         """Empty the places of these keys; those without one are no error."""
         wanted = np.ascontiguousarray(keys).view(np.uint64).reshape(-1, self._key_words)

@@ -60,6 +60,7 @@ __all__ = [
     "FLOW_BUSY",
     "FLOW_ESTABLISHED",
     "FLOW_FIN",
+    "FLOW_FROM_PEER",
     "FLOW_KEY",
     "FLOW_KEY_BITS",
     "FLOW_LINE",
@@ -103,6 +104,9 @@ __all__ = [
     "SCHEDULER_ROTATION",
     "SCHEDULER_TWO",
     "SECOND_COUNTERS",
+    "SHARED_FLOW",
+    "SHARED_FLOWS_BYTES",
+    "SHARED_OPENED",
     "SLOT_PINNED",
     "SOURCE_KEY",
     "TABLE_PRINT",
@@ -191,6 +195,10 @@ FLOW_ESTABLISHED = 0x01
 FLOW_FIN = 0x02
 FLOW_RST = 0x04
 FLOW_SECOND_CHOICE = 0x08
+FLOW_FROM_PEER = 0x10
+
+SHARED_FLOWS_BYTES = 1 << 19
+SHARED_OPENED = 0x20
 
 FLOW_WAYS = 4
 FLOW_KEY_BITS = 40
@@ -355,7 +363,7 @@ VIP_GUARD = np.dtype(
         ("flow_cost", "<u8"),
         ("access_list", "<u4"),
         ("rates", "<u4", (4,)),
-        ("unused", "<u4"),
+        ("shares_all", "<u4"),
     ]
 )
 
@@ -383,6 +391,22 @@ ACCESS6 = np.dtype(
         ("starts", [("high", "<u8"), ("low", "<u8")], (ACCESS6_INTERVALS,)),
         ("classes", "<u2", (ACCESS6_INTERVALS,)),
         ("masks", ACCESS_MASK, (ACCESS_CLASSES,)),
+    ]
+)
+
+SHARED_FLOW = np.dtype(
+    [
+        ("source", ">u8", (2,)),
+        ("destination", ">u8", (2,)),
+        ("source_port", ">u2"),
+        ("destination_port", ">u2"),
+        ("vip", "<u2"),
+        ("backend", "<u2"),
+        ("epoch", "<u2"),
+        ("flags", "u1"),
+        ("protocol", "u1"),
+        ("version", "u1"),
+        ("unused", "u1", (3,)),
     ]
 )
 

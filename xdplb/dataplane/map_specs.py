@@ -49,6 +49,8 @@ OPTIONAL: dict[str, Features] = {
     "handshake_shares": frozenset({Feature.PASSIVE}),
     "handshakes": frozenset({Feature.PASSIVE}),
     "handshake_stats": frozenset({Feature.PASSIVE}),
+    "shared_flows": frozenset({Feature.SYNC}),
+    "shared_losses": frozenset({Feature.SYNC}),
 }
 """The maps that take megabytes, and the features that need them: they are there only with all of these."""
 
@@ -72,8 +74,8 @@ class MapSpec:
         made = BpfMap.create(
             self.kind,
             self.name,
-            key_size=self.key.itemsize,
-            value_size=self.value.itemsize,
+            key_size=self.sizes[0],
+            value_size=self.sizes[1],
             max_entries=self.max_entries,
             flags=self.flags,
             inner=inner,
@@ -94,10 +96,14 @@ class MapSpec:
         info = found.info
         return (info.type, info.key_size, info.value_size, info.max_entries) == (
             self.kind,
-            self.key.itemsize,
-            self.value.itemsize,
+            *self.sizes,
             self.max_entries,
         )
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The sizes of a key and a value to the kernel, which knows of no values in a ring."""
+        return (0, 0) if self.kind is MapType.RINGBUF else (self.key.itemsize, self.value.itemsize)
 
     @property
     def needs(self) -> Features:
@@ -123,6 +129,7 @@ def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[Map
         *_flow_specs(capacity),
         *_guard_specs(capacity),
         *_handshake_specs(capacity),
+        *_shared_specs(),
         *_look_specs(),
     )
     return tuple(spec for spec in specs if spec.needs <= features)
@@ -198,6 +205,13 @@ def _handshake_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         MapSpec("handshake_shares", MapType.ARRAY, U32, U32, capacity.vips),
         MapSpec("handshakes", MapType.ARRAY, U32, layout.HANDSHAKE, layout.HANDSHAKES, BPF_F_MMAPABLE),
         MapSpec("handshake_stats", MapType.ARRAY, U32, layout.HANDSHAKE_COUNTERS, ids, BPF_F_MMAPABLE),
+    )
+
+
+def _shared_specs() -> tuple[MapSpec, ...]:
+    return (
+        MapSpec("shared_flows", MapType.RINGBUF, U32, layout.SHARED_FLOW, layout.SHARED_FLOWS_BYTES),
+        MapSpec("shared_losses", MapType.PERCPU_ARRAY, U32, U64, 1),
     )
 
 

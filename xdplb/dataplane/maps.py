@@ -35,6 +35,7 @@ class MapType(IntEnum):
     LPM_TRIE = 11
     ARRAY_OF_MAPS = 12
     DEVMAP_HASH = 25
+    RINGBUF = 27
 
 
 BPF_NOEXIST = 1

@@ -67,6 +67,8 @@ class Maps:
     handshake_shares: BpfMap | None = None
     handshakes: BpfMap | None = None
     handshake_stats: BpfMap | None = None
+    shared_flows: BpfMap | None = None
+    shared_losses: BpfMap | None = None
 
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:

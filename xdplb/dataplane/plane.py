@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Vip, VipKey
+from xdplb.model.shared_record import SharedRecords
+from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Sync, Vip, VipKey
 
 from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Features
@@ -35,6 +36,7 @@ __all__ = [
     "Mark",
     "ProbeWay",
     "Reading",
+    "SharedFlows",
     "Slots",
     "SwapState",
     "VipCounters",
@@ -94,7 +96,8 @@ class VipEntry:
     `candidates` is for lc and wlc: how many slots, from the first, name each backend that may be chosen once.
     `has_access_list`: its sources are looked up in the list that `write_access` gave it. `second_choice`: a new TCP
     connection may go to another backend than the one that comes first, since that one is suspect or has enough.
-    `is_sampled`: handshakes are noted of the share of its connections that `write_shares` gave it.
+    `is_sampled`: handshakes are noted of the share of its connections that `write_shares` gave it. `shares_all`: other
+    balancers are told of all its connections that are recorded, and not only of those that slots do not tell.
     """
 
     id: int
@@ -109,6 +112,7 @@ class VipEntry:
     has_access_list: bool = False
     second_choice: bool = False
     is_sampled: bool = False
+    shares_all: bool = False
 
     @classmethod
     def of(
@@ -134,6 +138,7 @@ class VipEntry:
             has_access_list,
             second_choice,
             vip.samples_handshakes,
+            vip.sync is Sync.ALL,
         )
 
 
@@ -261,6 +266,30 @@ class Mark:
 
     instance: int
     generation: int
+
+
+class SharedFlows(Protocol):
+    """Reads the connections that other balancers must know, in one thread."""
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether there is anything to read, as soon as there is, after this long at most."""
+        ...
+
+    def wake(self) -> None:
+        """Let `wait` return now, and whenever it is called from now on; in any thread."""
+        ...
+
+    def read(self) -> NDArray[np.void]:
+        """Return what came about since the last time, of dtype layout.SHARED_FLOW, in order."""
+        ...
+
+    def lost(self) -> int:
+        """Return how many nobody can read, since there were too many at once."""
+        ...
+
+    def close(self) -> None:
+        """Read no more."""
+        ...
 
 
 class Reading(Protocol):
@@ -503,6 +532,22 @@ class DataPlane(Reading, Protocol):
 
     def delete_flows(self, records: FlowRecords) -> None:
         """Delete these records when no packet under way saw an older table; no error for those already gone."""
+        ...
+
+    def tell_flows(
+        self, records: SharedRecords, vips: NDArray[np.uint16], backends: NDArray[np.uint16], epochs: NDArray[np.uint16]
+    ) -> NDArray[np.uint8]:
+        """Write records that other balancers told of, if there is none that says as much; return the Fate of each.
+
+        The columns are the ids of their VIPs, the ids of their backends and these ids' epochs.
+        """
+        ...
+
+    def open_shared(self) -> SharedFlows:
+        """Return what reads the connections that other balancers must know, from now on; one at a time.
+
+        ValueError if the feature `sync` was not required.
+        """
         ...
 
     def explain(self, frame: bytes, ifindex: int) -> KernelDecision:

@@ -68,7 +68,7 @@ class VipMaps:
                 (part, parts.build(self._maps.capacity, part, self._seeds.get(part)))
                 for part in sorted(parts.replace(vips, instead_of))
             ]
-            self._write_limits(vips)
+            self._write_guards(vips)
             for part, built in ready:
                 self._swap(part, built)
                 if not isinstance(built, dict):
@@ -148,7 +148,10 @@ class VipMaps:
         else:
             found = vip_prefixes.parse(self._swapped.read_trie(outer, name))
         guards = self._guards.held
-        return [replace(vip, limits=vip_codec.limits_of(guards[number])) for number, vip in found.items()]
+        return [
+            replace(vip, limits=vip_codec.limits_of(guards[number]), shares_all=bool(guards[number]["shares_all"]))
+            for number, vip in found.items()
+        ]
 
     def _swap(self, part: Part, built: NDArray[np.void] | vip_prefixes.Rules) -> None:
         outer = self._outer(part)
@@ -167,11 +170,12 @@ class VipMaps:
             return maps.vip_index if part[1] else maps.vip_prefixes
         return maps.vip_index6 if part[1] else maps.vip_prefixes6
 
-    def _write_limits(self, vips: Sequence[VipEntry]) -> None:
+    def _write_guards(self, vips: Sequence[VipEntry]) -> None:
         ids = [vip.id for vip in vips]
         guards = self._guards.held[ids]
         for number, vip in enumerate(vips):
             vip_codec.write_limits(guards[number : number + 1], vip.limits)
+            guards[number]["shares_all"] = vip.shares_all
         self._guards.write_changes(np.array(ids, np.uint32), guards)
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from xdplb.model.errors import InvalidError
 from xdplb.model.printable import quoted
 
-__all__ = ["NodeState", "name_of_host", "parse_node_name"]
+__all__ = ["NodeState", "SeenState", "name_of_host", "parse_node_name"]
 
 _LONGEST = 63
 _NAME = re.compile(rf"[a-z0-9._-]{{1,{_LONGEST}}}")
@@ -20,8 +20,18 @@ class NodeState(StrEnum):
     """What a node does with traffic. The words are in the API and in metrics, and never change.
 
     DRAINING: it serves what comes, and asks routers and keepalived to send it nothing more. DRAINED: it announces
-    nothing any more, until somebody ends the drain. STARTING: it does not serve yet. Of other nodes, LOST: it is not
-    heard of any more; UNKNOWN: it runs a newer version, which has another word.
+    nothing any more, until somebody ends the drain.
+    """
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    DRAINED = "drained"
+
+
+class SeenState(StrEnum):
+    """What is known of what a node does with traffic: a word of NodeState, or one of these.
+
+    STARTING: it does not serve yet. LOST: it is not heard of any more. UNKNOWN: a newer version has another word.
     """
 
     SERVING = "serving"

@@ -28,7 +28,7 @@ class NodeStatus:
 
     `digest` is that of its desired state in hex, empty if it has none. `since` is when its daemon started, in seconds
     since 1970. `url` is its API where others reach it and `peer` where it listens to peers, as ADDRESS:PORT; both are
-    empty if it has none. `state` is one of NodeState, or another word of a newer version. `vips` counts its VIPs by
+    empty if it has none. `state` is one of SeenState, or another word of a newer version. `vips` counts its VIPs by
     operating status; of its `backends`, `backends_out` are not up, and `health` is a short digest of which ones, the
     same on two nodes that see the same. The rates are of the last seconds. `vip_generations` may be left out.
     """

@@ -22,21 +22,25 @@ _MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """What is shown to peers' APIs: a token, a client certificate, or both; and whom to believe their certificates."""
+    """What is shown to peers' APIs: a token, a client certificate, or both; and whom to believe their certificates.
+
+    The file has one token, or one for each peer in a line after its name.
+    """
 
     token_file: str | None = None
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
 
-    def pull(self, url: str) -> SharedState:
-        """Return what the daemon with this URL knows. Raises XdplbError if it does not say, or not all of it."""
+    def pull(self, name: str, url: str) -> SharedState:
+        """Return what a node knows, by its name and URL. Raises XdplbError if it does not say, or not all of it."""
         client = Client(
             url=url,
             token_file=self.token_file,
             ca_file=self.ca_file,
             cert_file=self.cert_file,
             key_file=self.key_file,
+            token_name=name,
             timeout=_ANSWER_SECONDS,
             retries=0,
         )

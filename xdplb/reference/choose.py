@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 
 from .flow import find, is_looked_up, is_new_flow, is_valid, use
@@ -12,6 +14,7 @@ from .quic import backend_of_connection_id
 from .reasons import Reason, Stop
 from .schedule import schedule
 from .second_choice import find_stray, has_waited, touch_strays, with_second_choice
+from .share import news_of
 from .slot import NO_BACKEND, Slot, SlotState, slot_number
 
 __all__ = ["choose_for_error", "choose_for_request", "settle"]
@@ -28,9 +31,10 @@ def choose_for_request(journey: Journey, packet: Packet, vip: VipEntry, hashed: 
         if stray is None:
             return Choice(*_owner_of(slot), is_new_flow=packet.is_syn)
         touch_strays(journey, packet, vip, stray)
-        use(journey, stray, packet, vip)
-        return Choice(stray.flow.backend, Placement.RECORD, stray, has_record=True)
-    return with_second_choice(journey, packet, vip, hashed, _choose_by_record(journey, packet, vip, hashed, slot))
+        news = use(journey, stray, packet, vip)
+        return Choice(stray.flow.backend, Placement.RECORD, stray, has_record=True, news=news)
+    choice = with_second_choice(journey, packet, vip, hashed, _choose_by_record(journey, packet, vip, hashed, slot))
+    return replace(choice, news=news_of(choice, packet, vip, slot))
 
 
 def _choose_by_record(journey: Journey, packet: Packet, vip: VipEntry, hashed: int, slot: Slot) -> Choice:
@@ -49,7 +53,7 @@ def _choose_by_record(journey: Journey, packet: Packet, vip: VipEntry, hashed: i
             record_in=_table_for(packet),
             is_new_flow=True,
         )
-    use(journey, found, packet, vip)
+    news = use(journey, found, packet, vip)
     return Choice(
         found.flow.backend,
         Placement.RECORD,
@@ -57,6 +61,7 @@ def _choose_by_record(journey: Journey, packet: Packet, vip: VipEntry, hashed: i
         has_record=True,
         is_new_flow=packet.is_syn,
         waited=has_waited(journey, found.flow),
+        news=news,
     )
 
 

@@ -16,6 +16,7 @@ from .slot import Slot, SlotState
 __all__ = [
     "TOUCH_AFTER",
     "find",
+    "flags_of",
     "has_answered",
     "has_ended",
     "is_looked_up",
@@ -27,7 +28,8 @@ __all__ = [
     "write_record",
 ]
 
-ESTABLISHED, FIN, RST, SECOND_CHOICE = 0x01, 0x02, 0x04, 0x08  # FLOW_* of the layout
+ESTABLISHED, FIN, RST, SECOND_CHOICE, FROM_PEER = 0x01, 0x02, 0x04, 0x08, 0x10  # FLOW_* of the layout
+OPENED = 0x20  # SHARED_OPENED
 TOUCH_AFTER = SECOND
 """`last_seen` is updated no more often than this, so that not every packet writes to the record."""
 
@@ -89,8 +91,10 @@ def is_new_flow(journey: Journey, flow: Flow, packet: Packet, vip: VipEntry) -> 
     return packet.is_syn and (was_silent or has_ended(flow) or in_vain or is_old_note)
 
 
-def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> None:
+def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> int:
     """Update the record that a packet was placed by. A flow that ends no longer counts for its backend's load.
+
+    Return what other balancers do not know yet of the connection, FLOW_* and SHARED_* of the layout, 0 for nothing.
 
     The first packet after the SYN ends the record's probation. A repeated SYN does not, nor does a RST: it may be the
     reply of a host whose address a SYN flood has forged.
@@ -99,17 +103,28 @@ def use(journey: Journey, found: Found, packet: Packet, vip: VipEntry) -> None:
     RST, and not a FIN that is sent again because nobody answers.
     """
     flow = found.flow
-    used = replace(flow, flags=flow.flags & ~ESTABLISHED | _flags_of(packet))
+    used = replace(flow, flags=flow.flags & ~(ESTABLISHED | FROM_PEER) | flags_of(packet))
     if has_ended(used) and not has_ended(flow):
         remove_load(journey, vip, flow.backend)
     if found.table is FlowTable.PROBATION and not packet.is_syn and not packet.tcp_flags & TcpFlag.RST:
         journey.effects.probation[packet.flow] = None
         _add_open(journey, packet.flow, replace(used, last_seen=journey.now))
-        return
+        return used.flags | OPENED
     if is_sign_of_life(flow, packet) and journey.now >= flow.last_seen + TOUCH_AFTER:
         used = replace(used, last_seen=journey.now)
     if used != flow:
         _table(journey, found.table)[packet.flow] = used
+    return _news(flow, used, packet) if found.table is FlowTable.OPEN else 0
+
+
+def _news(flow: Flow, used: Flow, packet: Packet) -> int:
+    """Return what a packet shows that no packet since the SYN has: that it was answered, or has ended.
+
+    A RST after a SYN may be somebody else's.
+    """
+    if has_answered(used) and not has_answered(flow):
+        return 0 if packet.tcp_flags & TcpFlag.RST else used.flags | OPENED
+    return used.flags if used.flags & ~flow.flags & (FIN | RST) else 0
 
 
 def write_record(journey: Journey, packet: Packet, vip: VipEntry, choice: Choice) -> None:
@@ -118,7 +133,7 @@ def write_record(journey: Journey, packet: Packet, vip: VipEntry, choice: Choice
         return
     epoch = journey.config.backends[choice.backend_id].epoch
     is_second = choice.placement is Placement.SECOND
-    flags = _flags_of(packet) | (SECOND_CHOICE if is_second else 0)
+    flags = flags_of(packet) | (SECOND_CHOICE if is_second else 0)
     made = Flow(choice.backend_id, epoch, flags, vip.id, journey.now)
     if is_second:
         journey.effects.strays[vip.id] = journey.now
@@ -152,7 +167,8 @@ def is_sign_of_life(flow: Flow, packet: Packet) -> bool:
     return not (packet.is_syn or packet.tcp_flags & TcpFlag.RST or is_fin_again)
 
 
-def _flags_of(packet: Packet) -> int:
+def flags_of(packet: Packet) -> int:
+    """Return the flags that a packet adds to its record, FLOW_* of the layout."""
     flags = 0 if packet.is_syn else ESTABLISHED
     flags |= FIN if packet.tcp_flags & TcpFlag.FIN else 0
     return flags | (RST if packet.tcp_flags & TcpFlag.RST else 0)

@@ -27,6 +27,7 @@ __all__ = [
     "Fragment",
     "FragmentKey",
     "Handshake",
+    "SharedFlow",
     "SourceKey",
 ]
 
@@ -142,9 +143,20 @@ class Handshake:
     repeated: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SharedFlow:
+    """What other balancers are told of a connection. `flags` are FLOW_* and SHARED_* of the layout."""
+
+    key: FlowKey
+    vip: int
+    backend: int
+    epoch: int
+    flags: int
+
+
 @dataclass(slots=True)
 class Effects:
-    """The effects of one packet. Values replace the old ones, None deletes them; `counts` are added."""
+    """The effects of one packet. Values replace the old ones, None deletes them; `counts` and `shared` are added."""
 
     flows: dict[FlowKey, Flow | None] = field(default_factory=dict)
     probation: dict[FlowKey, Flow | None] = field(default_factory=dict)
@@ -156,6 +168,7 @@ class Effects:
     strays: dict[int, int] = field(default_factory=dict)
     loads: dict[int, int] = field(default_factory=dict)
     handshakes: dict[int, Handshake] = field(default_factory=dict)
+    shared: list[SharedFlow] = field(default_factory=list)
     counts: Counter[Count] = field(default_factory=Counter)
 
 
@@ -168,7 +181,8 @@ class FlowState:
     bucket for too-big answers will be empty; `backend_buckets` are the same of new connections, by backend id. `strays`
     are by VIP id: when a connection that is not with its slot's owner was last seen, in ns. `new_flows` are those that
     one CPU has counted for a VIP, by (VIP id, CPU): a rotation continues from there. `handshakes` are
-    the sampled connections, by their place. `counts` are the sums of all CPUs.
+    the sampled connections, by their place. `shared` is what other balancers are told. `counts` are the sums of all
+    CPUs.
     """
 
     flows: MutableMapping[FlowKey, Flow] = field(default_factory=dict)
@@ -182,6 +196,7 @@ class FlowState:
     loads: MutableMapping[int, int] = field(default_factory=dict)
     new_flows: MutableMapping[tuple[int, int], int] = field(default_factory=dict)
     handshakes: MutableMapping[int, Handshake] = field(default_factory=dict)
+    shared: list[SharedFlow] = field(default_factory=list)
     counts: Counter[Count] = field(default_factory=Counter)
 
     def apply(self, effects: Effects, cpu: int) -> None:
@@ -196,6 +211,7 @@ class FlowState:
         self.strays.update(effects.strays)
         self.loads.update(effects.loads)
         self.handshakes.update(effects.handshakes)
+        self.shared += effects.shared
         for count, delta in effects.counts.items():
             self.counts[count] += delta
             kind, number, name = count

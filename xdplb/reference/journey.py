@@ -36,6 +36,7 @@ class Choice:
     `record_in` is where a record is written if the flow has none yet, None if none is written. `at_risk`: an old
     connection that nothing could place. `waited`: a SYN that stays with its record's backend, and is sent again since
     nobody has answered the one before. `refused_for`: why the packet is not sent to that backend, though it is usable.
+    `news` is what other balancers are told of the connection, FLOW_* and SHARED_*, 0 for nothing.
     """
 
     backend_id: int
@@ -48,6 +49,7 @@ class Choice:
     at_risk: bool = False
     waited: bool = False
     refused_for: Reason | None = None
+    news: int = 0
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from .limits import check_limits
 from .packet import Fragmented, Packet
 from .parse import parse_frame
 from .reasons import BadPacket, Reason, Stop, Verdict
+from .share import share
 from .slot import NO_BACKEND
 from .vip import has_vips
 
@@ -132,6 +133,7 @@ def _send(journey: Journey, packet: Packet, choice: Choice) -> tuple[bytes, int]
     if journey.vip is not None:
         write_record(journey, packet, journey.vip, choice)
         note_handshake(journey, packet, journey.vip, backend)
+        share(journey, packet, journey.vip, choice, backend)
     if packet.fragmented is Fragmented.FIRST:
         remember(journey, packet, backend.id, backend.epoch, journey.vip_id)
     count_sent(journey, packet, choice)

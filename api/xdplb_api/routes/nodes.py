@@ -11,7 +11,7 @@ from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import NodeView
 from xdplb.control.events import Actor
 from xdplb.model.errors import ConflictError
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import AnswersOf, ControlOf, DryRunFlag
@@ -87,7 +87,7 @@ async def drain_node(
     """
     view = _this(answers, name)
     if dry_run:
-        return _would("" if view.state is NodeState.DRAINED else f"node {view.name} is draining")
+        return _would("" if view.state is SeenState.DRAINED else f"node {view.name} is draining")
     times = body or NodeDrainIn()
     await control.drain_node(times.timeout_seconds, times.quiet(), actor)
     return NodeOut.of(answers.node(name))
@@ -107,7 +107,7 @@ async def undrain_node(
     """Let this node serve again."""
     view = _this(answers, name)
     if dry_run:
-        return _would("" if view.state is NodeState.SERVING else f"node {view.name} serves again")
+        return _would("" if view.state is SeenState.SERVING else f"node {view.name} serves again")
     await control.undrain_node(actor)
     return NodeOut.of(answers.node(name))
 

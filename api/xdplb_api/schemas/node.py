@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field
 
 from xdplb.control.answers.views import NodeDrainView, NodeView
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 
 from .base import RequestBody, ResponseBody
 
@@ -62,7 +62,7 @@ class NodeOut(ResponseBody):
 
     name: str = Field(description="Its name.", examples=["lb1"])
     this_node: bool = Field(description="Whether it is the node that answers.")
-    state: NodeState = Field(
+    state: SeenState = Field(
         description="`serving`; `draining`: it forwards what comes, and asks for nothing more; `drained`: it announces"
         " no VIP until the drain is ended; `starting`: it does not serve yet. Of other nodes also `lost`: it is not"
         " heard of any more; `unknown`: a word of a newer version."

@@ -124,3 +124,23 @@ def test_a_url_may_have_a_path_in_front(script: Script) -> None:
     script.on("GET", "/lb1/v1/version", {"version": "1"})
     with scripted_url(script) as url, Client(url=f"{url}/lb1/") as client:
         assert client.version().json()["version"] == "1"
+
+
+def test_a_token_file_may_have_tokens_of_several_daemons(script: Script, tmp_path: Path) -> None:
+    script.on("GET", "/v1/version", {"version": "1"})
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text("# of the peers\nlb1 one\nlb2 two\n")
+    for name in ("lb1", "lb2"):
+        with Client(socket_path=str(script.socket), token_file=str(file), token_name=name) as client:
+            client.version()
+    assert [told["Authorization"] for told in script.headers] == ["Bearer one", "Bearer two"]
+    with (
+        Client(socket_path=str(script.socket), token_file=str(file), token_name="lb3") as client,
+        pytest.raises(XdplbError, match="there is no token"),
+    ):
+        client.version()
+    file.write_text("of-both\n")
+    with Client(socket_path=str(script.socket), token_file=str(file), token_name="lb3") as client:
+        client.version()
+    assert script.headers[-1]["Authorization"] == "Bearer of-both"

@@ -23,7 +23,7 @@ from xdplb.model.check_type import CheckType
 from xdplb.model.errors import XdplbError
 from xdplb.model.health import HealthCheck
 from xdplb.model.key import VipKey
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 from xdplb.model.shared_record import NO_RECORDS, SharedRecords, SharedSlots, SharedState
 from xdplb.peers.addresses import Place
 from xdplb.peers.keys import Key, Keys
@@ -40,7 +40,7 @@ class Source:
     state: SharedState | None = field(default_factory=lambda: SharedState((), NO_RECORDS))
     asked: list[str] = field(default_factory=list)
 
-    def pull(self, url: str) -> SharedState:
+    def pull(self, _name: str, url: str) -> SharedState:
         self.asked.append(url)
         if self.state is None:
             raise XdplbError(f"{url} does not answer")
@@ -239,16 +239,16 @@ def test_a_peer_that_stops_is_told_and_shown_as_lost(tmp_path: Path):
         async with cluster.node(0, waits=False) as one:
             async with cluster.node(1):
                 await until(lambda: one.kinds("peer_appeared"))
-                await until(lambda: one.manager.answers.node("lb1").state is NodeState.SERVING)
+                await until(lambda: one.manager.answers.node("lb1").state is SeenState.SERVING)
                 shown = one.manager.answers.nodes()
                 assert [(each.name, each.state) for each in shown] == [
-                    ("lb0", NodeState.SERVING),
-                    ("lb1", NodeState.SERVING),
+                    ("lb0", SeenState.SERVING),
+                    ("lb1", SeenState.SERVING),
                 ]
                 assert (shown[1].peer_is_up, shown[1].heard is not None) == (True, True)
             await until(lambda: one.kinds("peer_lost"))
             gone = one.manager.answers.node("lb1")
-            assert (gone.state, gone.peer_is_up) == (NodeState.LOST, False)
+            assert (gone.state, gone.peer_is_up) == (SeenState.LOST, False)
             cluster.again(1)
             async with cluster.node(1):
                 await until(lambda: len(one.kinds("peer_appeared")) == 2)

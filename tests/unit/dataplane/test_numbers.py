@@ -78,6 +78,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "capture": 9,
         "passive": 10,
         "second_choice": 11,
+        "sync": 12,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -91,7 +92,8 @@ GIVEN: dict[str, dict[str, int]] = {
     },
     "DECISION": {"VIP": 0x01, "SLOT": 0x02, "RECORD": 0x04, "NEW": 0x08, "AT_RISK": 0x10},
     "HANDSHAKE": {"ANSWERED": 0x01, "FIN": 0x02, "RESET": 0x04},
-    "FLOW": {"ESTABLISHED": 0x01, "FIN": 0x02, "RST": 0x04, "SECOND_CHOICE": 0x08},
+    "FLOW": {"ESTABLISHED": 0x01, "FIN": 0x02, "RST": 0x04, "SECOND_CHOICE": 0x08, "FROM_PEER": 0x10},
+    "SHARED": {"OPENED": 0x20},
     "FORWARD": {"DR": 1, "IPIP": 2, "IPIP6": 3, "GUE": 4, "GUE6": 5},
     "BACKEND": {
         "USABLE": 0x01,
@@ -122,6 +124,7 @@ RETIRED: dict[str, dict[str, int]] = {}
 
 NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
 NOT_NUMBERS |= {f"HANDSHAKE_{size}" for size in ("BITS", "BUCKETS", "BUSY", "FIRST_BIT", "WAIT_NS")}
+NOT_NUMBERS |= {"SHARED_FLOW", "SHARED_FLOWS_BYTES"}
 """Constants of layout that begin like a code and are sizes."""
 
 RANGES = {"pass": range(1, 32), "drop": range(32, 96), "answer": range(96, 128)}
@@ -191,7 +194,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "probation": {1: 1685708886},
     "probation6": {1: 2759491384},
     "fragments": {1: 1922578320, 2: 3171882862},
-    "vip_guards": {1: 723621004},
+    "vip_guards": {1: 723621004, 2: 292531003},
     "vip_buckets": {1: 3847499996},
     "source_buckets": {1: 1497699981},
     "access4": {1: 2242809839},
@@ -200,6 +203,8 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "handshake_shares": {1: 3977416503},
     "handshakes": {1: 2412384015},
     "handshake_stats": {1: 1380305659},
+    "shared_flows": {1: 306979469},
+    "shared_losses": {1: 1625419614},
     "explain_decision": {1: 3062096465},
     "capture_decision": {1: 1115236496},
     "capture_filter": {1: 256590315},

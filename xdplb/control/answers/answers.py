@@ -63,7 +63,7 @@ from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_L
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
-from xdplb.model.node import NodeState
+from xdplb.model.node import NodeState, SeenState
 from xdplb.model.printable import word
 from xdplb.model.vip import VipKey
 
@@ -342,7 +342,7 @@ class Answers:
         return NodeView(
             name=node.name,
             is_this=True,
-            state=node.state,
+            state=SeenState(node.state),
             since=since + ahead,
             version=__version__,
             generation=self._snapshot.generation,

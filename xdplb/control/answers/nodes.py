@@ -8,7 +8,7 @@ from datetime import datetime
 
 from xdplb.control.answers.views import NodeView
 from xdplb.model.moment import moment_of_seconds
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 from xdplb.model.node_status import NodeStatus
 from xdplb.peers.exchange import Peer
 
@@ -47,7 +47,7 @@ def nodes_view(this: NodeView, heard: Sequence[HeardOf]) -> list[NodeView]:
         others[each.status.name] = each if before is None else _joined(before, each)
     others.pop(this.name, None)
     views = [this, *(_other(each, this.status) for _, each in sorted(others.items()))]
-    total = sum(view.status.packets_per_second for view in views if view.state is not NodeState.LOST)
+    total = sum(view.status.packets_per_second for view in views if view.state is not SeenState.LOST)
     return [replace(view, share=_share(view, total)) for view in views]
 
 
@@ -59,11 +59,11 @@ def _joined(one: HeardOf, other: HeardOf) -> HeardOf:
 
 def _other(heard: HeardOf, own: NodeStatus) -> NodeView:
     status = heard.status
-    state = NodeState(status.state) if status.state in set(NodeState) else NodeState.UNKNOWN
+    state = SeenState(status.state) if status.state in set(SeenState) else SeenState.UNKNOWN
     return NodeView(
         name=status.name,
         is_this=False,
-        state=state if heard.is_there else NodeState.LOST,
+        state=state if heard.is_there else SeenState.LOST,
         since=moment_of_seconds(status.since) if heard.is_there else heard.heard,
         version=status.version,
         generation=status.generation,
@@ -84,4 +84,4 @@ def _equal(one: str, other: str) -> bool | None:
 
 
 def _share(view: NodeView, total: float) -> float | None:
-    return view.status.packets_per_second / total if total and view.state is not NodeState.LOST else None
+    return view.status.packets_per_second / total if total and view.state is not SeenState.LOST else None

@@ -24,7 +24,7 @@ from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 from xdplb.model.node_status import NodeStatus
 from xdplb.model.vip import Forward, Vip
 
@@ -351,7 +351,7 @@ class NodeView:
 
     name: str
     is_this: bool
-    state: NodeState
+    state: SeenState
     since: datetime
     version: str
     generation: int

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from xdplb.control.flows.readings import Column, column
 from xdplb.control.state.desired import Drain
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
-from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_FROM_PEER, FLOW_RST
 from xdplb.dataplane.plane import BackendCounters, FlowRecords
 
 __all__ = [
     "FIN_QUIET_SECONDS",
     "HANDSHAKE_SECONDS",
+    "REFRESHED_WITHIN",
     "DrainState",
     "DrainView",
     "FlowCounts",
@@ -44,6 +45,9 @@ The backend's RST goes straight to the client and is not seen here.
 
 TOUCH_SECONDS = 1.0
 """A record's last packet may be this much newer than the record says: FLOW_TOUCH_AFTER in bpf/lib/flow.h."""
+
+REFRESHED_WITHIN = 1 / 3
+"""Other balancers are told again of connections that live, each time this part of their VIP's idle timeout is over."""
 
 _STALE_SECONDS = 60.0
 """How long the counts of a scan are used."""
@@ -114,7 +118,8 @@ def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
     """Return which records belong to an open connection of a backend that still exists.
 
     A connection has ended if it was reset, or silent for longer than the VIP's idle timeout. A FIN alone does not end
-    it: a client that has sent its request may wait long for the answer.
+    it: a client that has sent its request may wait long for the answer. What another balancer tells of its connections
+    is older than they are, by up to a third of that timeout.
     """
     idle = np.zeros(_IDS)
     epoch = np.full(_IDS, _NO_EPOCH, np.int64)
@@ -123,7 +128,8 @@ def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
         epoch[backend.id] = backend.epoch
     reset = (flows.flags & FLOW_RST) != 0
     known = epoch[flows.backend] == flows.epoch
-    still_open: NDArray[np.bool_] = known & ~reset & (flows.age <= idle[flows.backend] + TOUCH_SECONDS)
+    lag = np.where(flows.flags & FLOW_FROM_PEER, idle[flows.backend] * REFRESHED_WITHIN, 0.0)
+    still_open: NDArray[np.bool_] = known & ~reset & (flows.age <= idle[flows.backend] + lag + TOUCH_SECONDS)
     return still_open
 
 

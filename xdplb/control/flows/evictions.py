@@ -50,6 +50,11 @@ class Evictions:
             # A counter that is lower than before was reset for a new VIP with this id.
             self._balance += counters.records - before if counters.records >= before else counters.records
 
+    def added(self, records: int) -> None:
+        """Note that this many records were written that the counters do not know of."""
+        if self._balance is not None:
+            self._balance += records
+
     def deleted(self, records: int) -> None:
         """Note that this many records were deleted on purpose."""
         if self._balance is not None:

@@ -57,6 +57,24 @@ class MoveTimes:
             moves = self._shared[known, transition] = _moves_after(known, before, after, at)
         self._moves[vip_id] = moves
 
+    def ages(self, vip_id: int, now: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return the moving slots of a VIP, by number in ascending order, and how long ago each moved last."""
+        moves = self._moves.get(vip_id)
+        if moves is None:
+            return _NONE, np.empty(0)
+        return moves.slots, np.maximum(now - moves.times, 0.0)
+
+    def moved_before(self, vip_id: int, numbers: NDArray[np.integer], times: NDArray[np.float64]) -> None:
+        """Note that these moving slots of a VIP, by number, moved last at these times, as another balancer has told."""
+        moves = self._moves.get(vip_id)
+        if moves is None or not len(numbers):
+            return
+        places = np.minimum(np.searchsorted(moves.slots, numbers), len(moves.slots) - 1)
+        there = moves.slots[places] == numbers
+        later = moves.times.copy()
+        later[places[there]] = times[there]
+        self._moves[vip_id] = _Moves(moves.slots, later, float(later.min()))
+
     def forget(self, vip_id: int) -> None:
         """Forget a VIP that was removed."""
         self._moves.pop(vip_id, None)
@@ -93,11 +111,15 @@ def _moves_after(known: _Moves | None, before: HeldTable | None, after: HeldTabl
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A reading of the flow table: the tables before it, the records, and which belong to an open connection."""
+    """A reading of the flow table: the tables before it, the records, and which belong to an open connection.
+
+    `told` is how many times records of other balancers had been written before it.
+    """
 
     tables: Mapping[int, HeldTable]
     flows: FlowRecords
     live: NDArray[np.bool_]
+    told: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +130,12 @@ class Release:
     stale: NDArray[np.intp]
 
 
-def find_release(vip: VipEntry, table: HeldTable, scan: Scan | None) -> Release | None:
+def find_release(
+    vip: VipEntry, table: HeldTable, scan: Scan | None, told: NDArray[np.integer] = _NONE
+) -> Release | None:
     """Return which pinned slots of a VIP can become steady, None if there are none, or no scan to tell.
 
+    `told` are slots in which records of other balancers were written since the scan began. They wait for the next one.
     A slot that has changed since the scan started waits for the next one. A VIP that records every flow looks up
     records in steady slots too, so it needs no scan, and its records are kept.
     """
@@ -120,16 +145,18 @@ def find_release(vip: VipEntry, table: HeldTable, scan: Scan | None) -> Release 
     elif scan is None or vip.id not in scan.tables:
         return None
     else:
-        settled, stale = _settled_and_stale(vip, current, scan)
+        settled, stale = _settled_and_stale(vip, current, scan, told)
     return Release(table.settled(release(current, settled)), stale) if len(settled) else None
 
 
-def _settled_and_stale(vip: VipEntry, current: Slots, scan: Scan) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _settled_and_stale(
+    vip: VipEntry, current: Slots, scan: Scan, told: NDArray[np.integer]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     scanned = scan.tables[vip.id].slots
     mine = records_of(vip, scan.flows)
     slots = slots_of(vip, scan.flows, mine)
     settled = find_settled(scanned, slots, scan.flows.backend[mine], scan.live[mine])
-    settled = settled[scanned[settled] == current[settled]]  # unchanged since the scan
+    settled = settled[(scanned[settled] == current[settled]) & ~np.isin(settled, told)]  # unchanged since the scan
     is_settled = np.zeros(len(current), np.bool_)
     is_settled[settled] = True
     return settled, mine[is_settled[slots]]

@@ -29,6 +29,7 @@ from xdplb.control.events import (
 )
 from xdplb.control.flows.evictions import Evictions
 from xdplb.control.flows.settle import MoveTimes, Scan, find_release, select, stale_records
+from xdplb.control.flows.telling import Arrived, Finder, Placed, moving_slots, place, slots_to_move
 from xdplb.control.plan.drafting import draft
 from xdplb.control.plan.drafts import TableSource
 from xdplb.control.plan.eligibility import Eligibility, Observed
@@ -43,8 +44,11 @@ from xdplb.control.writing.policy_events import policy_events
 from xdplb.control.writing.reading import Found, read_found, read_held
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipCounters, VipEntry
+from xdplb.dataplane.told_flows import Fate
 from xdplb.model.address import IPAddress
+from xdplb.model.key import Protocol
 from xdplb.model.nic import DesiredNic
+from xdplb.model.shared_record import SharedRecords, SharedSlots
 
 __all__ = ["Applier"]
 
@@ -84,6 +88,12 @@ class Applier:
         self.steps_due: Mapping[int, datetime] = {}
         """When backends that ramp up get more, by VIP id. Replaced as a whole."""
         self.evictions = Evictions()
+        self._finder = Finder()
+        self._told: list[tuple[int, int, NDArray[np.uint32]]] = []
+        self._pinned_by_told: dict[int, frozenset[int]] = {}
+        """By VIP id, the slots that are pinned only since another balancer has told of a record in them."""
+        self.times_told = 0
+        """How often records of other balancers have been written, in any thread."""
 
     @property
     def features(self) -> Features:
@@ -328,6 +338,81 @@ class Applier:
             chosen = sorted(unsettled if only is None else unsettled & only)
             pinned = replace(before, tables={**before.tables, **self._pin(before, chosen)})
             self._hold(replace(pinned, tables={**pinned.tables, **self._release(pinned, chosen, scan)}))
+            if scan is not None:
+                self._told = [each for each in self._told if each[0] > scan.told]
+
+    def take(self, records: SharedRecords) -> Arrived:
+        """Write records that another balancer has told of, where slots do not say the same.
+
+        A steady slot that says otherwise is pinned first: such a record must count before this balancer takes the
+        change that the other one has taken, and whatever each thinks of its backends' health.
+        """
+        with self._changing() as held:
+            self._finder.look(held.vips, held.backends)
+            placed = place(records, self._finder, held.tables, held.ids)
+            pinned = {
+                vip_id: self._pin_for(held, vip_id, placed.slots[placed.pinned & (placed.vips == vip_id)])
+                for vip_id in np.unique(placed.vips[placed.pinned]).tolist()
+            }
+            if pinned:
+                self._hold(replace(held, tables={**held.tables, **pinned}))
+            told = np.flatnonzero(placed.written)
+            fates = self._plane.tell_flows(records[told], placed.vips[told], placed.backends[told], placed.epochs[told])
+            self._note_told(placed, told)
+            inserted, changed = (int(np.count_nonzero(fates == fate)) for fate in (Fate.INSERTED, Fate.CHANGED))
+            self.evictions.added(inserted)
+            known = int(np.count_nonzero(placed.found)) - inserted - changed
+            return Arrived(inserted, changed, known, records[~placed.found])
+
+    def _pin_for(self, held: Held, vip_id: int, slots: NDArray[np.uint32]) -> HeldTable:
+        table = held.tables[vip_id].with_pinned(slots)
+        self._write_table(held, vip_id, table)
+        self._pinned_by_told[vip_id] = self._pinned_by_told.get(vip_id, frozenset()) | frozenset(slots.tolist())
+        return table
+
+    def _note_told(self, placed: Placed, told: NDArray[np.intp]) -> None:
+        """Note which slots have got records: a scan that has begun may not have seen them."""
+        self.times_told += 1
+        for vip_id in np.unique(placed.vips[told]).tolist():
+            slots = placed.slots[told][placed.vips[told] == vip_id]
+            self._told.append((self.times_told, vip_id, slots))
+
+    def take_over(self, slots: Sequence[SharedSlots]) -> int:
+        """Let slots move here that move at another balancer, from the same previous owners; return how many."""
+        with self._changing() as held:
+            self._finder.look(held.vips, held.backends)
+            by_key = {vip.key: vip for vip in held.vips.values()}
+            return sum(self._move_as_told(by_key[each.key], each) for each in slots if each.key in by_key)
+
+    def _move_as_told(self, vip: VipEntry, told: SharedSlots) -> int:
+        held = self.read()
+        table, ids = held.tables[vip.id], held.ids.get(vip.id, frozenset())
+        found = [self._finder.backend(vip.id, ids, address) for address in told.addresses]
+        now = self._clock()
+        numbers, previous, ages = slots_to_move(
+            told,
+            table,
+            self._times.ages(vip.id, now),
+            [0 if entry is None else entry.id for entry in found],
+            vip.idle_seconds,
+            pinned=np.fromiter(self._pinned_by_told.get(vip.id, ()), np.uint32),
+        )
+        if not len(numbers) or vip.track_always or vip.key.protocol is Protocol.UDP:
+            return 0
+        after = table.with_moving(numbers, previous)
+        self._write_table(held, vip.id, after)
+        self._hold(replace(held, tables={**held.tables, vip.id: after}))
+        self._times.moved_before(vip.id, numbers, now - ages)
+        return len(numbers)
+
+    def moving(self) -> tuple[SharedSlots, ...]:
+        """Return the moving slots of all VIPs, as other balancers are told of them."""
+        held, now = self.read(), self._clock()
+        found = [
+            moving_slots(held.vips[vip_id].key, held.tables[vip_id], self._times.ages(vip_id, now), held.backends)
+            for vip_id in sorted(self._unsettled & held.vips.keys())
+        ]
+        return tuple(each for each in found if each is not None)
 
     def delete_records(self, flows: FlowRecords, chosen: NDArray[np.intp]) -> None:
         """Delete the chosen records of a scan, of backends that get no packets any more."""
@@ -369,7 +454,8 @@ class Applier:
             vip_id: released
             for vip_id in vip_ids
             if held.tables[vip_id].counts.pinned
-            and (released := find_release(held.vips[vip_id], held.tables[vip_id], scan)) is not None
+            and (released := find_release(held.vips[vip_id], held.tables[vip_id], scan, self._told_in(vip_id, scan)))
+            is not None
         }
         swept, self._swept = self._swept, False  # if deleting the records fails, the next change sweeps them
         for vip_id, released in found.items():
@@ -381,6 +467,11 @@ class Applier:
         for vip_id, released in found.items():
             self._events.say(SlotsSteady(str(held.vips[vip_id].key), released.table.counts.pinned))
         return {vip_id: released.table for vip_id, released in found.items()}
+
+    def _told_in(self, vip_id: int, scan: Scan | None) -> NDArray[np.uint32]:
+        """Return the slots of a VIP in which records of other balancers were written since a scan began."""
+        since = [slots for at, number, slots in self._told if number == vip_id and scan is not None and at > scan.told]
+        return np.concatenate([np.empty(0, np.uint32), *since])
 
     def _write_table(self, held: Held, vip_id: int, table: HeldTable) -> None:
         """Publish a table with the owners that it has: those of the draft that it was made from."""
@@ -417,10 +508,13 @@ class Applier:
         for vip_id in tables.gone:
             self._times.forget(vip_id)
             self._printed.pop(vip_id, None)
+            self._pinned_by_told.pop(vip_id, None)
         for vip_id in tables.present:
             table = held.tables[vip_id]
             self._times.published(vip_id, before.get(vip_id), table, self._clock())
             (unsettled.discard if table.is_steady else unsettled.add)(vip_id)
+            if vip_id in self._pinned_by_told and table.is_steady:
+                del self._pinned_by_told[vip_id]
         self._held = self.known = held
         self._unsettled = frozenset(unsettled)
 

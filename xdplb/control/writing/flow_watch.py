@@ -138,6 +138,7 @@ class FlowWatch:
     async def _scan(self) -> Scan:
         # These are read before the scan: a change during it must not make its result look newer than it is.
         snapshot, tables, at = self._writer.snapshot, self._writer.applier.tables, self._now()
+        told = self._writer.applier.times_told
         counters = await self._note_made()
         last_packets = self._silence.note(snapshot, counters.backends, at)
         looks = self._drains.looks(counters.backends)
@@ -147,7 +148,7 @@ class FlowWatch:
             live = open_flows(flows, snapshot)
             counts = count_flows(flows, live, snapshot, at, last_packets, counters=counters.backends)
             self._drains.note(flows, looks, at)
-            return Scan(tables, flows, live), counts
+            return Scan(tables, flows, live, told), counts
 
         scan, self.counts = await self._timed(work)
         await self._note_present(int(np.count_nonzero(~scan.flows.probation)), at)

@@ -15,7 +15,7 @@ from xdplb.control.writing.rate_watch import RateWatch
 from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.model.backend import Health
-from xdplb.model.node import NodeState
+from xdplb.model.node import SeenState
 from xdplb.model.node_status import NodeStatus
 
 __all__ = ["OwnStatus"]
@@ -69,7 +69,7 @@ class OwnStatus:
             generation=snapshot.generation,
             observed_generation=self._writer.applied.generation,
             since=(self._began + self._steady.ahead()).timestamp(),
-            state=self._node.state.value if self._is_running() else NodeState.STARTING.value,
+            state=self._node.state.value if self._is_running() else SeenState.STARTING.value,
             vips={status.value: count for status, count in dict(self._vips.counts).items() if count},
             backends=self._health.backends,
             backends_out=self._health.out,

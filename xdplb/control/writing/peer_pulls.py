@@ -93,7 +93,7 @@ class PeerPulls:
                 raise XdplbError(
                     f"{status.name} does not say where its API is", hint="start it with --advertise-url https://…"
                 )
-            state = await asyncio.to_thread(self._puller.pull, status.url)
+            state = await asyncio.to_thread(self._puller.pull, status.name, status.url)
             await self._records.take_over(state)
         except XdplbError as error:
             self._failed(

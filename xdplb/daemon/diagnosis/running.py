@@ -11,6 +11,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.links import link
 
 from .finding import Finding, Level, fail, ok, warn
+from .peers import examine_peers
 from .place import Place
 
 __all__ = ["AskDaemon", "Running", "ask_or_say", "examine_backends", "examine_daemon", "tunnel_room"]
@@ -22,11 +23,12 @@ FULL_SIZE = 1500
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Answers of the API: the status, the backends of each VIP by its key, and where the daemon runs, if it says."""
+    """Answers of the API: the status, the backends of each VIP by its key, where the daemon runs, and the nodes."""
 
     status: Mapping[str, Any]
     backends: Mapping[str, Sequence[Mapping[str, Any]]]
     place: Place | None = None
+    nodes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def interfaces(self) -> list[str]:
@@ -77,6 +79,7 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
         yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
     for note in running.status.get("notes", ()):
         yield warn("daemon", note, "docs/operations.md, When the API is flooded, and docs/access.md")
+    yield from examine_peers(running.nodes, running.status.get("drift", ()))
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends, nics_here=nics_here)
 
