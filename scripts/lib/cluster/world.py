@@ -34,6 +34,7 @@ EXAMPLES: Final = Path(__file__).parents[3] / "docs/examples/ha"
 PORT: Final = 80
 VIPS: Final[dict[int, IPAddress]] = {4: VIP, 6: VIP6}
 SESSIONS_SECONDS: Final = 30
+SERVED_SECONDS: Final = 30
 MAIN_TABLE: Final = 254
 TABLE: Final = 210
 
@@ -43,12 +44,19 @@ _HERE = Path(__file__).parent
 class World:
     """What runs in the lab, and what a person would do with it."""
 
-    def __init__(self, lab: ClusterLab, kinds: dict[str, type[Bird | Frr]], *, with_peers: bool = False) -> None:
+    def __init__(
+        self,
+        lab: ClusterLab,
+        kinds: dict[str, type[Bird | Frr]],
+        *,
+        with_peers: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
         """`kinds` has the routing daemon of each router and balancer that takes part.
 
-        `with_peers`: the balancers tell each other of connections.
+        `with_peers`: the balancers tell each other of connections. `options` are further ones of `xdplb up` on all.
         """
-        self.lab, self.kinds = lab, kinds
+        self.lab, self.kinds, self._options = lab, kinds, list(options)
         self._secrets = Secrets(lab.folder / "secrets") if with_peers else None
         self.routers = [host for host in ROUTERS if host in kinds]
         self.balancers = [host for host in BALANCERS if host in kinds]
@@ -85,7 +93,8 @@ class World:
     def node_options(self, host: str) -> list[str]:
         """Return the options of `xdplb up` that the recipe names."""
         table = self.table(host)
-        options = ["--node", host, *(["--announce-table", str(table)] if table != TABLE else [])]
+        options = ["--node", host, *self._options]
+        options += ["--announce-table", str(table)] if table != TABLE else []
         if self._secrets is not None:
             others = [ADDRESSES[other] for other in self.balancers if other != host]
             options += self._secrets.options(host, ADDRESSES[host], others)
@@ -113,8 +122,12 @@ class World:
         """Give each balancer the VIPs of the recipe; all backends get new connections."""
         for node in self.nodes.values():
             node.cli("config", "apply", "-f", str(EXAMPLES / "vips.toml"))
+        self.wait_until_served()
+
+    def wait_until_served(self) -> None:
+        """Return when all backends get new connections of both VIPs, by each balancer."""
         for node in self.nodes.values():
-            wait_for(lambda: self._serves(node), 30, f"all backends serve by {node.host}")  # noqa: B023
+            wait_for(lambda: self._serves(node), SERVED_SECONDS, f"all backends serve by {node.host}")  # noqa: B023
 
     def load(self, client: str, *, long: int, rate: float, seconds: float) -> Load:
         """Start connections through the VIPs."""
