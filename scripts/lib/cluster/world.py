@@ -60,7 +60,7 @@ class World:
         self._secrets = Secrets(lab.folder / "secrets") if with_peers else None
         self.routers = [host for host in ROUTERS if host in kinds]
         self.balancers = [host for host in BALANCERS if host in kinds]
-        self.routing = {host: routing_daemon(lab, host, kind) for host, kind in kinds.items()}
+        self.routing: dict[str, Bird | Frr] = {}
         self.nodes: dict[str, Node] = {}
 
     def table(self, balancer: str) -> int:
@@ -71,6 +71,7 @@ class World:
         """Set the routers up as the recipe says, and start all routing daemons; all sessions are up."""
         for router in self.routers:
             self.lab.run(router, ["sysctl", "-p", str(EXAMPLES / "router-sysctl.conf")])
+        self.routing = {host: routing_daemon(self.lab, host, kind) for host, kind in self.kinds.items()}
         for one in self.routing.values():
             one.start()
         wait_for(self.sessions_are_up, SESSIONS_SECONDS, "all BGP sessions are up")
