@@ -19,6 +19,7 @@ from xdplb.control.explain.views import ExplainView
 from xdplb.control.health.on_demand import Probed
 from xdplb.control.history.history import History
 from xdplb.control.manager import Manager
+from xdplb.control.writing.dns_keeper import Forgotten
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import ConflictError
@@ -82,6 +83,10 @@ class Control:
     async def undrain_node(self, actor: Actor) -> None:
         """Let this node serve again; see NodeWatch.end."""
         await self._there(self._manager.node.end(actor))
+
+    async def forget_in_dns(self, node: str, *, dry_run: bool) -> list[Forgotten]:
+        """Take back the claims in DNS of a node that is gone; see DnsKeeper.forget."""
+        return await self._there(self._manager.dns.forget(node, dry_run=dry_run))
 
     async def unsettled(self) -> SharedState:
         """Return what another balancer must know of open connections; see RecordSync.unsettled."""

@@ -46,6 +46,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "events", "description": "What has happened, and what happens."},
     {"name": "dataplane", "description": "What is loaded in the kernel, and the status of the balancer."},
     {"name": "nodes", "description": "The balancers that serve the same VIPs, and taking one of them out."},
+    {"name": "dns", "description": "The names of VIPs, and what a node that is gone has left there."},
     {"name": "tokens", "description": "What those who come by TCP show to be let in. Needs the role admin."},
     {"name": "health", "description": "Liveness and readiness, for a supervisor of the daemon."},
     {"name": "version", "description": "The version of the daemon."},

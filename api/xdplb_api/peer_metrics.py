@@ -57,6 +57,19 @@ def of_peers(view: PeersView) -> Iterator[Family]:
         "Records that were neither sent nor taken, since there were too many at once: peers pull them later.",
         counts.records_dropped,
     )
+    fates = {name: getattr(view.records, name) for name in ("inserted", "known", "refused", "unplaced")}
+    yield Family(
+        "xdplb_peer_records_taken_total",
+        "counter",
+        "What became of records of peers.",
+        [(Labels(result=name), count) for name, count in fates.items()],
+    )
+    yield total("xdplb_peer_records_made_total", "Records that peers must have.", view.records.made)
+    yield total(
+        "xdplb_peer_records_lost_total",
+        "Records that peers must have and nobody could read, since there were too many at once: peers pull them.",
+        view.records.lost,
+    )
     yield total("xdplb_peer_hints_sent_total", "Hints sent: a backend has gone down or come up.", counts.hints_sent)
     yield total("xdplb_peer_hints_received_total", "Hints received from peers.", counts.hints_received)
     yield Family(

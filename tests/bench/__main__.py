@@ -59,8 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--long", type=int, default=1000, help="connections that stay (default: %(default)s)")
     bench.add_argument("--rate", type=float, default=500, help="new ones a second (default: %(default)s)")
     bench.add_argument("--without-sync", action="store_true", help="the balancers tell each other nothing")
-    bench = benches.add_parser("ha")
-    bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
+    for name in ("ha", "vrrp"):
+        bench = benches.add_parser(name)
+        bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
     return parser
 
 
@@ -153,6 +154,12 @@ def _ha(arguments: argparse.Namespace) -> None:
     from tests.bench import ha
 
     ha.run(arguments.rounds)
+
+
+def _vrrp(arguments: argparse.Namespace) -> None:
+    from tests.bench import vrrp
+
+    vrrp.run(arguments.rounds)
 
 
 def _consistency(arguments: argparse.Namespace) -> None:

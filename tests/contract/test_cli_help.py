@@ -17,6 +17,7 @@ from xdplb_api.limits import Limits
 INTERFACE = [
     "up", "down", "status", "doctor", "stats", "explain", "capture", "backup", "version",
     "token add", "token rm", "token ls", "node ls", "node show", "node drain", "node undrain", "node withdraw",
+    "dns ls", "dns forget",
     "vip add", "vip set", "vip rm", "vip ls", "vip show", "vip access show", "vip access set", "vip access clear",
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health add", "health ls", "health rm", "health show", "health probe",
@@ -24,7 +25,7 @@ INTERFACE = [
     "backend-host setup", "backend-host show", "backend-host undo", "events",
     "config check", "config diff", "config apply", "config dump", "config schema", "config convert",
 ]  # fmt: skip
-CHANGES = ("add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
+CHANGES = ("forget", "add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
 WITHOUT_OUTPUT = {"up", "capture", "backup", "config schema"}
 
 

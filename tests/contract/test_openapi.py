@@ -62,6 +62,8 @@ OPERATIONS = {
     "GET /v1/nodes/{name}": "getNode",
     "POST /v1/nodes/{name}/drain": "drainNode",
     "DELETE /v1/nodes/{name}/drain": "undrainNode",
+    "GET /v1/dns": "listDnsNames",
+    "DELETE /v1/dns/nodes/{node}": "forgetNodeInDns",
     "GET /v1/tokens": "listTokens",
     "POST /v1/tokens": "addToken",
     "DELETE /v1/tokens/{name}": "removeToken",

@@ -77,6 +77,7 @@ def test_only_what_an_operator_does_every_day_needs_no_admin() -> None:
         ("HEAD", "/records"),
         ("POST", "/nodes/{name}/drain"),
         ("DELETE", "/nodes/{name}/drain"),
+        ("DELETE", "/dns/nodes/{node}"),
     }
 
 

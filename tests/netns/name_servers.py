@@ -95,7 +95,7 @@ class NameServer:
     def edit(self, *lines: str) -> None:
         """Change records by hand, with nsupdate, such as `delete www.lb.example.test A`."""
         given = "\n".join([f"server {self.address} {self.port}", f"zone {ZONE}", *lines, "send", ""])
-        self.lab.run("client", ["nsupdate", "-k", str(self.folder / "xdplb.key")], input=given)
+        self.lab.run("client", ["nsupdate", "-v", "-k", str(self.folder / "xdplb.key")], input=given)
 
     def stop(self) -> None:
         """Stop it, as if its host were gone."""

@@ -6,7 +6,7 @@
                                  └── dr2   10.0.0.12
 
 The network of the VIPs, 203.0.113.0/24 and 2001:db8:f::/64, is on the segment: the router asks there who has a VIP. On
-lb1 and lb2 `/etc`, `/run`, `/opt`, `/var/lib`, `/sys/fs/bpf` and the host name are their own, and `systemctl` is that
+these four `/etc`, `/run`, `/opt`, `/var/lib`, `/sys/fs/bpf` and the host name are their own, and `systemctl` is that
 of `bin/`. So the commands and configurations are those that users have, with the paths that users have.
 """
 
@@ -28,7 +28,7 @@ __all__ = ["LB1", "LB2", "REPOSITORY", "PairBalancer", "PairLab"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LB1, LB2 = "balancer", "balancer2"
-NAMES = {LB1: "lb1", LB2: "lb2"}
+NAMES = {LB1: "lb1", LB2: "lb2", "dr1": "dr1", "dr2": "dr2"}
 ADDRESS, ADDRESS6 = {LB1: "10.0.0.2", LB2: "10.0.0.3"}, {LB1: "2001:db8::2", LB2: "2001:db8::3"}
 _COMMANDS = Path(sys.executable).parent
 _STAND_INS = Path(__file__).with_name("bin")
@@ -87,6 +87,14 @@ class PairLab(Lab):
         """Put it back. A NIC takes only what is sent to it; a veth would also take what the switch floods."""
         self.configure("switch", f"link set {host} master ports", f"link set {host} type bridge_slave flood off")
 
+    def part(self, *hosts: str) -> None:
+        """Keep these hosts of the switch from each other, but not from the others."""
+        self.configure("switch", *(f"link set {host} type bridge_slave isolated on" for host in hosts))
+
+    def unite(self) -> None:
+        """End that."""
+        self.configure("switch", *(f"link set {host} type bridge_slave isolated off" for host in NAMES))
+
     def _line(self, host: str, argv: Sequence[str], *, dies_with_parent: bool) -> list[str]:
         """Return the command line that runs `argv` on a host, in all of its namespaces."""
         if host not in self._holders:
@@ -108,11 +116,11 @@ class PairLab(Lab):
         self.configure(
             "router", "route replace 203.0.113.0/24 dev segment", "route replace 2001:db8:f::/64 dev segment"
         )
-        for host in (LB1, LB2):
+        for host in NAMES:
             self._hold(host)
 
     def _hold(self, host: str) -> None:
-        """Give a balancer its own folders and its own name."""
+        """Give a host its own folders and its own name."""
         own, bpffs = self.folder / NAMES[host], self.home.bpffs / NAMES[host]
         own.mkdir()
         bpffs.mkdir()

@@ -36,6 +36,7 @@ _COMMANDS = {
     "token": "token",
     "events": "events",
     "node": "node",
+    "dns": "dns",
     "decap": "decap",
     "backend-host": "backend_host",
     "version": "version",

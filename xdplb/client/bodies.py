@@ -57,7 +57,11 @@ __all__ = [
     "DeleteChecksEdit",
     "DeleteVipEdit",
     "DifferenceOut",
+    "DnsAddressOut",
+    "DnsForgottenOut",
     "DnsIn",
+    "DnsListOut",
+    "DnsNameOut",
     "DnsOut",
     "DnsPatch",
     "DnsStatusOut",
@@ -77,6 +81,7 @@ __all__ = [
     "FlowRecordOut",
     "FlowTableOut",
     "FlowsOut",
+    "ForgottenOut",
     "Forward",
     "HandshakesOut",
     "HashKind",
@@ -749,6 +754,21 @@ class DifferenceOut(TypedDict):
     program: str
 
 
+class DnsAddressOut(TypedDict):
+    """An address under a name, or one that belongs there."""
+
+    address: str
+    present: bool
+    nodes: list[str]
+    status: DnsStatusOut | None
+
+
+class DnsForgottenOut(TypedDict):
+    """What was taken back of a node that is gone, or with `dry_run` would be."""
+
+    released: list[ForgottenOut]
+
+
 class DnsIn(TypedDict):
     """A name in the DNS for the VIP's address, by updates (RFC 2136) signed with a TSIG key."""
 
@@ -757,6 +777,21 @@ class DnsIn(TypedDict):
     server: str
     key_file: str
     ttl: NotRequired[int]
+
+
+class DnsListOut(TypedDict):
+    """All names of VIPs."""
+
+    names: list[DnsNameOut]
+
+
+class DnsNameOut(TypedDict):
+    """A name of VIPs."""
+
+    name: str
+    zone: str
+    server: str
+    addresses: list[DnsAddressOut]
 
 
 class DnsOut(TypedDict):
@@ -930,6 +965,14 @@ class FlowsOut(TypedDict):
 
     lost: int | None
     kept: int | None
+
+
+class ForgottenOut(TypedDict):
+    """A claim that was taken back."""
+
+    name: str
+    address: str
+    removed: bool
 
 
 class HandshakesOut(TypedDict):

@@ -14,6 +14,7 @@ from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, Ve
 from .checks import Checks
 from .config import Configuration
 from .events import EventLog
+from .names import Names
 from .nodes import Nodes
 from .paths import vip_path
 from .target import DEFAULT_SOCKET, Target
@@ -64,6 +65,7 @@ class Client:
         self.config = Configuration(self._transport)
         self.tokens = Tokens(self._transport)
         self.nodes = Nodes(self._transport)
+        self.dns = Names(self._transport)
         self.events = EventLog(self._transport)
 
     def __enter__(self) -> Self:

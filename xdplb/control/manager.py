@@ -227,6 +227,7 @@ class Manager:
             drifts=drifts,
             clock=clock,
             not_ready=self.answers.not_ready,
+            is_drained=lambda: self.node.drain is not None,
         )
         self._on_demand = OnDemand(checker)
         self.explainer = Explainer(plane, self._writer, steady.now)

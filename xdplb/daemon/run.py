@@ -28,6 +28,7 @@ from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.pinned_reader import maps_in_use
 from xdplb.dataplane.plane import Attachment, DataPlane, Reading
+from xdplb.model.announcing import OnDaemonLoss
 from xdplb.model.errors import XdplbError
 from xdplb.net.icmp_errors import IcmpErrors, IcmpErrorSource
 from xdplb.net.links import vlan_devices
@@ -142,6 +143,8 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 # The program is compiled only once, with what the state needs now, and with what the file makes of it.
                 states = state, owner.foresee(state, options.capacity_after(reading))
                 needed = [features_needed_at_start(each, Observed()) for each in states]
+                if peering is not None:
+                    needed.append(frozenset({Feature.SYNC}))
                 plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             owner.look_again()
@@ -231,7 +234,10 @@ async def _balance(
         icmp_errors=parts.icmp_errors(),
         node=options.node,
         dns_book=options.state_dir / "dns.json",
-        leaves_dns=lambda: told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None,
+        leaves_dns=lambda: (
+            options.announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW
+            or told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None
+        ),
         url=options.url,
         peering=peering,
         nics=options.nics,

@@ -58,8 +58,8 @@ def read_key(path: Path) -> Key:
 def _key_of(path: Path, text: str) -> Key:
     keys = _KEY.findall(_COMMENTS.sub(" ", text))
     if len(keys) != 1:
-        number = "no key" if not keys else f"{len(keys)} keys"
-        raise PlatformError(f"there is {number} in the key file {path}", hint=f"it must have one: {_MAKE}")
+        number = "is no key" if not keys else f"are {len(keys)} keys"
+        raise PlatformError(f"there {number} in the key file {path}", hint=f"it must have one: {_MAKE}")
     name, body = keys[0]
     options = dict(_OPTION.findall(body))
     if missing := [option for option in ("algorithm", "secret") if option not in options]:

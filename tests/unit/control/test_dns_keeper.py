@@ -19,7 +19,7 @@ from xdplb.control.clock import SteadyClock
 from xdplb.control.events import DriftFound, Event, Events
 from xdplb.control.plan.dns_change import Standing, Wanted, Will, Wish
 from xdplb.control.writing import dns_keeper
-from xdplb.control.writing.dns_keeper import DnsKeeper
+from xdplb.control.writing.dns_keeper import DnsKeeper, Forgotten
 from xdplb.control.writing.drifts import Drifts
 from xdplb.dns import client
 from xdplb.dns.records import Place
@@ -233,9 +233,12 @@ def test_the_claims_of_a_node_that_is_gone_are_taken_back_on_demand(tmp_path: Pa
         for address in (A, B):
             on.server.put(NAME, "A", str(address))
             on.server.put(CLAIMS, "TXT", f'"heritage=xdplb,xdplb/node=gone,xdplb/address={address},xdplb/ttl=30"')
-        assert sorted(await on.keeper.forget("gone")) == [(NAME, str(A)), (NAME, str(B))]
+        done = [Forgotten(NAME, str(A), is_removed=False), Forgotten(NAME, str(B), is_removed=True)]
+        assert await on.keeper.forget("gone", dry_run=True) == done
+        assert on.server.of(NAME) == {str(A), str(B)}
+        assert await on.keeper.forget("gone", dry_run=False) == done
         assert on.server.of(NAME) == {str(A)}
-        assert await on.keeper.forget("gone") == []
+        assert await on.keeper.forget("gone", dry_run=False) == []
 
     run(tmp_path, scenario)
 
@@ -334,12 +337,12 @@ def test_a_damaged_book_is_begun_anew(tmp_path: Path) -> None:
 
 def test_whoever_asks_a_node_that_has_no_names_gets_nothing(tmp_path: Path) -> None:
     async def scenario(on: Setting) -> None:
-        assert await on.keeper.forget("gone") == []
+        assert await on.keeper.forget("gone", dry_run=False) == []
         on.want(a=SERVE)
         await until(lambda: on.standing() is Standing.IN)
         on.keeper.want(Place("127.0.0.1", 1, "example.test", "b.example.test"), Wanted(on.file, {B: SERVE}))
         await until(lambda: len(on.keeper.standings) == 2)
         with pytest.raises(PlatformError, match="cannot be reached"):
-            await on.keeper.forget("gone")
+            await on.keeper.forget("gone", dry_run=False)
 
     run(tmp_path, scenario)

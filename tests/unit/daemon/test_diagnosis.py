@@ -290,7 +290,8 @@ def test_the_longest_outer_headers_are_what_the_mtu_must_have_room_for(monkeypat
 
 
 STATUS = {
-    "ready": True, "generation": 7, "not_ready": [], "warnings": [], "nics": [{"interface": "nosuch0", "note": ""}]
+    "ready": True, "generation": 7, "not_ready": [], "warnings": [], "vips": [],
+    "nics": [{"interface": "nosuch0", "note": ""}],
 }  # fmt: skip
 
 

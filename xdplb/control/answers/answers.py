@@ -23,6 +23,7 @@ from xdplb.control.answers.views import (
     CheckView,
     ConfigView,
     DataplaneView,
+    DnsNameView,
     FlowTableView,
     NodeDrainView,
     NodeView,
@@ -171,6 +172,10 @@ class Answers:
         """Return the health checks of all VIPs and their results, by VIP."""
         facts = self._facts()
         return {key: self._checks_view(vip, facts) for key, vip in self._snapshot.vips.items() if vip.checks}
+
+    def dns_names(self) -> list[DnsNameView]:
+        """Return the names in DNS of this node's VIPs, as they were read last."""
+        return render.dns_name_views(self._dns.found, self._dns.standings, self._steady.ahead())
 
     def access(self, ref: str) -> AccessView:
         """Return a VIP's access list; an empty one accepts packets from any source."""

@@ -12,6 +12,8 @@ from xdplb.control.answers.views import (
     BackendStatsView,
     BackendView,
     CheckView,
+    DnsAddressView,
+    DnsNameView,
     DnsView,
     EjectionView,
     FlowTableView,
@@ -37,14 +39,14 @@ from xdplb.control.writing.dns_keeper import AddressStanding
 from xdplb.control.writing.passive_watch import PassiveView
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.plane import Counters
-from xdplb.dns.records import Place
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.dns.records import Found, Place
+from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.health import HealthCheck, asked_of, labels_of
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import Announce, Vip
 
-__all__ = ["Facts", "backend_view", "check_view", "stats_view", "vip_stats_view", "vip_view"]
+__all__ = ["Facts", "backend_view", "check_view", "dns_name_views", "stats_view", "vip_stats_view", "vip_view"]
 
 _NO_SLOTS = SlotCounts(0, 0, 0)
 _NOT_LOOKED_AT = Announcement(None, "it has just been asked for")
@@ -126,7 +128,36 @@ def _dns_view(vip: Vip, facts: Facts) -> DnsView | None:
     found = facts.dns.get((place, vip.key.address))
     if found is None:
         return DnsView(None, facts.now + facts.ahead, "the name has not been looked at yet", is_behind=False)
-    return DnsView(found.standing, found.since + facts.ahead, found.reason, found.is_behind)
+    return _standing_view(found, facts.ahead)
+
+
+def _standing_view(found: AddressStanding, ahead: timedelta) -> DnsView:
+    return DnsView(found.standing, found.since + ahead, found.reason, found.is_behind)
+
+
+def dns_name_views(
+    found: Mapping[Place, Found], standings: Mapping[tuple[Place, IPAddress], AddressStanding], ahead: timedelta
+) -> list[DnsNameView]:
+    """Return the views of names that were `found` so, and of those that could not be read yet."""
+    places = sorted({*found, *(place for place, _ in standings)}, key=lambda place: (place.name, place))
+    return [_dns_name_view(place, found.get(place, Found()), standings, ahead) for place in places]
+
+
+def _dns_name_view(
+    place: Place, found: Found, standings: Mapping[tuple[Place, IPAddress], AddressStanding], ahead: timedelta
+) -> DnsNameView:
+    here = {address: standing for (each, address), standing in standings.items() if each == place}
+    claimed = {claim.address for claim in found.claims}
+    views = [
+        DnsAddressView(
+            address,
+            tuple(sorted({claim.node for claim in found.claims_on(address)})),
+            found.has(address),
+            _standing_view(here[address], ahead) if address in here else None,
+        )
+        for address in sorted(found.v4.those | found.v6.those | claimed | here.keys(), key=address_order)
+    ]
+    return DnsNameView(place, tuple(views))
 
 
 def backend_view(

@@ -21,7 +21,9 @@ from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
+from xdplb.dns.records import Place
 from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.node import SeenState
@@ -37,6 +39,8 @@ __all__ = [
     "ChecksView",
     "ConfigView",
     "DataplaneView",
+    "DnsAddressView",
+    "DnsNameView",
     "DnsView",
     "EjectionView",
     "FlowTableView",
@@ -80,6 +84,27 @@ class DnsView:
     def is_published(self) -> bool:
         """Whether the address is under the name, whoever has put it there."""
         return self.standing in {Standing.IN, Standing.LAST, Standing.OTHERS, Standing.FOREIGN}
+
+
+@dataclass(frozen=True, slots=True)
+class DnsAddressView:
+    """An address under a name, or that this node wants there: the nodes that have a claim on it, and how it stands.
+
+    `here` is None for an address that no VIP of this node has.
+    """
+
+    address: IPAddress
+    nodes: tuple[str, ...]
+    is_present: bool
+    here: DnsView | None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsNameView:
+    """A name of this node, as it was when it was read last."""
+
+    place: Place
+    addresses: tuple[DnsAddressView, ...]
 
 
 @dataclass(frozen=True, slots=True)

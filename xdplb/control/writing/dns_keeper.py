@@ -25,13 +25,13 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.dns.book import Book
 from xdplb.dns.key_file import read_key
 from xdplb.dns.records import Change, Found, Place
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, address_order
 from xdplb.model.errors import PlatformError
 
 if TYPE_CHECKING:
     from xdplb.dns.client import Conversation
 
-__all__ = ["AddressStanding", "DnsCounts", "DnsKeeper"]
+__all__ = ["AddressStanding", "DnsCounts", "DnsKeeper", "Forgotten"]
 
 _log = logging.getLogger("xdplb")
 
@@ -62,6 +62,15 @@ class AddressStanding:
     since: datetime
     reason: str
     is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A claim of a node that is gone, which is taken back, and whether the address went with it."""
+
+    name: str
+    address: str
+    is_removed: bool
 
 
 @dataclass(slots=True)
@@ -111,7 +120,9 @@ class DnsKeeper:
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self.counts = DnsCounts()
         self.standings: Mapping[tuple[Place, IPAddress], AddressStanding] = {}
-        """How addresses stand. Replaced as a whole."""
+        """How addresses of this node stand. Replaced as a whole."""
+        self.found: Mapping[Place, Found] = {}
+        """What names had when they were read last. Replaced as a whole."""
 
     def begin(self, wanted: Mapping[Place, Wanted]) -> None:
         """Keep these names, and clean up others at which this node may have claims of an earlier life."""
@@ -135,15 +146,15 @@ class DnsKeeper:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._woken, place)
 
-    async def forget(self, node: str) -> list[tuple[str, str]]:
-        """Take back the claims of a node that is gone, at all names of this one; return what went, as name and address.
+    async def forget(self, node: str, *, dry_run: bool) -> list[Forgotten]:
+        """Take back the claims of another node, which is gone, at all names of this one; return what that did.
 
-        Raises DnsError for the first name at which that cannot be done.
+        With `dry_run`, nothing is changed. Raises DnsError for the first name at which it cannot be done.
         """
         loop = self._loop
         if loop is None:
             return []
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._forget(node), loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._forget(node, dry_run=dry_run), loop))
 
     def stop(self, *, withdraw: bool) -> None:
         """End, and `withdraw` before that what this node serves, but no last address. Takes some seconds at most."""
@@ -229,6 +240,7 @@ class DnsKeeper:
         name.wishes.update(wishes)
         async with _talk(place, wanted.key_file) as conversation:
             found = await conversation.read()
+            self.found = {**self.found, place: found}
             self._notice_drift(place, name, found, wishes)
             for each in range(_TRIES):
                 if not (change := self._next_change(place, found, wishes)):
@@ -243,6 +255,7 @@ class DnsKeeper:
                     self.counts.lost += 1
                     await asyncio.sleep(_LOST_SECONDS * (each + random.random()))  # noqa: S311
                 found = await conversation.read()
+                self.found = {**self.found, place: found}
         raise PlatformError(
             f"{place.name} was another each time it was to be changed", hint="who changes it all the time?"
         )
@@ -330,11 +343,12 @@ class DnsKeeper:
 
     def _forget_name(self, place: Place) -> None:
         del self._names[place]
+        self.found = {each: found for each, found in self.found.items() if each != place}
         self._show(place, {})
         self._drifts.well(DriftKind.DNS, place.name)
 
-    async def _forget(self, node: str) -> list[tuple[str, str]]:
-        gone: list[tuple[str, str]] = []
+    async def _forget(self, node: str, *, dry_run: bool) -> list[Forgotten]:
+        done: list[Forgotten] = []
         for place in list(self._names):
             wanted = self._wanted[place]
             async with _talk(place, wanted.key_file) as conversation:
@@ -344,11 +358,14 @@ class DnsKeeper:
                     change = change_of(found, node, {address: Wish(Will.GO, 0) for address in claimed})
                     if not change:
                         break
-                    if await conversation.change(change):
-                        gone += [(place.name, str(claim.address)) for claim in change.released]
-                        tell_change(self._events.say, place, node, change, wanted.wishes)
+                    if dry_run or await conversation.change(change):
+                        gone = sorted({claim.address for claim in change.released}, key=address_order)
+                        done += [Forgotten(place.name, str(each), each in change.removed) for each in gone]
+                    if dry_run:
+                        break
+                    tell_change(self._events.say, place, node, change, wanted.wishes)
             self._woken(place)
-        return gone
+        return done
 
 
 @asynccontextmanager

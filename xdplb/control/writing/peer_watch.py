@@ -18,7 +18,7 @@ from xdplb.control.writing.peer_drifts import PeerDrifts
 from xdplb.control.writing.peer_hints import PeerHints
 from xdplb.control.writing.peer_pulls import PeerPulls
 from xdplb.control.writing.pulses import Pulses
-from xdplb.control.writing.record_sync import RecordSync
+from xdplb.control.writing.record_sync import RecordSync, SyncCounts
 from xdplb.control.writing.writer import Writer
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health
@@ -49,9 +49,10 @@ class PeersView:
     listens: tuple[Place, ...]
     peers: tuple[Peer, ...]
     counts: PeerCounts
+    records: SyncCounts
 
 
-NO_PEERS = PeersView((), (), PeerCounts())
+NO_PEERS = PeersView((), (), PeerCounts(), SyncCounts())
 """That of a node that has none."""
 
 
@@ -85,7 +86,8 @@ class PeerWatch:
     @property
     def view(self) -> PeersView:
         """How it stands, in any thread."""
-        return PeersView(tuple(self._exchange.places), self._exchange.peers, self._exchange.counts)
+        places = tuple(self._exchange.places)
+        return PeersView(places, self._exchange.peers, self._exchange.counts, self._records.counts)
 
     async def start(self) -> None:
         """Begin to talk to the peers, and take over what they know. Waits for 2 s at most if none answers."""

@@ -186,7 +186,7 @@ class RecordSync:
         """Return how often peers are told again, in seconds; None if there is nothing to tell."""
         applier = self._writer.applier
         vips = applier.known.vips
-        idle = [vips[vip_id].idle_seconds for vip_id in applier.unsettled if vip_id in vips]
+        idle: list[float] = [vips[vip_id].idle_seconds for vip_id in applier.unsettled if vip_id in vips]
         idle += [vip.idle_seconds for vip in vips.values() if vip.shares_all]
         idle += [_RECOUNT_SECONDS / REFRESHED_WITHIN] if self._held else []
         return max(min(idle) * REFRESHED_WITHIN, _SHORTEST_REFRESH_SECONDS) if idle else None

@@ -42,6 +42,7 @@ class TrackFiles:
     """Keeps the files. Used in the event loop.
 
     `not_ready` returns why this node is not ready, a sentence each; it may not be asked before the node has started.
+    `is_drained`: this node drains or is drained. What was asked for is no failure, and when it ends nobody waits.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class TrackFiles:
         drifts: Drifts,
         clock: Callable[[], float],
         not_ready: Callable[[], Sequence[str]],
+        is_drained: Callable[[], bool],
     ) -> None:
         self._announcing, self._writer, self._events, self._drifts = announcing, writer, events, drifts
-        self._clock, self._not_ready = clock, not_ready
+        self._clock, self._not_ready, self._is_drained = clock, not_ready, is_drained
         self._kept = [_Kept(file, Returning(announcing.delay_seconds)) for file in announcing.track_files]
         self._thread = Worker("xdplb-tracking")
         self._came = asyncio.Event()
@@ -106,7 +108,7 @@ class TrackFiles:
         now = self._clock()
         if not reason and kept.written != 0 and (waits := kept.returning.waits(now, is_well=True)):
             reason = f"it is well again, and must be so for {waits:.1f} s more"
-        elif reason:
+        elif reason and not self._is_drained():
             kept.returning.waits(now, is_well=False)
         value = self._announcing.track_weight if reason else 0
         path = kept.file.path
@@ -133,7 +135,7 @@ class TrackFiles:
         self._note(kept, value, reason, is_new=kept.written != value)
 
     def _note(self, kept: _Kept, value: int, reason: str, *, is_new: bool) -> None:
-        if kept.written == 0 and value:
+        if kept.written == 0 and value and not self._is_drained():
             kept.returning.withdrawn(self._clock())
         kept.written = value
         if is_new:

@@ -9,6 +9,7 @@ from xdplb.model.errors import PlatformError
 
 from .finding import Finding, Level, ok, warn
 from .host import examine_host
+from .keepalived import examine_keepalived
 from .nic import examine_nic
 from .place import Place
 from .rights import examine_rights
@@ -52,3 +53,5 @@ def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Ite
         yield from examine_daemon(running, nics_here=unseen is None)
         if place is not None and unseen is None:
             yield from examine_rights(place.pid)
+        if running is not None and unseen is None:
+            yield from examine_keepalived(running.status["vips"])

@@ -1,0 +1,114 @@
+"""A pair of balancers with keepalived, set up as docs/ha.md says, word for word, with what a client sees of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xdplb.net.lab import VIP, VIP6
+
+from .balancer import until
+from .pair_lab import LB1, LB2, REPOSITORY, PairBalancer, PairLab
+from .recipe import Step, steps_of
+
+__all__ = ["EXAMPLES", "RECIPE", "Pair"]
+
+EXAMPLES = REPOSITORY / "docs/examples/ha"
+RECIPE = steps_of(REPOSITORY / "docs/ha.md", "In ten minutes")
+PROBER = str(Path(__file__).with_name("prober.py"))
+
+
+class Pair:
+    """Both balancers, with their configuration and services running, and one client."""
+
+    def __init__(self, lab: PairLab) -> None:
+        self.lab = lab
+        self.lb1, self.lb2 = PairBalancer(lab, LB1), PairBalancer(lab, LB2)
+        self.both = (self.lb1, self.lb2)
+        self.told: dict[str, str] = {}
+        """What the last commands of the recipe printed on each balancer."""
+
+        self._example = "keepalived-active-passive.conf"
+
+    def follow(self, recipe: Sequence[Step]) -> None:
+        """Do what the page says, as far as it is done on all backends or on both balancers."""
+        for step in recipe:
+            if "n each backend" in step.where:
+                for host in ("dr1", "dr2"):
+                    self.lab.run(host, ["sh", "-ec", step.commands])
+                    self.lb1.serve(host, VIP, VIP6)
+            elif "n both balancers" in step.where:
+                for balancer in self.both:
+                    self.told[balancer.name] = balancer.sh(step.commands)
+
+    def serve_two_vips(self) -> None:
+        """Have two VIPs of each family, as active/active needs them."""
+        for host in ("dr1", "dr2"):
+            for vip in ("203.0.113.11", "2001:db8:f::11"):
+                self.lb1.backend_host(host, "setup", vip, "--forward", "dr", "--interface", "eth0")
+        for balancer in self.both:
+            balancer.write("/etc/xdplb/config.toml", (EXAMPLES / "pair-active-active.toml").read_text())
+            balancer.sh("systemctl reload xdplb")
+        shown = ("backend", "ls", "203.0.113.11:80/tcp")
+        for each in self.both:
+            until(lambda each=each: each.cli(*shown, check=False).stdout.count(" up ") == 2)  # type: ignore[misc]
+
+    def run_keepalived(self, example: str) -> None:
+        """Have keepalived run with one of the ready configurations on both."""
+        for balancer in self.both:
+            balancer.write("/etc/keepalived/keepalived.conf", (EXAMPLES / example).read_text())
+            balancer.sh("systemctl start keepalived" if self._example == example else "systemctl restart keepalived")
+        self._example = example
+
+    def master(self, vip: str = str(VIP)) -> PairBalancer:
+        """Return the one balancer that has the VIP, once there is one."""
+        until(lambda: [each.has(vip) for each in self.both].count(True) == 1)
+        return next(each for each in self.both if each.has(vip))
+
+    def other(self, balancer: PairBalancer) -> PairBalancer:
+        return self.lb1 if balancer is self.lb2 else self.lb2
+
+    def fetch(self, vip: str) -> str:
+        """Return what a client gets of a VIP."""
+        host = f"[{vip}]" if ":" in vip else vip
+        return self.lab.run("client", ["curl", "-gsSf", "--max-time", "5", f"http://{host}/"]).stdout
+
+    @contextmanager
+    def probing(self, vip: str = str(VIP)) -> Iterator[Callable[[], list[float]]]:
+        """Have a client open connections all the time; what is yielded ends that and returns the gaps, in seconds."""
+        argv = [sys.executable, PROBER, vip, "80"]
+        prober = self.lab.popen("client", argv, stdout=subprocess.PIPE, text=True)
+        assert prober.stdout is not None
+        assert prober.stdout.readline() == "probing\n"
+
+        def finish() -> list[float]:
+            prober.terminate()
+            told: dict[str, Any] = json.loads(prober.communicate(timeout=30)[0])
+            assert told["opened"] > 0, "nobody answered at all"
+            return [seconds for _, seconds in told["gaps"]]
+
+        yield finish
+
+    def moves(self, vip: str, act: Callable[[], object]) -> list[float]:
+        """Do something that makes the VIP move to the other balancer; return the gaps that a client saw."""
+        other = self.other(self.master(vip))
+        with self.probing(vip) as finish:
+            act()
+            until(lambda: other.has(vip))
+            assert self.fetch(vip)
+            return finish()
+
+    def turn(self, balancer: PairBalancer) -> None:
+        """Have the router send packets for the VIP to this balancer, whoever has answered it."""
+        (nic,) = json.loads(self.lab.run(balancer.host, ["ip", "-j", "link", "show", "eth0"]).stdout)
+        line = f"neighbour replace {VIP} dev segment lladdr {nic['address']} nud permanent"
+        self.lab.configure("router", line)
+
+    def let_it_ask(self) -> None:
+        """Have the router ask again who has the VIP."""
+        self.lab.configure("router", f"neighbour del {VIP} dev segment")
