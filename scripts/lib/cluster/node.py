@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xdplb.client import Client
+from xdplb.client import Client, NotFoundError
 from xdplb.net.lab_hosts import Hosts
 
 __all__ = ["XDPLB", "Node", "wait_for"]
@@ -19,7 +19,7 @@ XDPLB = str(Path(sys.executable).parent / "xdplb")
 NIC = "eth0"
 READY_SECONDS = 180
 COMMAND_SECONDS = 60
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 
 
 class Node:
@@ -87,8 +87,13 @@ class Node:
 
     def serves(self, vip: str, addresses: Sequence[str]) -> bool:
         """Whether each of these backends of a VIP gets new connections."""
-        listed = {one["address"]: one["status"]["share"] for one in self.ask("backend", "ls", vip)["backends"]}
-        return all(listed.get(address, 0) > 0 for address in addresses)
+        with self.client() as client:
+            try:
+                backends = client.backends.list(vip).json()["backends"]
+            except NotFoundError:  # it comes by the store
+                return False
+        shares = {one["address"]: one["status"]["share"] for one in backends}
+        return all(shares.get(address, 0) > 0 for address in addresses)
 
 
 def wait_for(true: Any, seconds: float, what: str) -> float:
