@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cluster.losing import Loss, lose_in_a_drain
@@ -86,8 +86,7 @@ def start(stage: Stage, screen: Screen) -> None:
     screen.say("balancer1 and the router run FRR, the others BIRD, with the files of docs/examples/ha")
     stage.world.start_routing()
     for host in BALANCERS:
-        options = [word for word in stage.world.node_options(host) if "/" not in word or word.startswith("etcd")]
-        screen.command(["xdplb", "up", "eth0", *options[:6], "…"], where=host)
+        screen.command(["xdplb", "up", "eth0", *_shown(stage.world.node_options(host))], where=host)
     stage.world.start_nodes()
     screen.expect(stage.world.sessions_are_up(), "all balancers are ready, and all BGP sessions are up")
 
@@ -226,6 +225,13 @@ def _expect_equal(stage: Stage, screen: Screen) -> None:
         return
     stage.show(stage.cli("balancer1", "node", "ls"))
     screen.expect(ok=True, claim="all balancers have the same desired state, bit for bit")
+
+
+def _shown(options: Sequence[str]) -> list[str]:
+    """Return the options that matter here: without the files of keys and certificates, and the API of the peers."""
+    pairs = zip(options[::2], options[1::2], strict=True)
+    told = {"--node", "--store", "--peer-listen", "--peer", "--announce-table"}
+    return [word for name, value in pairs if name in told for word in (name, value)]
 
 
 def _topology() -> tuple[str, ...]:
