@@ -18,7 +18,7 @@ __all__ = ["XDPLB", "Node", "wait_for"]
 XDPLB = str(Path(sys.executable).parent / "xdplb")
 NIC = "eth0"
 READY_SECONDS = 180
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 120
 POLL_SECONDS = 0.05
 
 

@@ -33,8 +33,9 @@ __all__ = [
 EXAMPLES: Final = Path(__file__).parents[3] / "docs/examples/ha"
 PORT: Final = 80
 VIPS: Final[dict[int, IPAddress]] = {4: VIP, 6: VIP6}
-SESSIONS_SECONDS: Final = 30
-SERVED_SECONDS: Final = 30
+SESSIONS_SECONDS: Final = 60
+ROUTED_SECONDS: Final = 60
+SERVED_SECONDS: Final = 120
 MAIN_TABLE: Final = 254
 TABLE: Final = 210
 
@@ -110,7 +111,7 @@ class World:
             command = [sys.executable, str(_HERE / "service.py"), host, str(PORT), *map(str, VIPS.values())]
             self.lab.popen(host, command)
         for host in backends:
-            wait_for(lambda: self._listens(host), 15, f"the service of {host} listens")  # noqa: B023
+            wait_for(lambda: self._listens(host), SERVED_SECONDS, f"the service of {host} listens")  # noqa: B023
 
     def start_nodes(self) -> None:
         """Start all balancers; they are ready."""
@@ -156,7 +157,7 @@ class World:
         """Return the balancers that a router sends a VIP's packets to, according to its kernel."""
         return next_hops(self.lab, router, vip)
 
-    def wait_for_next_hops(self, balancers: set[str], seconds: float = 15) -> float:
+    def wait_for_next_hops(self, balancers: set[str], seconds: float = ROUTED_SECONDS) -> float:
         """Return how long it takes until all routers send both VIPs' packets to these balancers."""
 
         def so() -> bool:
