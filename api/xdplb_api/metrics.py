@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetrics
-from xdplb.control.answers.views import BackendStatsView, TruthView, VipStatsView
+from xdplb.control.answers.views import BackendStatsView, StoreView, TruthView, VipStatsView
 from xdplb.control.health.passive.latency import BOUNDS
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.writing.cluster import StoreState
 from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.model.health import labels_of
 
@@ -46,6 +47,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _of_host(view)
     yield from _of_drift(view)
     yield from _of_config(view.truth)
+    yield from _of_store(view.store)
     yield from _of_flow_table(view)
     vips = [_Vip.of(stats, metrics) for stats, metrics in zip(view.stats.vips, view.vips, strict=True)]
     yield from _counters_of_vips(vips)
@@ -133,6 +135,49 @@ def _of_config(truth: TruthView) -> Iterator[Family]:
         "xdplb_config_overlay_backends",
         "Backends with another weight or admin state than the config file says.",
         [(_NONE, truth.overlay)],
+    )
+
+
+def _of_store(store: StoreView | None) -> Iterator[Family]:
+    """Yield the metrics of the store that balancers share; without samples if this one is alone."""
+
+    def sample(number: Callable[[StoreView], float]) -> list[tuple[Labels, float]]:
+        return [] if store is None else [(_NONE, number(store))]
+
+    yield _gauge(
+        "xdplb_store_up",
+        "Whether the store answers, and has what this balancer has.",
+        sample(lambda known: int(known.state is StoreState.UP)),
+    )
+    yield _gauge(
+        "xdplb_store_revision",
+        "The revision of the store at which this balancer is.",
+        sample(lambda known: known.revision),
+    )
+    yield _gauge(
+        "xdplb_store_generation",
+        "The generation in the store, as this balancer knows it.",
+        sample(lambda known: known.generation),
+    )
+    yield _gauge(
+        "xdplb_store_pending_backends",
+        "Backends that were changed here while the store was away, and are not written to it yet.",
+        sample(lambda known: len(known.pending)),
+    )
+    yield _gauge(
+        "xdplb_store_refused_entries",
+        "VIPs and backends in the store that this balancer does not take.",
+        sample(lambda known: len(known.refused)),
+    )
+    yield _counter(
+        "xdplb_store_writes_total",
+        "Changes that this balancer has written to the store since the daemon started.",
+        sample(lambda known: known.writes),
+    )
+    yield _counter(
+        "xdplb_store_conflicts_total",
+        "Writes that were prepared anew since another balancer was first.",
+        sample(lambda known: known.conflicts),
     )
 
 

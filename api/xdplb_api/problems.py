@@ -117,7 +117,10 @@ class ProblemResponse(Response):
 
 def refused(error: XdplbError) -> ProblemResponse:
     """Return the answer for an error that xdplb raised on purpose."""
-    return ProblemResponse(error.status, error.code, error.detail, hint=error.hint, errors=error.problems)
+    headers = {} if error.again_after is None else {"Retry-After": str(error.again_after)}
+    return ProblemResponse(
+        error.status, error.code, error.detail, hint=error.hint, errors=error.problems, headers=headers
+    )
 
 
 def internal_error(error: Exception, request_line: str) -> ProblemResponse:

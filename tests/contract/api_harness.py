@@ -12,6 +12,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
+from xdplb.cluster.repository import Repository
 from xdplb.control.events import Actor, ActorKind
 from xdplb.control.manager import Manager
 from xdplb.control.state.sqlite import SqliteStore
@@ -104,13 +105,25 @@ def path_of(vip: Any) -> str:
 
 
 @contextmanager
-def running_api(*, capacity: Capacity | None = None, raise_errors: bool = True) -> Iterator[Api]:
+def running_api(
+    *, capacity: Capacity | None = None, raise_errors: bool = True, repository: Repository | None = None
+) -> Iterator[Api]:
     """Start all of it, and stop it at the end."""
     plane = FakePlane(capacity or Capacity(vips=16, backends=64, flows=1024))
     health, errors = FakeHealth(), FakeIcmpErrors()
     with tempfile.TemporaryDirectory(prefix="xdplb-api-") as directory:
         nics = (DesiredNic("eth0", "auto"),)
-        manager = Manager(plane, SqliteStore(Path(directory)), FakeNextHops(), health, nics=nics, icmp_errors=errors)
+        manager = Manager(
+            plane,
+            SqliteStore(Path(directory)),
+            FakeNextHops(),
+            health,
+            nics=nics,
+            icmp_errors=errors,
+            node="lb1",
+            repository=repository,
+            store_place="etcd://192.0.2.1:2379/xdplb",
+        )
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:
             client.headers["Xdplb-Client"] = "tests"

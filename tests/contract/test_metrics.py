@@ -314,5 +314,6 @@ def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
 
     labels |= dict.fromkeys(PER_PEER, frozenset({"peer", "place"}))  # no sample without peers
     labels["xdplb_tls_certificate_expiry_timestamp_seconds"] = frozenset()  # no sample without TLS
+    labels |= {name: frozenset() for name, _ in families if name.startswith("xdplb_store_")}  # none without a store
     labels |= {name: labels[f"{name}_count"] for name, kind in families if kind == "histogram"}
     assert {name: (kind, labels[name]) for name, kind in families} == documented()

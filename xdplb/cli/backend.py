@@ -444,8 +444,10 @@ def _weight_text(backend: BackendOut) -> str:
 
 
 def _declared_text(backend: BackendOut, name: Literal["weight", "admin_state"]) -> str:
-    """Return a setting, and what the config file says if an overlay lies over that."""
+    """Return a setting, and what the config file says if an overlay lies over that, or that the store lacks it."""
     declared = backend.get("declared")  # an older daemon has none
+    if name == "admin_state" and backend["status"].get("pending"):
+        return f"{backend[name]} (not in the store yet)"
     if declared is None or declared[name] == backend[name]:
         return str(backend[name])
     return f"{backend[name]} (file: {declared[name]})"

@@ -7,7 +7,7 @@ import time
 import click
 
 from xdplb.client import Answer, Client, DaemonDownError, NotReadyError, TimedOutError
-from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, ReadyVipOut, ReadyzOut, StatusOut
+from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, ReadyVipOut, ReadyzOut, StatusOut, StoreOut
 from xdplb.model.errors import PlatformError
 
 from .output import Column, coloured, moment, note, number, print_fields, print_json, table
@@ -115,6 +115,7 @@ def _print(body: StatusOut) -> None:
             ("interfaces", ", ".join(map(_nic_text, nics)) or "none"),
             ("generation", f"{body['generation']} (in the data plane: {body['observed_generation']})"),
             ("config", _config_text(body.get("config"))),
+            ("store", _store_text(body.get("store"))),
             ("flows", _flows_text(body["flows"])),
         ]
     )
@@ -138,6 +139,7 @@ def _note_all(body: StatusOut) -> None:
     for each in body.get("drift", []):
         if each["reason"] not in body["not_ready"]:
             note(f"not as it should be since {moment(each['since'])}: {each['reason']}")
+    _note_pending(body.get("store"))
     for warning in body.get("warnings", ()):  # an older daemon has none
         note(f"warning: {warning}")
     for own in body.get("notes", ()):
@@ -153,6 +155,26 @@ def _config_text(config: ConfigStatusOut | None) -> str | None:
     return f"{config['owner']}" + (
         f", with an overlay on {laid}: xdplb config diff shows it" if config["overlay"] else ""
     )
+
+
+def _note_pending(store: StoreOut | None) -> None:
+    for laid in () if store is None else store["pending"]:
+        note(
+            f"pending: backend {laid['address']} of VIP {laid['vip']} has weight {laid['weight']} and is"
+            f" {laid['admin_state']} here; the store has weight {laid['stored_weight']} and"
+            f" {laid['stored_admin_state']}"
+        )
+
+
+def _store_text(store: StoreOut | None) -> str | None:
+    if store is None:  # alone, or an older daemon
+        return None
+    text = f"{store['place']}, {store['state']}"
+    if store["state"] != "up":
+        text += f" since {moment(store['since'])}"
+    if pending := len(store["pending"]):
+        text += f", {pending} backend{'' if pending == 1 else 's'} changed here and not written to it yet"
+    return text
 
 
 def _nic_text(nic: NicOut) -> str:

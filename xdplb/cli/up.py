@@ -22,6 +22,7 @@ from .output import hint_of
 from .params import Whole, mode_option, pin_dir_option, state_dir_option
 from .peer_options import chosen_peers, peer_options
 from .right_options import chosen_api, right_options
+from .store_options import chosen_store, store_options
 
 __all__ = ["command"]
 
@@ -66,6 +67,7 @@ Examples:
   sudo xdplb up eth0 --config /etc/xdplb/config.toml
   sudo xdplb up eth0 eth1 --mode native --metrics-listen 10.0.0.2:9780
   sudo xdplb up eth0 --socket-group operate=netops --socket-group read=monitoring
+  sudo xdplb up eth0 --store etcd://10.0.0.1,10.0.0.2,10.0.0.3/xdplb
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
 @click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
@@ -139,6 +141,7 @@ Examples:
 )
 @peer_options
 @event_options
+@store_options
 @announce_options
 @api_options
 def command(
@@ -162,6 +165,12 @@ def command(
     log_format: str,
     event_rows: int,
     event_days: float,
+    store: str | None,
+    store_ca: Path | None,
+    store_cert: Path | None,
+    store_key: Path | None,
+    store_user: str | None,
+    store_password_file: Path | None,
     announcing: Announcing,
     advertise_url: str | None,
     peer_listen: tuple[str, ...],
@@ -220,6 +229,15 @@ def command(
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
                     node=node,
+                    store=chosen_store(
+                        config=config,
+                        store=store,
+                        store_ca=store_ca,
+                        store_cert=store_cert,
+                        store_key=store_key,
+                        store_user=store_user,
+                        store_password_file=store_password_file,
+                    ),
                     announcing=announcing,
                     url="" if advertise_url is None else advertise_url,
                     peers=chosen,

@@ -116,6 +116,7 @@ __all__ = [
     "PatchVipEdit",
     "PathErrorsOut",
     "PathMtuOut",
+    "PendingOut",
     "Placement",
     "ProbeOut",
     "ProbeStepOut",
@@ -134,6 +135,7 @@ __all__ = [
     "ReadyVipOut",
     "ReadyzOut",
     "RecentOut",
+    "RefusedOut",
     "ReplaceBackendsEdit",
     "RiskOut",
     "Role",
@@ -150,6 +152,8 @@ __all__ = [
     "Standing",
     "StatsOut",
     "StatusOut",
+    "StoreOut",
+    "StoreState",
     "Sync",
     "TableChangeOut",
     "Target",
@@ -181,7 +185,19 @@ BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
 DrainState = Literal["draining", "drained", "timed_out", "cut"]
 DriftKind = Literal[
-    "map", "pin", "program", "nic", "mtu", "neighbour", "route", "address", "announcement", "dns", "peer"
+    "map",
+    "pin",
+    "program",
+    "nic",
+    "mtu",
+    "neighbour",
+    "route",
+    "address",
+    "announcement",
+    "dns",
+    "peer",
+    "store",
+    "entry",
 ]
 Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
@@ -199,6 +215,7 @@ Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
 SeenState = Literal["serving", "draining", "drained", "starting", "lost", "unknown"]
 SlotState = Literal["steady", "moving", "pinned"]
 Standing = Literal["in", "out", "last", "others", "foreign", "alias"]
+StoreState = Literal["up", "away", "joining", "apart"]
 Sync = Literal["moving", "all"]
 Target = Literal["backend", "vip"]
 Tracking = Literal["auto", "always"]
@@ -436,6 +453,7 @@ class BackendStatusOut(TypedDict):
     certificate: CertificateOut | None
     ejection: EjectionOut | None
     handshakes: HandshakesOut | None
+    pending: bool
     hint: str
 
 
@@ -1301,6 +1319,17 @@ class PathMtuOut(TypedDict):
     until: str
 
 
+class PendingOut(TypedDict):
+    """A backend that was changed here while the store was away."""
+
+    vip: str
+    address: str
+    weight: int
+    admin_state: AdminState
+    stored_weight: int
+    stored_admin_state: AdminState
+
+
 class ProbeOut(TypedDict):
     """What a probe of one check found."""
 
@@ -1511,6 +1540,13 @@ class RecentOut(TypedDict):
     seconds: float
 
 
+class RefusedOut(TypedDict):
+    """A VIP or a backend in the store that this balancer does not take."""
+
+    path: str
+    reason: str
+
+
 class ReplaceBackendsEdit(TypedDict):
     """Replace all backends of a VIP."""
 
@@ -1628,11 +1664,27 @@ class StatusOut(TypedDict):
     warnings: list[str]
     notes: list[str]
     config: ConfigStatusOut
+    store: StoreOut | None
     drift: list[DriftOut]
     attachments: list[AttachmentOut]
     nics: list[NicOut]
     flows: FlowTableOut
     vips: list[VipOut]
+
+
+class StoreOut(TypedDict):
+    """The store that balancers share, and how this one stands to it."""
+
+    place: str
+    state: StoreState
+    reason: str
+    since: str
+    revision: int
+    lineage: str
+    generation: int
+    digest: str
+    pending: list[PendingOut]
+    refused: list[RefusedOut]
 
 
 class TableChangeOut(TypedDict):

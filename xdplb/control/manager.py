@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
+from xdplb.cluster.repository import Repository
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
@@ -22,6 +23,7 @@ from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.cluster import Cluster
 from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.dns_watch import DnsWatch
@@ -67,9 +69,10 @@ class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
     `node` is the name of this balancer among others, by default that of the host, and `url` where those reach its API,
-    empty if they cannot. `peering` is what it talks to its peers with, None if it has none. `dns_book` is the file in
-    which the names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end whether to
-    withdraw them.
+    empty if they cannot. `peering` is what it talks to its peers with, None if it has none. `repository` is the store
+    that it shares with them, None if it has none, and `store_place` is where that is; it is not closed here. `dns_book`
+    is the file in which the names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end
+    whether to withdraw them.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
@@ -78,7 +81,7 @@ class Manager:
     that, and of files for keepalived. `on_settings` is called with the settings at the start, and when they change.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 (it puts the parts together)
         self,
         plane: DataPlane,
         store: Store,
@@ -86,6 +89,8 @@ class Manager:
         checker: HealthSource | None,
         *,
         node: str = "",
+        repository: Repository | None = None,
+        store_place: str = "",
         dns_book: Path | None = None,
         leaves_dns: Callable[[], bool] = lambda: False,
         url: str = "",
@@ -145,6 +150,22 @@ class Manager:
         self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
+        self.cluster = self._writer.shared = (
+            None
+            if repository is None
+            else Cluster(
+                repository,
+                self._writer,
+                self.events,
+                drifts,
+                node=self.node.name,
+                place=store_place,
+                capacity=plane.capacity,
+                host=next_hops.host,
+                runs_commands=checker is None or checker.runs_commands,
+            )
+        )
+        """What this balancer shares with others by a store, None if it shares nothing."""
         self._verifier = Verifier(self._writer, drifts)
         self._vips = VipWatch(applier, self.events)
         announcing = announcing or Announcing()
@@ -205,6 +226,7 @@ class Manager:
             self._flows,
             nics=self._nics,
             node=self.node,
+            cluster=self.cluster,
             dns=self.dns,
             own_status=self.own_status,
             peers=self.peers,
@@ -268,6 +290,8 @@ class Manager:
                     self.suspects.checked,
                     on_said=self._writer.agents.said,
                 )
+            if self.cluster is not None:
+                await self.cluster.start()
         except BaseException:
             await self.stop()
             raise
@@ -288,6 +312,8 @@ class Manager:
             self._rates,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        if self.cluster is not None:
+            self._tasks.append(asyncio.create_task(self.cluster.run()))
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)

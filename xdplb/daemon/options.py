@@ -18,13 +18,24 @@ from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import name_of_host
 from xdplb.model.role import Role
+from xdplb.model.store_address import StoreAccess, StoreAddress
 from xdplb.net.links import link
 from xdplb_api.limits import Limits
 from xdplb_api.rights.tls import TlsFiles
 
 from .privileges import require_privileges
 
-__all__ = ["ApiOptions", "DaemonOptions", "Limits", "Otherwise", "PeerOptions", "Retention", "TlsFiles", "require_host"]
+__all__ = [
+    "ApiOptions",
+    "DaemonOptions",
+    "Limits",
+    "Otherwise",
+    "PeerOptions",
+    "Retention",
+    "StoreOptions",
+    "TlsFiles",
+    "require_host",
+]
 
 
 class Otherwise(StrEnum):
@@ -49,6 +60,14 @@ class ApiOptions:
     client_roles: tuple[tuple[Role, str], ...] = ()
     hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """The store that balancers share: where it is, and how this one makes itself known there."""
+
+    address: StoreAddress
+    access: StoreAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +96,8 @@ class DaemonOptions:
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
     commands of this host. `node` is the name of this balancer among others, `url` where those reach its API (empty if
-    they cannot), and `peers` how it talks to them, None if it does not. `announcing` is how it announces VIPs.
+    they cannot), and `peers` how it talks to them, None if it does not. `store` is what it shares with them, None if it
+    shares nothing. `announcing` is how it announces VIPs.
     """
 
     interfaces: tuple[str, ...]
@@ -95,6 +115,7 @@ class DaemonOptions:
     exec_checks: bool = False
     retention: Retention = field(default_factory=Retention)
     node: str = field(default_factory=name_of_host)
+    store: StoreOptions | None = None
     announcing: Announcing = field(default_factory=Announcing)
     url: str = ""
     peers: PeerOptions | None = None

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import xdplb
 from xdplb.balance.compiled import IS_COMPILED
+from xdplb.cluster.repository import Repository
+from xdplb.cluster.thread import RepositoryThread
 from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.clock import SteadyClock, boot_id
 from xdplb.control.events import DaemonStarted, DaemonStopped, Events, TookOver
@@ -47,9 +49,10 @@ from .config_owner import ConfigOwner
 from .doors import Doors, open_doors
 from .garbage import Garbage
 from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
+from .joining import open_repository, require_empty_to_restore, require_joinable
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
-from .options import DaemonOptions, require_host
+from .options import DaemonOptions, StoreOptions, require_host
 from .peering import open_peering, require_url
 from .privileges import give_up_privileges
 from .process import Process
@@ -102,6 +105,7 @@ class Parts:
     icmp_errors: Callable[[], IcmpErrorSource] = IcmpErrors
     routes: Callable[[int, int], RouteTable] = KernelTable
     give_up_privileges: Callable[[], None] = give_up_privileges
+    repository: Callable[[StoreOptions, str], Repository] = open_repository
     run_dir: Path = field(default=RUN_DIR)
 
 
@@ -137,8 +141,10 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
         try:
             peering = open_peering(options.peers)
             with asking_for_time():
+                require_empty_to_restore(options, parts.repository)
                 reading = parts.maps_in_use(options)
                 state = state_at_start(options, store, reading)
+                require_joinable(options, parts.repository, state, store.past())
                 taken_over = _taken_over(options, reading)
                 # The program is compiled only once, with what the state needs now, and with what the file makes of it.
                 states = state, owner.foresee(state, options.capacity_after(reading))
@@ -224,6 +230,36 @@ async def _balance(
     signals: Signals,
     owner: ConfigOwner,
 ) -> None:
+    async with _sharing(options, parts) as repository:
+        await _balance_sharing(
+            options,
+            parts,
+            plane,
+            store,
+            doors,
+            repository=repository,
+            peering=peering,
+            commands=commands,
+            history=history,
+            signals=signals,
+            owner=owner,
+        )
+
+
+async def _balance_sharing(
+    options: DaemonOptions,
+    parts: Parts,
+    plane: DataPlane,
+    store: SqliteStore,
+    doors: Doors,
+    *,
+    repository: RepositoryThread | None,
+    peering: Peering | None,
+    commands: Commands | None,
+    history: History,
+    signals: Signals,
+    owner: ConfigOwner,
+) -> None:
     shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
     told = replace(shares.api)
     manager = Manager(
@@ -233,6 +269,8 @@ async def _balance(
         parts.checker(shares.probes, commands),
         icmp_errors=parts.icmp_errors(),
         node=options.node,
+        repository=repository,
+        store_place="" if options.store is None else str(options.store.address),
         dns_book=options.state_dir / "dns.json",
         leaves_dns=lambda: (
             options.announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW
@@ -266,6 +304,9 @@ async def _balance(
         notify(f"READY=1\nSTATUS=balancing on {nics}")
 
     def watch_api(loop: asyncio.AbstractEventLoop) -> None:
+        if repository is not None:
+            meaning = "changes are refused, and what other balancers are asked for is not done here"
+            manager.pulses.watch("store thread", repository.ask, meaning, vital=False)
         manager.pulses.watch("API thread", loop.call_soon_threadsafe, "nobody can ask or change anything")
 
     stop = Stop()
@@ -299,6 +340,19 @@ async def _balance(
                 await reloads.stop()
     finally:
         await manager.stop()
+
+
+@asynccontextmanager
+async def _sharing(options: DaemonOptions, parts: Parts) -> AsyncIterator[RepositoryThread | None]:
+    """Yield the way to the store that balancers share, None if this one is alone."""
+    if (shared := options.store) is None:
+        yield None
+        return
+    repository = RepositoryThread(lambda: parts.repository(shared, options.node))
+    try:
+        yield repository
+    finally:
+        await repository.close()
 
 
 def _place(options: DaemonOptions) -> PlaceView:

@@ -48,6 +48,8 @@ class XdplbError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
+    again_after: ClassVar[int | None] = None
+    """In how many seconds the same may be asked again with hope, None if that is not known."""
 
     def __init__(self, detail: str, *, hint: str = "", problems: tuple[FieldProblem, ...] = ()) -> None:
         super().__init__(detail)
@@ -136,6 +138,7 @@ class StoreAwayError(PlatformError):
     """The store that the balancers share cannot be reached, or does not answer in time. Nothing was changed."""
 
     code = "store-away"
+    again_after = 2
 
 
 class StoreDoubtError(StoreAwayError):

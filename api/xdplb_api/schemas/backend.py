@@ -292,6 +292,9 @@ class BackendStatusOut(ResponseBody):
     handshakes: HandshakesOut | None = Field(
         description="Of the handshakes that were sampled in the last minutes; null if there were none."
     )
+    pending: bool = Field(
+        description="Whether it was changed here while the store was away, and that is not written to it yet."
+    )
     hint: str = Field(description="How its handshakes differ from those of its peers; empty if they do not.")
 
 
@@ -353,6 +356,7 @@ class BackendOut(ResponseBody):
                 certificate=CertificateOut.of(view.certificate) if view.certificate else None,
                 ejection=EjectionOut(**asdict(view.ejection)) if view.ejection else None,
                 handshakes=_handshakes(view.handshakes),
+                pending=view.pending,
                 hint=view.hint,
             ),
         )

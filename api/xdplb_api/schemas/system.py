@@ -8,10 +8,21 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from xdplb.control.answers.views import DataplaneView, FlowTableView, NicView, PlaceView, StatusView, UseView, VipView
+from xdplb.control.answers.views import (
+    DataplaneView,
+    FlowTableView,
+    NicView,
+    PlaceView,
+    StatusView,
+    StoreView,
+    UseView,
+    VipView,
+)
 from xdplb.control.events import DriftKind
 from xdplb.control.plan.operating import OperatingStatus
+from xdplb.control.writing.cluster import StoreState
 from xdplb.dataplane.plane import Attachment
+from xdplb.model.backend import AdminState
 
 from .base import ResponseBody
 from .vip import VipOut, vips_out
@@ -24,9 +35,12 @@ __all__ = [
     "FlowTableOut",
     "HealthzOut",
     "NicOut",
+    "PendingOut",
     "ReadyVipOut",
     "ReadyzOut",
+    "RefusedOut",
     "StatusOut",
+    "StoreOut",
     "UseOut",
     "VersionOut",
 ]
@@ -158,6 +172,69 @@ class ConfigStatusOut(ResponseBody):
     error: str = Field(description="Why the file was refused when it was read last; empty if it was taken.")
 
 
+class PendingOut(ResponseBody):
+    """A backend that was changed here while the store was away."""
+
+    vip: str = Field(description="Its VIP.", examples=["203.0.113.10:443/tcp"])
+    address: str = Field(description="Its address.", examples=["10.0.0.11"])
+    weight: int = Field(description="Its weight here.")
+    admin_state: AdminState = Field(description="Its admin state here.")
+    stored_weight: int = Field(description="Its weight in the store.")
+    stored_admin_state: AdminState = Field(description="Its admin state in the store.")
+
+
+class RefusedOut(ResponseBody):
+    """A VIP or a backend in the store that this balancer does not take."""
+
+    path: str = Field(description="Where it is in the store.", examples=["vips/203.0.113.10:443:tcp"])
+    reason: str = Field(description="Why it is not taken, as a sentence.")
+
+
+class StoreOut(ResponseBody):
+    """The store that balancers share, and how this one stands to it."""
+
+    place: str = Field(description="Where it is.", examples=["etcd://10.0.0.1:2379/xdplb"])
+    state: StoreState = Field(
+        description="`up`; `away`: it does not answer, so that only drain, undrain, weight and admin_state can be"
+        " changed; `joining`: it is being compared with what is here; `apart`: they do not go together."
+    )
+    reason: str = Field(description="Why it is not up; empty if it is.")
+    since: datetime = Field(description="Since when that is so, UTC.")
+    revision: int = Field(description="The revision of the store at which this balancer is.")
+    lineage: str = Field(description="What tells this state from others in stores; empty if it was never in one.")
+    generation: int = Field(description="The generation in the store, as this balancer knows it.")
+    digest: str = Field(description="What is in the store, in one number: equal on all balancers that have the same.")
+    pending: list[PendingOut] = Field(description="Backends that were changed here while it was away.")
+    refused: list[RefusedOut] = Field(description="What is in it that this balancer does not take.")
+
+    @classmethod
+    def of(cls, view: StoreView) -> StoreOut:
+        """Return the body for the manager's view."""
+        pending = [
+            PendingOut(
+                vip=each.vip,
+                address=str(each.backend.address),
+                weight=each.backend.weight,
+                admin_state=each.backend.admin_state,
+                stored_weight=each.stored.weight,
+                stored_admin_state=each.stored.admin_state,
+            )
+            for each in view.pending
+        ]
+        return cls(
+            place=view.place,
+            state=view.state,
+            reason=view.reason,
+            since=view.since,
+            revision=view.revision,
+            lineage=view.lineage,
+            generation=view.generation,
+            digest=view.digest,
+            pending=pending,
+            refused=[RefusedOut(path=path, reason=reason) for path, reason in view.refused],
+        )
+
+
 class DriftOut(ResponseBody):
     """Something on this host that is not as it should be, and that xdplb cannot put right, or not for good."""
 
@@ -184,6 +261,7 @@ class StatusOut(ResponseBody):
         description="What the daemon itself is short of, such as files that it may open; a sentence each."
     )
     config: ConfigStatusOut = Field(description="Who owns the configuration.")
+    store: StoreOut | None = Field(description="The store that balancers share; null if this one is alone.")
     drift: list[DriftOut] = Field(
         description="What is not as it should be on this host now, the oldest first; what xdplb has repaired is in the"
         " events and in `xdplb_drift_total`."
@@ -209,6 +287,7 @@ class StatusOut(ResponseBody):
             config=ConfigStatusOut(
                 owner=view.config.owner or None, overlay=view.config.overlay, error=view.config.error
             ),
+            store=None if view.store is None else StoreOut.of(view.store),
             drift=[
                 DriftOut(kind=each.kind, what=each.what, reason=each.reason, since=each.since) for each in view.drift
             ],

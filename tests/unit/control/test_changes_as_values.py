@@ -228,4 +228,4 @@ def test_two_balancers_asked_for_the_same_drain_desire_the_same(tmp_path: Path) 
         run_in(world, scenario)
     assert desired[0] == desired[1]
     assert canonical(desired[0]) == canonical(desired[1])
-    assert desired[0].vips[WEB.key].backends[ONE].drain == Drain(asked_at)
+    assert desired[0].vips[WEB.key].backends[ONE].drain == Drain.begun(asked_at)

@@ -128,7 +128,9 @@ def test_a_real_file_of_schema_2_is_carried_over_without_loss(tmp_path: Path) ->
     }
     assert {str(address): desired for address, desired in state.desired.vips[web].backends.items()} == {
         "10.0.0.4": DesiredBackend(backend(4, forward=Forward.DR)),
-        "10.0.0.2": DesiredBackend(backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3)),
+        "10.0.0.2": DesiredBackend(
+            backend(2, weight=2, admin_state=AdminState.DRAIN), Drain(then, 60, 3, id=then.isoformat())
+        ),
         "10.0.0.3": DesiredBackend(backend(3, weight=3)),
     }
     assert {str(address): desired.backend for address, desired in state.desired.vips[quic].backends.items()} == {
@@ -205,7 +207,15 @@ def as_schema_10(path: Path) -> None:
 
 def as_schema_11(path: Path) -> None:
     """Make the state what xdplb of schema 11 wrote, where nodes could not be drained."""
+    as_schema_12(path)
     _rewrite(path, 11, "DROP TABLE node_drain")
+
+
+def as_schema_12(path: Path) -> None:
+    """Make the state what xdplb of schema 12 wrote, which knew no store that balancers share."""
+    tables = ("store_copy", "store_odd", "store_pending", "store_past")
+    drops = [f"DROP TABLE {table}" for table in tables]
+    _rewrite(path, 12, *drops, "ALTER TABLE desired_backend DROP COLUMN drain_id")
 
 
 def _rewrite(path: Path, version: int, *statements: str) -> None:

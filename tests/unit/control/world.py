@@ -17,7 +17,9 @@ from tests.unit.control.door import Door, DryRun
 from xdplb.balance import table
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Slots, unpack
+from xdplb.cluster.repository import Repository
 from xdplb.control.answers.views import BackendView, VipView
+from xdplb.control.events import Event
 from xdplb.control.manager import Manager
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.dataplane.fake import FakePlane
@@ -41,13 +43,23 @@ WRITES = {
 class World:
     """What a manager stands on. `clock` moves by hand; scans come every few milliseconds."""
 
-    def __init__(self, path: Path, capacity: Capacity | None = None, *, nics: Sequence[DesiredNic] = ()) -> None:
-        self.path, self.nics = path, nics
+    def __init__(
+        self,
+        path: Path,
+        capacity: Capacity | None = None,
+        *,
+        nics: Sequence[DesiredNic] = (),
+        node: str = "",
+        repository: Callable[[], Repository] | None = None,
+    ) -> None:
+        self.path, self.nics, self.node, self.repository = path, nics, node, repository
         self.clock = FakeClock()
         self.plane = FakePlane(capacity, clock=lambda: int(self.clock.seconds * 1e9))
         self.hops = FakeNextHops()
         self.health = FakeHealth()
         self.errors = FakeIcmpErrors()
+        self.said: list[Event] = []
+        """The events of the manager that runs, or ran last."""
 
     @asynccontextmanager
     async def running(
@@ -65,8 +77,12 @@ class World:
             clock=self.clock.monotonic,
             steady=self.clock.steady(),
             scan_seconds=0.005,
+            node=self.node,
+            repository=None if self.repository is None else self.repository(),
             **more,
         )
+        self.said = []
+        manager.events.listen(self.said.append)
         prepare(manager)
         await manager.start()
         try:

@@ -28,9 +28,11 @@ from xdplb.control.answers.views import (
     NodeDrainView,
     NodeView,
     OverlayView,
+    PendingView,
     PlaceView,
     StatsView,
     StatusView,
+    StoreView,
     TruthView,
     UseView,
     VipStatsView,
@@ -47,6 +49,7 @@ from xdplb.control.history.history import History
 from xdplb.control.plan.sentences import warning_sentence
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot, is_checked
 from xdplb.control.writing.announce_watch import AnnounceWatch
+from xdplb.control.writing.cluster import Cluster
 from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flow_watch import FlowWatch
@@ -96,6 +99,7 @@ class Answers:
         *,
         nics: NicWatch,
         node: NodeWatch,
+        cluster: Cluster | None,
         dns: DnsKeeper,
         own_status: OwnStatus,
         peers: PeerWatch | None,
@@ -116,7 +120,7 @@ class Answers:
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
         self._dns = dns
         self._own_status, self._peers = own_status, peers
-        self.started, self._place, self._notes = steady.now(), place, notes
+        self.started, self._place, self._notes, self._cluster = steady.now(), place, notes, cluster
         self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
         self._last_counted: Counted | None = None
@@ -219,6 +223,31 @@ class Answers:
         )
         return ConfigView(snapshot.desired, snapshot.generation, tuple(laid) if snapshot.desired.owner else ())
 
+    def store(self) -> StoreView | None:
+        """Return how this balancer stands to the store that it shares with others, None if it is alone."""
+        if self._cluster is None:
+            return None
+        standing, snapshot = self._cluster.standing, self._snapshot
+        copy = snapshot.copy
+        pending = (
+            PendingView(str(key), snapshot.vips[key].backends[address].backend, each.base.backend)
+            for (key, address), each in sorted(copy.pending.items(), key=lambda one: (one[0][0], int(one[0][1])))
+        )
+        return StoreView(
+            place=self._cluster.place,
+            state=standing.state,
+            reason=standing.reason,
+            since=standing.since + self._steady.ahead(),
+            revision=standing.revision,
+            lineage=copy.lineage,
+            generation=copy.generation,
+            digest=str(copy.digest),
+            pending=tuple(pending),
+            refused=tuple(sorted(copy.refused().items())),
+            writes=standing.writes,
+            conflicts=standing.conflicts,
+        )
+
     async def stats(self) -> StatsView:
         """Read all counters."""
         counted = await self._counted()
@@ -253,6 +282,7 @@ class Answers:
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
             truth=self.truth(),
+            store=self.store(),
             held_back=self._plane.is_held_back,
             node=self._node.state,
             dns_updates=asdict(self._dns.counts),
@@ -293,6 +323,7 @@ class Answers:
             ),
             notes=(*self._notes(), *((_HELD_BACK,) if self._plane.is_held_back else ())),
             config=self.truth(),
+            store=self.store(),
             drift=tuple(replace(each, since=each.since + self._steady.ahead()) for each in self._drifts.standing()),
         )
 
@@ -442,6 +473,7 @@ class Answers:
             certificate=self._flows.certificate(backend),
             tallies=self._tallies(backend),
             passive=self._passive.of(vip, backend),
+            is_pending=(vip.vip.key, backend.backend.address) in self._snapshot.copy.pending,
         )
         return backend_on_the_wall(view, self._steady.ahead())
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, NicView, StatsView, TruthView, VipView
+from xdplb.control.answers.views import FlowTableView, NicView, StatsView, StoreView, TruthView, VipView
 from xdplb.control.events import DriftKind
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
@@ -83,7 +83,8 @@ class MetricsView:
 
     `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
     how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
-    desired state, and `held_back` says whether the program is an older one since that of this xdplb was rolled back.
+    desired state, `store` how this balancer stands to the store that it shares, None if it is alone. `held_back` says
+    whether the program is an older one since that of this xdplb was rolled back.
     `node` is what this node does with traffic; `dns_updates` are updates of names in DNS since the start, by result.
     `peers` is how it stands with other balancers.
     """
@@ -101,6 +102,7 @@ class MetricsView:
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
     truth: TruthView
+    store: StoreView | None
     held_back: bool
     node: NodeState
     dns_updates: Mapping[str, int]
@@ -131,6 +133,7 @@ class Moment:
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
     truth: TruthView
+    store: StoreView | None
     held_back: bool
     node: NodeState
     dns_updates: Mapping[str, int]
@@ -153,6 +156,7 @@ def metrics_view(moment: Moment) -> MetricsView:
         drift_counts=moment.drift_counts,
         hung=moment.hung,
         truth=moment.truth,
+        store=moment.store,
         held_back=moment.held_back,
         node=moment.node,
         dns_updates=moment.dns_updates,

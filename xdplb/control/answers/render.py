@@ -172,6 +172,7 @@ def backend_view(
     certificate: Certificate | None,
     tallies: Sequence[CheckTally],
     passive: PassiveView,
+    is_pending: bool,
 ) -> BackendView:
     """Return the view of a backend; `tallies` are the results of its checks."""
     known = facts.health_of(backend)
@@ -199,6 +200,7 @@ def backend_view(
         certificate=certificate,
         path=path,
         declared=backend.desired.declared,
+        pending=is_pending,
         ejection=_ejection_view(passive.ejection),
         handshakes=passive.latency,
         hint=passive.differs,

@@ -17,6 +17,7 @@ from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.announce_watch import Announcement
+from xdplb.control.writing.cluster import StoreState
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
 from xdplb.dataplane.features import Features
@@ -48,10 +49,12 @@ __all__ = [
     "NodeDrainView",
     "NodeView",
     "OverlayView",
+    "PendingView",
     "PlaceView",
     "SlotsView",
     "StatsView",
     "StatusView",
+    "StoreView",
     "TruthView",
     "UseView",
     "VipStatsView",
@@ -162,8 +165,9 @@ class BackendView:
     held down since it flaps. `effective_weight` is its weight, or what its agent wants in the place of that. `share` is
     its share of the VIP's new connections now, 0 to 1. `flows` is the number of its recorded open connections at the
     last scan, None if not scanned: only flows in slots that change owners are recorded (all flows with tracking =
-    always). `declared` is what the config file says of it, if an overlay lies over that. `certificate` is what came of
-    its drain, or the last one.
+    always). `declared` is what the config file says of it, if an overlay lies over that.
+    It is `pending` if it was changed while the store was away. `certificate` is what came of its drain, or the last
+    one.
     `handshakes` is the latency of those that were sampled lately, None if there were none. `hint` is a sentence about
     how they differ from those of its peers, empty if they do not.
     """
@@ -185,6 +189,7 @@ class BackendView:
     certificate: Certificate | None
     path: PathView
     declared: Declared | None
+    pending: bool
     ejection: EjectionView | None
     handshakes: Latency | None
     hint: str
@@ -405,11 +410,44 @@ class TruthView:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingView:
+    """A backend that was changed here while the store was away: what it has here, and what it has in the store."""
+
+    vip: str
+    backend: Backend
+    stored: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """The store that balancers share, where it is (`place`) and how this one stands to it, with the `reason` if not up.
+
+    `lineage` tells one state in a store from others, empty if the one here was never in one. `generation` and `digest`
+    are those of the state that is there, as this balancer knows it. `refused` are the entries that it does not take,
+    each with the reason. `writes` and `conflicts` count since the start.
+    """
+
+    place: str
+    state: StoreState
+    reason: str
+    since: datetime
+    revision: int
+    lineage: str
+    generation: int
+    digest: str
+    pending: tuple[PendingView, ...]
+    refused: tuple[tuple[str, str], ...]
+    writes: int
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
 class StatusView:
     """An overview of the host. `last_error` is a sentence, empty if the data plane has the latest change.
 
     `warnings` are sentences about VIPs that are in the way of what this host sends itself, and about backends that
-    differ from their peers; `notes` are about the daemon. `drift` is what is not as it should be on this host.
+    differ from their peers; `notes` are about the daemon. `store` is None if this balancer is alone. `drift` is what is
+    not as it should be on this host.
     """
 
     version: str
@@ -424,4 +462,5 @@ class StatusView:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     config: TruthView
+    store: StoreView | None
     drift: tuple[Drift, ...]

@@ -143,7 +143,7 @@ def declared_backend(old: DesiredBackend | None, asked: Backend, now: datetime) 
 def _drain(old: DesiredBackend | None, backend: Backend, now: datetime) -> Drain | None:
     if backend.admin_state is not AdminState.DRAIN:
         return None
-    return Drain(now) if old is None or old.drain is None else old.drain
+    return Drain.begun(now) if old is None or old.drain is None else old.drain
 
 
 def as_shown(old: DesiredBackend | None, asked: Backend, vip: Vip) -> Backend:

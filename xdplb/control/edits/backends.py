@@ -91,10 +91,10 @@ def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desire
     vip = vip_of(desired, edit.key)
     present = _backend_of(vip, edit.address)
     _check_drain_times(edit.timeout_seconds, edit.quiet_seconds)
-    started = now if present.drain is None else present.drain.started
+    begun = Drain.begun(now) if present.drain is None else present.drain
     drained = DesiredBackend(
         replace(present.backend, admin_state=AdminState.DRAIN),
-        Drain(started, float(edit.timeout_seconds), float(edit.quiet_seconds), edit.cut_at_deadline),
+        Drain(begun.started, float(edit.timeout_seconds), float(edit.quiet_seconds), edit.cut_at_deadline, begun.id),
         present.declared,
     )
     if drained == present:

@@ -59,6 +59,15 @@ from xdplb.control.events.rights import (
     TokenRemoved,
 )
 from xdplb.control.events.state import StateNotWritable, StateRestored, StateWritable
+from xdplb.control.events.store import (
+    PendingDropped,
+    PendingWritten,
+    StoreAway,
+    StoreBack,
+    StoreDiverged,
+    StoreJoined,
+    StoreWritten,
+)
 from xdplb.control.events.tables import FlowScanFailed, SlotsPinned, SlotsSteady, StaleFlowsDeleted, TablePublished
 from xdplb.control.events.threads import ThreadGoesOn, ThreadHangs
 from xdplb.control.events.vips import VipStatusChanged
@@ -122,6 +131,8 @@ __all__ = [
     "PeerKeysNotRead",
     "PeerKeysRead",
     "PeerLost",
+    "PendingDropped",
+    "PendingWritten",
     "PolicyChanged",
     "ProgramKept",
     "ProgramRolledBack",
@@ -139,6 +150,11 @@ __all__ = [
     "StateNotWritable",
     "StateRestored",
     "StateWritable",
+    "StoreAway",
+    "StoreBack",
+    "StoreDiverged",
+    "StoreJoined",
+    "StoreWritten",
     "SwapNotWatched",
     "TablePublished",
     "ThreadGoesOn",

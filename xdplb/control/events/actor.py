@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -22,6 +23,8 @@ class ActorKind(StrEnum):
     """The config file."""
     DAEMON = "daemon"
     """The daemon itself."""
+    NODE = "node"
+    """Another balancer, of which it is not known who asked it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Actor:
 
     On the Unix socket `uid`, `user` (its name) and `pid` are of the process. On TCP `peer` is `ADDRESS:PORT`, and
     `token` the name of the token or `certificate` the subject of the client's certificate. `file` is the path of the
-    config file. `role` says what it may do.
+    config file. `role` says what it may do. `node` is the balancer that was asked, if it was another one.
     """
 
     kind: ActorKind
@@ -42,6 +45,21 @@ class Actor:
     peer: str | None = None
     role: Role | None = None
     file: str | None = None
+    node: str | None = None
+
+    @classmethod
+    def of_node(cls, node: str, told: Mapping[str, object]) -> Actor:
+        """Return who asked `node` for a change, as `data` said it there; the node itself if that is not understood."""
+        try:
+            known = {
+                name: told[name]
+                for name in ("uid", "pid", "user", "token", "certificate", "peer", "file")
+                if name in told
+            }
+            role = Role(str(told["role"])) if "role" in told else None
+            return cls(ActorKind(str(told["kind"])), role=role, node=node, **known)  # type: ignore[arg-type]
+        except (ValueError, KeyError, TypeError):
+            return cls(ActorKind.NODE, node=node)
 
     def __str__(self) -> str:
         """Return it as log lines have it: `unix(uid=0,pid=4711,role=admin)`, `tcp(peer=192.0.2.7:4000,token=ci)`."""

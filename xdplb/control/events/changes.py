@@ -23,9 +23,9 @@ _MOST_ROWS, _MOST_MOVES = 50, 8
 class ChangeMade(Event):
     """The desired state was changed: `edit` is the kind of edit, `vip` and `backend` what it changed.
 
-    `asked` is the edit itself, `impact` what it changed and did, `at` when, in ns since 1970. `vip` is None for an edit
-    of several, `backend` for an edit of a VIP. What it changed and did is in `data`, and not in the log line: an access
-    list may be megabytes.
+    `asked` is the edit itself, None if another balancer was asked. `impact` is what it changed and did, `at` when, in
+    ns since 1970. `vip` is None for an edit of several, `backend` for an edit of a VIP. What it changed and did is in
+    `data`, and not in the log line: an access list may be megabytes.
     """
 
     KIND = "change"
@@ -37,7 +37,7 @@ class ChangeMade(Event):
     edit: str
     vip: str | None
     backend: str | None
-    asked: Edit = field(repr=False)
+    asked: Edit | None = field(repr=False)
     impact: Impact = field(default=NO_IMPACT, repr=False, compare=False)
     at: int = field(default=0, repr=False, compare=False)
 

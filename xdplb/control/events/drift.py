@@ -40,6 +40,11 @@ class DriftKind(StrEnum):
     PEER = "peer"
     """A peer is silent, has another key, another state or this node's name, or its records cannot be pulled."""
 
+    STORE = "store"
+    """The store that balancers share is away, or holds what this balancer cannot take."""
+    ENTRY = "entry"
+    """A VIP or a backend in the store is not taken here: it is not understood, or there is no room for it."""
+
 
 _MILD = frozenset({DriftKind.NEIGHBOUR, DriftKind.MTU})
 

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdplb.control.state.copy_rows import forget_copy
 from xdplb.control.state.rows import read_instance, read_state, write_change, write_instance
 from xdplb.control.state.schema import SCHEMA_VERSION, prepare
 from xdplb.control.state.snapshot import Snapshot
@@ -44,6 +45,7 @@ class Backup:
                 gone = ("desired_vip", "epoch", "told", "node_drain")
                 for statement in (f"DELETE FROM {table}" for table in gone):  # noqa: S608 - these four
                     connection.execute(statement)
+                forget_copy(connection)
                 write_instance(connection, instance)
                 write_change(connection, Snapshot(), state, health)
 

@@ -15,6 +15,8 @@ CLOCK = """CREATE TABLE clock (
 _MOVE = (
     """UPDATE desired_backend SET drain_started = MIN(drain_started + ?1, ?2)
         WHERE drain_started > ?2 OR (?1 <> 0 AND drain_started NOTNULL)""",
+    """UPDATE store_pending SET drain_started = MIN(drain_started + ?1, ?2)
+        WHERE drain_started > ?2 OR (?1 <> 0 AND drain_started NOTNULL)""",
     """UPDATE drain_certificate SET started = MIN(started + ?1, ?2), until = MIN(until + ?1, ?2),
         last_packet = MIN(last_packet + ?1, ?2) WHERE until > ?2 OR ?1 <> 0""",
     """UPDATE node_drain SET started = MIN(started + ?1, ?2), ended = MIN(ended + ?1, ?2)

@@ -292,6 +292,7 @@ def _desired_backend(desired: DesiredBackend) -> Json:
     if drain is not None:
         # Equal times may be written in several ways: one of them is the canonical one.
         times = {
+            "id": drain.id,
             "started": drain.started.astimezone(UTC).isoformat(),
             "cut_at_deadline": drain.cut_at_deadline,
             "timeout_seconds": float(drain.timeout_seconds),
@@ -310,5 +311,11 @@ def _desired_backend_from(fields: Json) -> DesiredBackend:
     drain = None
     if times is not None:
         started = datetime.fromisoformat(times["started"]).astimezone(UTC)
-        drain = Drain(started, times["timeout_seconds"], times["quiet_seconds"], times.get("cut_at_deadline", False))
+        drain = Drain(
+            started,
+            times["timeout_seconds"],
+            times["quiet_seconds"],
+            times.get("cut_at_deadline", False),
+            times.get("id", ""),
+        )
     return DesiredBackend(backend, drain, None if told is None else declared_from_json(told))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from xdplb.control.state.differing import without
 from xdplb.control.state.places import Places
@@ -30,12 +30,19 @@ class Drain:
     """A requested drain. `started` is a time of `xdplb.control.clock`: the deadline survives a restart.
 
     `cut_at_deadline`: at the deadline the backend gets no packets any more, which ends the connections that are left.
+    `id` tells this drain from others of the backend, on every balancer: each counts from when it has seen it.
     """
 
     started: datetime
     timeout_seconds: float = 600.0
     quiet_seconds: float = 10.0
     cut_at_deadline: bool = False
+    id: str = ""
+
+    @classmethod
+    def begun(cls, now: datetime) -> Drain:
+        """Return a drain that was asked for at this time, with the default times."""
+        return cls(now, id=now.astimezone(UTC).isoformat())
 
     @property
     def deadline(self) -> datetime:

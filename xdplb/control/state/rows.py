@@ -26,6 +26,7 @@ from xdplb.control.state.codec import (
     vip_from_json,
     vip_to_json,
 )
+from xdplb.control.state.copy_rows import read_copy, write_copy
 from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
 from xdplb.control.state.differing import differing
 from xdplb.control.state.generations import Generations, VipGenerations
@@ -70,6 +71,7 @@ def write_change(
         _write_vip(connection, before.vips.get(key), after.vips[key])
     _write_epochs(connection, before.bindings, after.bindings)
     _write_config(connection, before.desired, after.desired)
+    write_copy(connection, before.copy, after.copy)
     connection.execute("INSERT OR REPLACE INTO counter VALUES ('generation', ?)", (after.generation,))
     write_health(connection, health)
 
@@ -101,7 +103,8 @@ def read_state(connection: sqlite3.Connection) -> Snapshot:
     config = dict(connection.execute("SELECT name, value FROM config"))
     settings = settings_from_json(json.loads(config["settings"])) if "settings" in config else NO_SETTINGS
     whole = Desired(desired, settings, config.get("owner", ""))
-    return Snapshot.of(whole, Bindings(bindings, epochs), Generations(counters.get("generation", 0), generations))
+    numbers = Generations(counters.get("generation", 0), generations)
+    return Snapshot.of(whole, Bindings(bindings, epochs), numbers, read_copy(connection))
 
 
 def _read_backends(
@@ -117,15 +120,15 @@ def _read_backends(
     bindings = defaultdict[str, dict[IPAddress, BackendBinding]](dict)
     generations = defaultdict[str, dict[IPAddress, int]](dict)
     declared = _read_declared(connection)
-    for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet, cut in connection.execute(
+    for vip, text, backend_id, epoch, generation, spec, started, timeout, quiet, cut, drain_id in connection.execute(
         "SELECT vip, address, id, epoch, generation, spec, drain_started, drain_timeout_seconds, drain_quiet_seconds,"
-        " drain_cut FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
+        " drain_cut, drain_id FROM desired_backend JOIN backend_binding USING (vip, address) ORDER BY id"
     ):
         like = alike.get((text, spec))
         if like is None:  # a host is a backend of many VIPs, mostly with the same settings
             like = alike[text, spec] = DesiredBackend(backend_from_json(ip_address(text), json.loads(spec)))
         address = like.backend.address
-        drain = None if started is None else Drain(_utc(started), timeout, quiet, bool(cut))
+        drain = None if started is None else Drain(_utc(started), timeout, quiet, bool(cut), drain_id)
         told = declared.get((vip, text)) if declared else None
         is_alike = drain is None and told is None
         desired[vip][address] = like if is_alike else replace(like, drain=drain, declared=told)
@@ -200,10 +203,10 @@ def _write_backends(
     known: Mapping[IPAddress, BoundBackend],
 ) -> None:
     connection.executemany(
-        "INSERT INTO desired_backend VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vip, address) DO UPDATE SET"
+        "INSERT INTO desired_backend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (vip, address) DO UPDATE SET"
         " generation = excluded.generation, spec = excluded.spec, drain_started = excluded.drain_started,"
         " drain_timeout_seconds = excluded.drain_timeout_seconds, drain_quiet_seconds = excluded.drain_quiet_seconds,"
-        " drain_cut = excluded.drain_cut",
+        " drain_cut = excluded.drain_cut, drain_id = excluded.drain_id",
         (
             (key, str(address), b.generation, json.dumps(backend_to_json(b.backend)), *_drain_columns(b.drain))
             for address, b in changed
@@ -243,10 +246,10 @@ def _write_config(connection: sqlite3.Connection, before: Desired, after: Desire
         connection.execute("INSERT OR REPLACE INTO config VALUES ('settings', ?)", (text,))
 
 
-def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None, int]:
+def _drain_columns(drain: Drain | None) -> tuple[float | None, float | None, float | None, int, str]:
     if drain is None:
-        return None, None, None, 0
-    return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds, int(drain.cut_at_deadline)
+        return None, None, None, 0, ""
+    return drain.started.timestamp(), drain.timeout_seconds, drain.quiet_seconds, int(drain.cut_at_deadline), drain.id
 
 
 def _write_epochs(connection: sqlite3.Connection, before: Bindings, after: Bindings) -> None:

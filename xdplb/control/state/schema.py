@@ -9,10 +9,12 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
 from xdplb.control.state.clock_row import CLOCK
+from xdplb.control.state.copy_rows import COPY
 from xdplb.control.state.node_drain import NODE_DRAIN
 from xdplb.control.state.told import TOLD
 from xdplb.model.errors import PlatformError
@@ -23,7 +25,7 @@ __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
 _MAX_INSTANCE = (1 << 63) - 1
 """The largest number that a column holds."""
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 
 _COUNTER = "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 _EPOCH = "CREATE TABLE epoch (backend INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -64,6 +66,7 @@ _DECLARED = (
 )
 
 _DRAIN_CUT = "drain_cut INTEGER NOT NULL DEFAULT 0"
+_DRAIN_ID = "drain_id TEXT NOT NULL DEFAULT ''"
 _CERTIFICATE = """CREATE TABLE drain_certificate (
         backend INTEGER PRIMARY KEY REFERENCES backend_binding ON DELETE CASCADE,
         started REAL NOT NULL, until REAL NOT NULL, last_packet REAL, certificate TEXT NOT NULL) STRICT"""
@@ -74,7 +77,7 @@ _ADVICE = "ALTER TABLE health ADD COLUMN advice TEXT"
 _SCHEMA = (
     _COUNTER,
     _VIP.format(checks="checks TEXT NOT NULL"),
-    *(each.format(drain_cut=f"{_DRAIN_CUT},") for each in _PARTS),
+    *(each.format(drain_cut=f"{_DRAIN_CUT}, {_DRAIN_ID},") for each in _PARTS),
     *_BINDINGS,
     _EPOCH,
     _HEALTH.format(name="health"),
@@ -85,6 +88,7 @@ _SCHEMA = (
     *_DECLARED,
     _CERTIFICATE,
     NODE_DRAIN,
+    *COPY,
 )
 
 _ACCESS_2 = """CREATE TABLE access (
@@ -236,6 +240,17 @@ def _to_node_drains(connection: sqlite3.Connection) -> None:
     connection.execute(NODE_DRAIN)
 
 
+def _to_a_store(connection: sqlite3.Connection) -> None:
+    """Before, balancers shared no store, and drains had no ids, which are when they began on whoever was asked."""
+    connection.create_function("began", 1, lambda at: datetime.fromtimestamp(at, UTC).isoformat(), deterministic=True)
+    for statement in (
+        f"ALTER TABLE desired_backend ADD COLUMN {_DRAIN_ID}",
+        "UPDATE desired_backend SET drain_id = began(drain_started) WHERE drain_started NOTNULL",
+        *COPY,
+    ):
+        connection.execute(statement)
+
+
 def _key_text(address: str, port: int, protocol: str, prefix_length: int, last_port: int) -> str:
     return str(VipKey(ip_address(address), port, Protocol(protocol), prefix_length, last_port))
 
@@ -252,5 +267,6 @@ _MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
     9: _to_last_good,
     10: _to_advice,
     11: _to_node_drains,
+    12: _to_a_store,
 }
 """By version: the migration from it to the next version."""

@@ -6,13 +6,14 @@ same objects, so that two snapshots can be compared by identity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from xdplb.control.state.bindings import BackendBinding, Bindings, VipBinding, bind
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip, Drain
-from xdplb.control.state.differing import carried, differing, have_same_keys, without
+from xdplb.control.state.differing import Differing, carried, differing, have_same_keys, without
 from xdplb.control.state.generations import Generations, VipGenerations, stamp
+from xdplb.control.state.store_copy import NO_COPY, StoreCopy
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
@@ -84,19 +85,26 @@ def is_checked(vip: BoundVip, backend: BoundBackend) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The desired state, its bindings and its generations, and the three joined, by VIP (`by_id`: by its id)."""
+    """The desired state, its bindings and its generations, and the three joined, by VIP (`by_id`: by its id).
+
+    `copy` says of which state in a store that several balancers share it is the copy.
+    """
 
     desired: Desired = field(default_factory=Desired)
     bindings: Bindings = field(default_factory=Bindings)
     generations: Generations = field(default_factory=Generations)
     vips: Mapping[VipKey, BoundVip] = field(default_factory=dict)
     by_id: Mapping[int, BoundVip] = field(default_factory=dict)
+    copy: StoreCopy = NO_COPY
 
     @classmethod
-    def of(cls, desired: Desired, bindings: Bindings, generations: Generations) -> Snapshot:
-        """Return the snapshot of these three."""
-        vips = {key: _joined(vip, bindings.vips[key], generations.vips[key], None) for key, vip in desired.vips.items()}
-        return cls(desired, bindings, generations, vips, {vip.id: vip for vip in vips.values()})
+    def of(cls, desired: Desired, bindings: Bindings, generations: Generations, copy: StoreCopy = NO_COPY) -> Snapshot:
+        """Return the snapshot of these."""
+        vips = {
+            key: _joined(vip, bindings.vips[key], generations.vips[key], None, None)
+            for key, vip in desired.vips.items()
+        }
+        return cls(desired, bindings, generations, vips, {vip.id: vip for vip in vips.values()}, copy)
 
     def then(self, desired: Desired, capacity: Capacity) -> Snapshot:
         """Return the snapshot after a change to `desired`; CapacityError if there are no ids left.
@@ -104,17 +112,45 @@ class Snapshot:
         All that the change does not touch are the same objects, and cost nothing.
         """
         difference = differing(self.desired.vips, desired.vips)
-        bindings = bind(desired, self.bindings, capacity, difference.present)
         generations = stamp(self.desired, desired, self.generations)
-        given = {
-            key: _joined(desired.vips[key], bindings.vips[key], generations.vips[key], self.vips.get(key))
-            for key in difference.present
+        return self._with(desired, generations, difference, difference.present, capacity)
+
+    def given(self, desired: Desired, generations: Generations, copy: StoreCopy, capacity: Capacity) -> Snapshot:
+        """Return the snapshot after a change that another balancer has made and numbered; as `then` in all else."""
+        difference = differing(self.desired.vips, desired.vips)
+        numbered = differing(self.generations.vips, generations.vips).changed
+        touched = tuple(dict.fromkeys((*difference.present, *numbered)))
+        return replace(self._with(desired, generations, difference, touched, capacity), copy=copy)
+
+    def _with(
+        self,
+        desired: Desired,
+        generations: Generations,
+        difference: Differing[VipKey],
+        touched: Collection[VipKey],
+        capacity: Capacity,
+    ) -> Snapshot:
+        """Return the snapshot with these, which differ from its own in the VIPs that are `touched`, and in `gone`."""
+        bindings = bind(desired, self.bindings, capacity, difference.present)
+        joined = {
+            key: _joined(
+                desired.vips[key],
+                bindings.vips[key],
+                generations.vips[key],
+                self.vips.get(key),
+                self.generations.vips.get(key),
+            )
+            for key in touched
         }
-        vips = carried(self.vips, difference.gone, given, desired.vips)
-        replaced = [self.vips[key].id for key in difference.past]
+        vips = carried(self.vips, difference.gone, joined, desired.vips)
+        replaced = [self.vips[key].id for key in (*difference.gone, *joined) if key in self.vips]
         by_id = without(self.by_id, replaced)
-        by_id.update((vip.id, vip) for vip in given.values())
-        return Snapshot(desired, bindings, generations, vips, by_id)
+        by_id.update((vip.id, vip) for vip in joined.values())
+        return Snapshot(desired, bindings, generations, vips, by_id, self.copy)
+
+    def copied(self, copy: StoreCopy) -> Snapshot:
+        """Return the same state as a copy of another one in the store."""
+        return replace(self, copy=copy)
 
     @property
     def generation(self) -> int:
@@ -132,8 +168,15 @@ class Snapshot:
                 yield vip, backend
 
 
-def _joined(vip: DesiredVip, binding: VipBinding, generations: VipGenerations, before: BoundVip | None) -> BoundVip:
-    if before is None:
+def _joined(
+    vip: DesiredVip,
+    binding: VipBinding,
+    generations: VipGenerations,
+    before: BoundVip | None,
+    numbered: VipGenerations | None,
+) -> BoundVip:
+    """Return a VIP as it is now; `before` is as it was, and `numbered` its generations then."""
+    if before is None or numbered is None:
         return BoundVip(binding.id, vip, generations.latest, _joined_backends(vip, binding, generations))
     known, joined = before.desired.backends, before.backends
     difference = differing(known, vip.backends)
@@ -141,7 +184,7 @@ def _joined(vip: DesiredVip, binding: VipBinding, generations: VipGenerations, b
         address: _joined_backend(
             vip.backends[address], binding.backends[address], generations.backends[address], joined.get(address)
         )
-        for address in difference.present
+        for address in (*difference.present, *differing(numbered.backends, generations.backends).changed)
     }
     backends = carried(joined, difference.gone, given, vip.backends)
     return BoundVip(binding.id, vip, generations.latest, backends)

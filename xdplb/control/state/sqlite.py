@@ -16,6 +16,7 @@ from xdplb.control.state.acknowledged import Acknowledged
 from xdplb.control.state.backup import Backup, copy_of, read_backup
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.clock_row import read_mark, write_mark
+from xdplb.control.state.copy_rows import past_after, read_past, write_past
 from xdplb.control.state.files import Files, Finding
 from xdplb.control.state.node_drain import NodeDrain, read_node_drain, write_node_drain
 from xdplb.control.state.rows import (
@@ -60,6 +61,7 @@ class SqliteStore:
         self._health: dict[int, KnownHealth] = {}
         self._certificates: dict[int, Certificate] = {}
         self._clock: ClockMark | None = None
+        self._past: dict[int, str] = {}
         self._node_drain: NodeDrain | None = None
 
     @property
@@ -87,7 +89,7 @@ class SqliteStore:
                 self.instance = read_instance(connection)
                 self._saved, self._health = read_state(connection), read_health(connection)
                 self._certificates = read_certificates(connection)
-                self._clock = read_mark(connection)
+                self._clock, self._past = read_mark(connection), read_past(connection)
                 self._node_drain = read_node_drain(connection)
         except BaseException:
             self.close()
@@ -109,9 +111,14 @@ class SqliteStore:
             write_change(connection, before, after, health)
             if told is not None:
                 write_told(connection, told, text)
+        self._past = past_after(self._past, before.copy, after.copy)
         self._saved = after
         self._health |= health
         self.acknowledge()
+
+    def past(self) -> dict[int, str]:
+        """Return the digests of the last states of the lineage that this is a copy of, by generation."""
+        return dict(self._past)
 
     def told(self) -> list[str]:
         """Return the events of the last changes, as they were saved; some of them may be kept elsewhere."""
@@ -280,6 +287,7 @@ class SqliteStore:
                 known = {backend.id for _, backend in self._saved.backends()}
                 health = {key: value for key, value in self._health.items() if key in known}
                 write_change(made, Snapshot(), self._saved, health)
+                write_past(made, self._past)
                 write_certificates(made, {key: each for key, each in self._certificates.items() if key in known})
                 write_node_drain(made, self._node_drain)
         return staged

@@ -59,6 +59,10 @@ class Store(Protocol):
         """Write these, by backend id and epoch, except those of backends that have been removed."""
         ...
 
+    def past(self) -> dict[int, str]:
+        """Return the digests of the last states of the lineage that this is a copy of, by generation."""
+        ...
+
     def node_drain(self) -> NodeDrain | None:
         """Return the drain of this node that was saved last, None if it is not drained."""
         ...

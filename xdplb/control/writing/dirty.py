@@ -50,6 +50,10 @@ class Dirty:
         """Note that all maps are up to date."""
         self.vips, self.everything = {}, False
 
+    def copied(self) -> Dirty:
+        """Return the same, for a plan that is not carried out."""
+        return Dirty({vip_id: set(ids) for vip_id, ids in self.vips.items()}, self.everything)
+
     def note(self, changes: Iterable[Touched]) -> frozenset[int]:
         """Add the VIPs that a change touched, and return their ids."""
         ids = frozenset([vip.id for each in changes for vip in (each.before, each.after) if vip is not None])

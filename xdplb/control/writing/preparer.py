@@ -42,12 +42,13 @@ __all__ = ["Prepared", "Preparer"]
 class Prepared(NamedTuple):
     """What it takes to make a change: its forecast, None if the maps cannot be read, and the health that it sets.
 
-    `changes` is what it does to VIPs and backends.
+    `changes` is what it does to VIPs and backends, `about` the ids of these VIPs.
     """
 
     forecast: Forecast | None
     health: dict[int, KnownHealth]
     changes: list[Touched]
+    about: frozenset[int]
 
 
 class Preparer:
@@ -85,12 +86,29 @@ class Preparer:
         after, changes = foreseen
         if not self._runs_commands:
             refuse_commands(changes)
+        prepared = await self._forecast(before, after, changes, dirty, dry_run=request.dry_run)
+        forecast, health = prepared.forecast, {**known, **prepared.health}
+        impact = UNKNOWN_IMPACT if forecast is None else await self._with_risks(forecast, prepared.about)
+        if over := over_own_addresses([each.key for each in changes if each.before is None], self._next_hops.host()):
+            impact = await self._with_own_services(impact, over)
+        return Outcome(before=before, after=after, health=health, impact=impact), prepared
+
+    async def prepare_given(self, before: Snapshot, after: Snapshot, dirty: Dirty) -> tuple[Outcome, Prepared]:
+        """Return the outcome of a change that is decided already, as `prepare` does, and what is needed to make it."""
+        prepared = await self._forecast(before, after, touched(before, after), dirty)
+        impact = UNKNOWN_IMPACT if prepared.forecast is None else prepared.forecast.impact
+        health = {**self._health.known, **prepared.health}
+        return Outcome(before=before, after=after, health=health, impact=impact), prepared
+
+    async def _forecast(
+        self, before: Snapshot, after: Snapshot, changes: list[Touched], dirty: Dirty, *, dry_run: bool = False
+    ) -> Prepared:
+        known = self._health.known
         changed = health_after(changes, known, self._now())
-        health = {**known, **changed}
         about = dirty.note(changes)
         dirty.everything |= self._host.sends_otherwise(before, after)
         only, seen = dirty.only, dirty.seen
-        observed, counts = self._observe(after, health), self._recorded_flows()
+        observed, counts = self._observe(after, {**known, **changed}), self._recorded_flows()
         flows = None if counts is None else counts.by_backend
         forecast = None
         try:
@@ -99,12 +117,9 @@ class Preparer:
             )
         except PlatformError:
             # The maps cannot be read. What was asked for can be saved all the same: bringing the maps to it is retried.
-            if request.dry_run:
+            if dry_run:
                 raise
-        impact = UNKNOWN_IMPACT if forecast is None else await self._with_risks(forecast, about)
-        if over := over_own_addresses([each.key for each in changes if each.before is None], self._next_hops.host()):
-            impact = await self._with_own_services(impact, over)
-        return Outcome(before=before, after=after, health=health, impact=impact), Prepared(forecast, changed, changes)
+        return Prepared(forecast, changed, changes, about)
 
     async def _foreseen(self, before: Snapshot, request: Request) -> tuple[Snapshot, list[Touched]] | None:
         """Return the state after a change, and what it does to VIPs and backends; None if nothing changes."""

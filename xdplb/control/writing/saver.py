@@ -53,9 +53,15 @@ class Saver:
         self._store.close()
         return self._store.open()
 
-    async def save(self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told) -> None:
+    async def save(
+        self, before: Snapshot, after: Snapshot, health: Mapping[int, KnownHealth], told: Told | None
+    ) -> None:
         """Write a change, the healths that it sets, and its event: durable after it, or nothing of it is written."""
         await self._write(lambda: self._store.save(before, after, health, told))
+
+    async def past(self) -> dict[int, str]:
+        """Return the digests of the last states in the store that this is a copy of, by generation."""
+        return await self._disk(self._store.past)
 
     async def copy(self) -> bytes:
         """Return a backup of all that is stored, as it is between two changes."""

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from xdplb.control.clock import SteadyClock
 from xdplb.control.edits.edit import addresses_of_edit
 from xdplb.control.events import (
+    ChangeMade,
     DriftKind,
     Events,
     HealthChanged,
@@ -59,7 +60,7 @@ from xdplb.dataplane.plane import Capacity
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.config import Settings
-from xdplb.model.errors import PendingError, XdplbError
+from xdplb.model.errors import HeadMovedError, PendingError, StateError, XdplbError
 from xdplb.model.key import VipKey
 from xdplb.model.next_hop import Resolution
 from xdplb.net.next_hops import NextHopSource
@@ -77,6 +78,27 @@ _AFTER_STEP_SECONDS = 0.001
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 10.0
 _DESIRED = "the desired state"
+_MOST_TRIES = 20
+"""How often a change is prepared anew since other balancers were first."""
+
+
+class SharedState(Protocol):
+    """A store that balancers share, which a change is written to before it is made here."""
+
+    async def write(self, request: Request, outcome: Outcome) -> Snapshot:
+        """Write a change, and return the state after it. HeadMovedError if another balancer was first.
+
+        Changes wait meanwhile; the maps do not.
+        """
+        ...
+
+    async def newer(self) -> None:
+        """Wait a while for what another balancer has written."""
+        ...
+
+    def lost_track(self) -> None:
+        """Note that what was written to the store could not be made here."""
+        ...
 
 
 class Writer:
@@ -123,6 +145,8 @@ class Writer:
         """Called with backends, each by VIP and address, whose checks have given them another health."""
         self.on_brought: Callable[[Dirty], None] = lambda _: None
         """Called with what was dirty whenever the maps have been brought up to date."""
+        self.shared: SharedState | None = None
+        """The store that balancers share, None if this one is alone."""
         self.applier = applier
         self._drifts = drifts
         self._events, self._history = events, history
@@ -424,10 +448,20 @@ class Writer:
     async def _change(self, request: Request) -> Outcome:
         # While a program is compiled, other changes may be made, so this one is then checked and planned again.
         compiled: Features = frozenset()
-        while not isinstance(done := await self._change_now(request), Outcome):
+        tries = 1
+        while True:
+            try:
+                done = await (self._change_now(request) if self.shared is None else self._change_shared(request))
+            except HeadMovedError:
+                if self.shared is None or tries == _MOST_TRIES:
+                    raise
+                tries += 1
+                await self.shared.newer()
+                continue
+            if isinstance(done, Outcome):
+                return replace(done, impact=replace(done.impact, features=compiled)) if compiled else done
             await self._compile_with(done)
             compiled |= done
-        return replace(done, impact=replace(done.impact, features=compiled)) if compiled else done
 
     async def _compile_with(self, features: Features) -> None:
         await self._compiler(lambda: self.applier.require(features))
@@ -442,21 +476,93 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
-                event = event_of(request, outcome)
-                await self.saver.save(outcome.before, outcome.after, prepared.health, self._history.told(event))
-                self._take(outcome, prepared)
-                self._events.say(event)
-                try:
-                    await self._carry_out(prepared, dirty)
-                except XdplbError as error:
-                    raise PendingError(
-                        f"the change is saved, but the data plane does not have it yet: {error.detail}",
-                        hint=error.hint or "xdplb retries until it succeeds; see xdplb status",
-                    ) from error
-                finally:
-                    self.traffic.reissued(reissued(prepared.changes))
-                self.on_change(outcome)
+                await self._make(outcome, prepared, dirty, event_of(request, outcome))
             return outcome
+
+    async def _change_shared(self, request: Request) -> Outcome | Features:
+        """Make a change as `_change_now` does, after it was written to the store that balancers share.
+
+        Meanwhile other changes wait, and what checks find does not: so it is planned again afterwards.
+        """
+        assert self.shared is not None
+        async with self._queue:
+            async with self._lock:
+                outcome, prepared = await self._preparer.prepare(self.snapshot, request, self._dirty.copied())
+            if prepared is None:
+                return outcome
+            if outcome.impact.features:
+                return outcome.impact.features
+            after = await self.shared.write(request, outcome)
+            outcome = replace(outcome, after=after)
+            try:
+                await self._make_given(after, event_of(request, outcome))
+            except PendingError:
+                raise
+            except StateError as error:
+                self.shared.lost_track()
+                raise PendingError(
+                    f"the change is in the store, and the other balancers make it; here it cannot be saved: "
+                    f"{error.detail}",
+                    hint=error.hint,
+                ) from error
+            except BaseException:
+                self.shared.lost_track()
+                raise
+            return outcome
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Have changes wait, for one that comes from elsewhere."""
+        async with self._queue:
+            yield
+
+    def seek(self, addresses: frozenset[IPAddress]) -> AbstractAsyncContextManager[None]:
+        """Look up the next hops of backends that are about to come, for a moment, so that their table is built once."""
+        return self._seeking.seek(addresses)
+
+    async def make_given(self, after: Snapshot, event: Callable[[Outcome], ChangeMade | None]) -> None:
+        """Bring this balancer to a state that another one has written, in a `turn`; `event` says what to tell of it.
+
+        Raises StateError if it cannot be saved, and PendingError if the maps do not have it yet.
+        """
+        await self._to_the_end(self._make_given(after, event))
+
+    async def foresee_given(self, after: Snapshot) -> Features:
+        """Return the features that a state needs in a `turn`; CapacityError if the maps have no room for it."""
+        async with self._lock:
+            outcome, _ = await self._preparer.prepare_given(self.snapshot, after, self._dirty.copied())
+        return outcome.impact.features
+
+    async def compile_with(self, features: Features) -> None:
+        """Have the program do this, too, in some seconds; PlatformError if it cannot be loaded."""
+        await self._to_the_end(self._compile_with(features))
+
+    async def _make_given(self, after: Snapshot, event: ChangeMade | Callable[[Outcome], ChangeMade | None]) -> None:
+        async with self._lock:
+            with self._planning() as dirty:
+                outcome, prepared = await self._preparer.prepare_given(self.snapshot, after, dirty)
+                if outcome.impact.features:  # something was observed since: it is brought with the program it needs
+                    prepared = prepared._replace(forecast=None)
+                told = event(outcome) if callable(event) else event
+                await self._make(outcome, prepared, dirty, told)
+
+    async def _make(self, outcome: Outcome, prepared: Prepared, dirty: Dirty, event: ChangeMade | None) -> None:
+        """Save a change and carry it out; `event` tells of it, None if it changes nothing that is desired."""
+        told = None if event is None else self._history.told(event)
+        await self.saver.save(outcome.before, outcome.after, prepared.health, told)
+        self._take(outcome, prepared)
+        if event is not None:
+            self._events.say(event)
+        try:
+            await self._carry_out(prepared, dirty)
+        except XdplbError as error:
+            raise PendingError(
+                f"the change is saved, but the data plane does not have it yet: {error.detail}",
+                hint=error.hint or "xdplb retries until it succeeds; see xdplb status",
+            ) from error
+        finally:
+            self.traffic.reissued(reissued(prepared.changes))
+        self.on_change(outcome)
 
     async def _carry_out(self, prepared: Prepared, dirty: Dirty) -> None:
         forecast, only = prepared.forecast, dirty.only

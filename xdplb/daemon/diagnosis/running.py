@@ -79,10 +79,10 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
         yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
     for note in running.status.get("notes", ()):
         yield warn("daemon", note, "docs/operations.md, When the API is flooded, and docs/access.md")
-    yield from examine_peers(running.nodes, running.status.get("drift", ()))
     for drift in running.status.get("drift", ()):
         if drift["kind"] == "dns":
             yield warn(f"DNS name {drift['what']}", drift["reason"], "docs/dns.md, When something is wrong")
+    yield from examine_peers(running.nodes, running.status.get("drift", ()))
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends, nics_here=nics_here)
 

@@ -1,0 +1,46 @@
+"""Whether a state and what is in the store go together, and what is said if they do not. Pure."""
+
+from __future__ import annotations
+
+from xdplb.cluster.repository import Json, Whole
+from xdplb.control.edits.overlay import release_config
+from xdplb.control.state.desired import Desired
+from xdplb.control.state.snapshot import Snapshot
+from xdplb.control.state.written import SCHEMA, all_written
+from xdplb.model.errors import ConflictError, StoreRefusedError
+
+__all__ = ["foreign", "has_state", "head_of", "why_newer"]
+
+
+def head_of(whole: Whole) -> Json | None:
+    """Return the head, None if there is none; StoreRefusedError if it is none that xdplb has written."""
+    head = whole.head
+    if head is None:
+        return None
+    kinds = {"instance": str, "generation": int, "schema": int, "digest": str}
+    if wrong := [name for name, kind in kinds.items() if not isinstance(head.get(name), kind)]:
+        raise StoreRefusedError(
+            f"the head in the store is none that xdplb has written: its {wrong[0]} is missing or wrong",
+            hint="look at it with etcdctl get; remove it, and the balancers write theirs again",
+        )
+    return head
+
+
+def has_state(desired: Desired, head: Json) -> bool:
+    """Return whether a state that was never in the store is equal to the one there."""
+    return bool(str(all_written(release_config(desired)).digest) == head["digest"])
+
+
+def why_newer(head: Json) -> str:
+    """Return the sentence for a store that a newer version has written."""
+    return f"a newer xdplb has written the store (schema {head['schema']}, this one knows {SCHEMA}): upgrade this one"
+
+
+def foreign(snapshot: Snapshot, head: Json) -> ConflictError:
+    """Return the error for a state that was never in the store, which has another one."""
+    return ConflictError(
+        f"the state here has {len(snapshot.vips)} VIPs and was never in the store, which has another state (generation"
+        f" {head['generation']}, written by {head.get('writer', 'an unknown balancer')})",
+        hint="to join the others, move the state dir away (xdplb backup saves it first); to begin a store with what is"
+        " here, give a prefix that nothing is under",
+    )
