@@ -56,6 +56,11 @@ class Node:
         self.daemon.kill()
         self.daemon.wait()
 
+    def withdraw(self) -> None:
+        """Withdraw what a daemon that was killed still announces."""
+        command = [XDPLB, "node", "withdraw", "--force", "--pin-dir", str(self.pins)]
+        self.lab.run(self.host, command, timeout=COMMAND_SECONDS)
+
     def stop(self) -> int:
         """Stop the daemon with SIGTERM, and return its exit code."""
         assert self.daemon is not None

@@ -166,9 +166,13 @@ class World:
         return wait_for(so, seconds, f"the routers send packets to {sorted(balancers)}")
 
     def lose(self, host: str) -> None:
-        """Lose a balancer: its daemon is killed with -9, and its NIC is down."""
+        """Lose a balancer: its daemon is killed with -9, and its NIC is down.
+
+        As with ExecStopPost= of its unit, it does not announce what it cannot know to be right once its NIC is back.
+        """
         self.nodes[host].kill()
         self.lab.cut(host)
+        self.nodes[host].withdraw()
 
     def bring_back(self, host: str) -> None:
         """Bring a lost balancer back: its NIC is up, and its daemon is started."""
