@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--without-sync", action="store_true", help="the balancers tell each other nothing")
     bench = benches.add_parser("ha")
     bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
+    bench = benches.add_parser("store")
+    bench.add_argument("--changes", type=int, default=300, help="number of changes (default: %(default)s)")
     return parser
 
 
@@ -143,6 +145,12 @@ def _admin(arguments: argparse.Namespace) -> None:
         only=arguments.attacks,
         against=arguments.against,
     )
+
+
+def _store(arguments: argparse.Namespace) -> None:
+    from tests.bench.store import measure_store
+
+    measure_store(arguments.changes)
 
 
 def _vrrp(arguments: argparse.Namespace) -> None:

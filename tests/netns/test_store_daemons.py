@@ -11,6 +11,7 @@ import pytest
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import BALANCERS, ClusterLab
 
+from .balancer import until
 from .sharing_daemons import Daemons
 
 KEY = "203.0.113.10:80/tcp"
@@ -56,3 +57,43 @@ def test_what_one_is_asked_for_all_have_in_a_moment(daemons: Daemons) -> None:
     print(f"answered on one to in the maps of another: p50 {sorted(seconds)[20] * 1000:.1f} ms,"
           f" max {max(seconds) * 1000:.1f} ms")  # fmt: skip
     assert sorted(seconds)[-2] < 0.5, "far above what a busy machine needs"
+
+
+def test_nodes_tell_each_other_by_the_store_what_they_are_and_see(daemons: Daemons) -> None:
+    until(lambda: [node["name"] for node in daemons.get(TWO, "/v1/nodes")["nodes"]] == [TWO, ONE, THREE])
+    daemons.agree()
+    until(lambda: all(node["digest_equal"] in {None, True} for node in daemons.get(TWO, "/v1/nodes")["nodes"]))
+    nodes = daemons.get(TWO, "/v1/nodes")["nodes"]
+    assert {node["state"] for node in nodes} == {"serving"}
+    assert all(node["in_store"] for node in nodes)
+    assert len({node["observed_generation"] for node in nodes}) == 1
+    assert "NODES" in (told := daemons.cli(TWO, "vip", "ls").stdout)
+    assert " all" in told
+
+
+def test_each_node_shows_how_healthy_the_others_see_a_backend(daemons: Daemons) -> None:
+    daemons.cli(ONE, "health", "set", "web", "--type", "tcp", "--port", "9", "--interval", "1s", "--rise", "1")
+    try:
+
+        def health() -> set[str]:
+            nodes = daemons.get(THREE, f"{VIP}/nodes")["nodes"]
+            return {(seen or {"health": "?"})["health"] for node in nodes for seen in node["backends"].values()}
+
+        until(lambda: health() == {"down"})
+        told = daemons.cli(THREE, "backend", "ls", "web", "--nodes").stdout
+        assert all(name in told.splitlines()[0] for name in BALANCERS)
+    finally:
+        daemons.cli(ONE, "health", "rm", "web")
+
+
+def test_a_node_that_dies_is_lost_and_comes_back(daemons: Daemons) -> None:
+    def state() -> str:
+        return next(str(node["state"]) for node in daemons.get(ONE, "/v1/nodes")["nodes"] if node["name"] == THREE)
+
+    until(lambda: state() == "serving")
+    daemons.kill(THREE)
+    until(lambda: state() == "lost")
+    assert f"{THREE} is lost" in daemons.cli(ONE, "vip", "ls").stdout
+    daemons.spawn(THREE)
+    daemons.wait_ready(THREE)
+    until(lambda: state() == "serving")

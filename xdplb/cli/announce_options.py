@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from xdplb.model.announcing import MAIN_TABLE, Announcing, OnDaemonLoss, TrackFile, checked_protocol, checked_table
+from xdplb.model.announcing import Announcing, OnDaemonLoss, TrackFile, checked_protocol, checked_table
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
@@ -21,19 +21,16 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 _DEFAULTS = Announcing()
 
 
-def _table(_context: click.Context, _parameter: click.Parameter, number: int) -> int:
-    return _checked(checked_table, number)
+def _checked(check: Callable[[int], int]) -> Callable[[click.Context, click.Parameter, int], int]:
+    """Return the callback of an option that refuses the numbers that `check` does."""
 
+    def callback(_context: click.Context, _parameter: click.Parameter, number: int) -> int:
+        try:
+            return check(number)
+        except InvalidError as error:
+            raise click.BadParameter(f"{error.detail}; {error.hint}") from None
 
-def _protocol(_context: click.Context, _parameter: click.Parameter, number: int) -> int:
-    return _checked(checked_protocol, number)
-
-
-def _checked(check: Callable[[int], int], number: int) -> int:
-    try:
-        return check(number)
-    except InvalidError as error:
-        raise click.BadParameter(f"{error.detail}; {error.hint}") from None
+    return callback
 
 
 def _track_files(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[TrackFile, ...]:
@@ -64,12 +61,13 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
         click.option(
             "--announce-table",
             "table",
-            type=Whole(1, MAIN_TABLE),
+            type=Whole(1, 1 << 31),
             default=_DEFAULTS.table,
             show_default=True,
-            callback=_table,
+            callback=_checked(checked_table),
             metavar="N",
-            help="The routing table in which a BGP daemon finds the routes of announced VIPs (254: the main one).",
+            help="The routing table in which a BGP daemon finds the routes of VIPs with --announce: 1 to 252, or 254, "
+            "the main table.",
         ),
         click.option(
             "--announce-protocol",
@@ -77,7 +75,7 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
             type=Whole(1, 255),
             default=_DEFAULTS.protocol,
             show_default=True,
-            callback=_protocol,
+            callback=_checked(checked_protocol),
             metavar="N",
             help="The protocol number of these routes, by which xdplb knows its own.",
         ),

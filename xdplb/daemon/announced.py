@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xdplb.control.writing.announce_watch import UsedTable
@@ -24,28 +24,25 @@ from .privileges import require_privileges
 __all__ = ["foresee_withdrawal", "used_table", "withdraw", "withdraw_of_lost"]
 
 _KIND = "announced"
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What a daemon announces in its network namespace. `is_used`: there may be routes of it in the table."""
+    """What a daemon announces in its network namespace. `tables` may have routes of it, each with their protocol."""
 
     namespace: int
-    table: int
-    protocol: int
-    is_used: bool
+    tables: tuple[tuple[int, int], ...]
     withdraws: bool
     track_files: tuple[str, ...]
     track_weight: int
 
     @classmethod
-    def of(cls, announcing: Announcing, *, is_used: bool) -> _Note:
+    def of(cls, announcing: Announcing, tables: tuple[tuple[int, int], ...]) -> _Note:
         """Return the note of a daemon of this process."""
         return cls(
             namespace=_namespace(),
-            table=announcing.table,
-            protocol=announcing.protocol,
-            is_used=is_used,
+            tables=tables,
             withdraws=announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW,
             track_files=tuple(str(file.path.absolute()) for file in announcing.track_files),
             track_weight=announcing.track_weight,
@@ -56,17 +53,20 @@ def used_table(options: DaemonOptions, table: Callable[[int, int], RouteTable], 
     """Return the table that a daemon with these options announces in, with what an earlier one left."""
     asked, pin_dir = options.announcing, options.pin_dir
     before = _read(pin_dir, run_dir)
-    left = before if before is not None and before.is_used and before.namespace == _namespace() else None
-    is_same = left is not None and (left.table, left.protocol) == (asked.table, asked.protocol)
-    note = _Note.of(asked, is_used=is_same)
-    if left is None or is_same:
-        _write(pin_dir, note, run_dir)
-    earlier = None if left is None or is_same else table(left.table, left.protocol)
+    left = before.tables if before is not None and before.namespace == _namespace() else ()
+    own = (asked.table, asked.protocol)
+    earlier = tuple(each for each in left if each != own)
+
+    def note(*tables: tuple[int, int]) -> None:
+        _write(pin_dir, _Note.of(asked, tables), run_dir)
+
+    note(*left)
     return UsedTable(
-        table(asked.table, asked.protocol),
-        is_used=left is not None,
-        earlier=earlier,
-        begin=lambda: _write(pin_dir, replace(note, is_used=True), run_dir),
+        table(*own),
+        is_used=bool(left),
+        earlier=tuple(table(*each) for each in earlier),
+        begin=lambda: note(own, *earlier),
+        settled=lambda: note(own),
     )
 
 
@@ -78,17 +78,16 @@ def withdraw(pin_dir: Path, run_dir: Path = RUN_DIR) -> list[str]:
     note = _read(pin_dir, run_dir)
     if note is None:
         return []
-    if note.namespace != _namespace():
-        if not note.is_used:
-            return []
+    if note.tables and note.namespace != _namespace():
         raise PlatformError(
             "the routes that announce VIPs are in another network namespace than this command",
             hint="run it in that of the daemon: ip netns exec, or nsenter --net",
         )
     done = []
-    if note.is_used and (networks := withdraw_all(note.table, note.protocol)):
-        some = ", ".join(map(str, networks[:3])) + (f" and {len(networks) - 3} more" if len(networks) > 3 else "")
-        done.append(f"the routes in table {note.table} that announce {some}")
+    for table, protocol in note.tables:
+        if networks := withdraw_all(table, protocol):
+            more = f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else ""
+            done.append(f"the routes in table {table} that announce {', '.join(map(str, networks[:_SHOWN]))}{more}")
     for file in note.track_files:
         with suppress(OSError):  # its folder is gone, and so is who read it
             write_track_file(Path(file), note.track_weight)
@@ -101,7 +100,7 @@ def foresee_withdrawal(pin_dir: Path, run_dir: Path = RUN_DIR) -> list[str]:
     note = _read(pin_dir, run_dir)
     if note is None:
         return []
-    sentences = [f"the routes in table {note.table} that announce VIPs are removed"] if note.is_used else []
+    sentences = [f"the routes in table {table} that announce VIPs are removed" for table, _ in note.tables]
     return sentences + [f"{file} says {note.track_weight}" for file in note.track_files]
 
 
@@ -131,7 +130,8 @@ def _read(pin_dir: Path, run_dir: Path) -> _Note | None:
         return None
     try:
         fields = json.loads(text)
-        return _Note(**{**fields, "track_files": tuple(fields["track_files"])})
+        tables = tuple((int(table), int(protocol)) for table, protocol in fields["tables"])
+        return _Note(**{**fields, "tables": tables, "track_files": tuple(fields["track_files"])})
     except (ValueError, KeyError, TypeError):  # of another version: there is nothing to rely on
         return None
 

@@ -11,7 +11,6 @@ from xdplb.model.errors import InvalidError
 
 __all__ = [
     "DRAIN_METRIC",
-    "LARGEST_TABLE",
     "MAIN_TABLE",
     "TAKEN_PROTOCOLS",
     "AnnouncedRoute",
@@ -22,11 +21,11 @@ __all__ = [
     "checked_table",
 ]
 
-LARGEST_TABLE = 252
-"""Of the tables that 8 bits name, 253 to 255 are the kernel's own; and FRR's `ip import-table` takes no higher ones."""
-
 MAIN_TABLE = 254
-"""The kernel's main table, the only one of IPv6 that FRR reads before version 10."""
+"""For FRR before version 10, which imports no IPv6 routes from another table."""
+
+_LAST_OF_USERS = 252
+"""Of the tables that 8 bits name, 253 to 255 are the kernel's own; and FRR's `ip import-table` takes no higher ones."""
 
 DRAIN_METRIC = 100
 """The metric of a route while its node drains, of both families. It is what BIRD's and FRR's filters ask for."""
@@ -95,20 +94,21 @@ class AnnouncedRoute:
     ours: bool = True
 
 
+def checked_table(number: int) -> int:
+    """Return the number of a table for routes of ours; InvalidError if it is none that may be used."""
+    if not 1 <= number <= _LAST_OF_USERS and number != MAIN_TABLE:
+        raise InvalidError(
+            f"table {number} cannot be used",
+            hint=f"give 1 to {_LAST_OF_USERS}, or {MAIN_TABLE} for the main table: others are the kernel's own, or FRR"
+            " cannot read them",
+        )
+    return number
+
+
 def checked_protocol(number: int) -> int:
     """Return a number for routes of ours; InvalidError if others use it."""
     if (by := TAKEN_PROTOCOLS.get(number)) is not None:
         raise InvalidError(
             f"protocol {number} is {by}'s", hint="give a number that nobody uses on this host, such as 244"
-        )
-    return number
-
-
-def checked_table(number: int) -> int:
-    """Return the number of a table for routes of ours; InvalidError if none may be there."""
-    if number != MAIN_TABLE and not 1 <= number <= LARGEST_TABLE:
-        raise InvalidError(
-            f"routes cannot be announced from table {number}",
-            hint=f"give a number from 1 to {LARGEST_TABLE}, or {MAIN_TABLE} for the main table",
         )
     return number

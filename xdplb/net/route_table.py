@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pyroute2.netlink import (
     NLM_F_ACK,
@@ -33,7 +33,7 @@ from xdplb.model.errors import PlatformError
 
 from .rtnetlink import RequestSocket
 
-__all__ = ["KernelTable", "RouteTable", "withdraw_all"]
+__all__ = ["FoundRoute", "KernelTable", "RouteTable", "TableSocket", "withdraw_all"]
 
 NETLINK_GET_STRICT_CHK = 12
 RTN_BLACKHOLE = 6
@@ -76,15 +76,12 @@ class KernelTable:
 
     def __init__(self, table: int, protocol: int) -> None:
         self._table, self._protocol = table, protocol
-        self._opened: _TableSocket | None = None
+        self._opened: TableSocket | None = None
 
     def read(self) -> list[AnnouncedRoute]:
         """Return all routes of the table. The kernel sends no others, so a full BGP table beside it costs nothing."""
         found = [each for family in _FAMILIES.values() for each in self._socket.dump(family, self._table)]
-        return [
-            AnnouncedRoute(network, metric, kind == RTN_BLACKHOLE and protocol == self._protocol)
-            for network, metric, kind, protocol in found
-        ]
+        return [AnnouncedRoute(each.network, each.metric, self._is_ours(each)) for each in found]
 
     def add(self, routes: Sequence[AnnouncedRoute]) -> list[str]:
         """Add routes of ours, none in the place of another's; return for each why not, empty if it is there now."""
@@ -107,13 +104,16 @@ class KernelTable:
             self._opened = None
 
     @property
-    def _socket(self) -> _TableSocket:
+    def _socket(self) -> TableSocket:
         if self._opened is None:
             try:
-                self._opened = _TableSocket()
+                self._opened = TableSocket()
             except OSError as error:
                 raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
         return self._opened
+
+    def _is_ours(self, found: FoundRoute) -> bool:
+        return found.kind == RTN_BLACKHOLE and found.protocol == self._protocol
 
     def _message(self, route: AnnouncedRoute) -> rtmsg:
         message = rtmsg()
@@ -138,7 +138,18 @@ def withdraw_all(table: int, protocol: int) -> list[IPNetwork]:
     return sorted({route.network for route in routes}, key=lambda network: (network.version, network))
 
 
-class _TableSocket(RequestSocket):
+class FoundRoute(NamedTuple):
+    """A route as the kernel tells of it: its type (`kind`), and the numbers of the `attributes` that it has."""
+
+    network: IPNetwork
+    metric: int
+    kind: int
+    protocol: int
+    table: int
+    attributes: frozenset[int]
+
+
+class TableSocket(RequestSocket):
     """A request socket that has the kernel look for routes of one table alone (strict checking, from Linux 4.20 on)."""
 
     def __init__(self) -> None:
@@ -154,12 +165,12 @@ class _TableSocket(RequestSocket):
             errors += [-message["error"] for message in answers]
         return errors
 
-    def dump(self, family: int, table: int) -> Iterator[tuple[IPNetwork, int, int, int]]:
-        """Yield the routes of a table: network, metric, type and protocol. Takes some microseconds each."""
+    def dump(self, family: int, table: int, protocol: int = 0) -> Iterator[FoundRoute]:
+        """Yield the routes of a table, 0 for all, of this protocol, 0 for any. Takes some microseconds each."""
         sequence = next(self._sequence)
         request = rtmsg()
-        request["family"], request["table"] = family, table
-        request["attrs"] = [("RTA_TABLE", table)]
+        request["family"], request["table"], request["proto"] = family, table, protocol
+        request["attrs"] = [("RTA_TABLE", table)] if table else []
         self._socket.put(request, rtnl.RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, msg_seq=sequence)
         while True:
             data, place = self._bytes(), 0
@@ -171,7 +182,8 @@ class _TableSocket(RequestSocket):
                 if kind in {NLMSG_DONE, NLMSG_ERROR}:
                     _check_end(body)
                     return
-                if (found := _route_of(body, family, table)) is not None:
+                found = _route_of(body, family)
+                if table in {0, found.table}:
                     yield found
 
 
@@ -182,25 +194,27 @@ def _check_end(body: bytes) -> None:
         raise PlatformError(f"the routing table cannot be read: {os.strerror(-error)}")
 
 
-def _route_of(body: bytes, family: int, table: int) -> tuple[IPNetwork, int, int, int] | None:
-    """Return what a message tells of a route, None if it is of another table."""
-    _, length, _, _, own_table, protocol, _, kind, _ = _ROUTE.unpack_from(body)
-    destination, metric, place = b"", 0, _ROUTE.size
+def _route_of(body: bytes, family: int) -> FoundRoute:
+    """Return what a message tells of a route."""
+    _, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(body)
+    destination, metric, place, names = b"", 0, _ROUTE.size, set()
     while place + _ATTRIBUTE.size <= len(body):
         size, name = _ATTRIBUTE.unpack_from(body, place)
         value = body[place + _ATTRIBUTE.size : place + size]
+        names.add(name)
         if name == _RTA_DST:
             destination = value
         elif name == _RTA_PRIORITY:
             (metric,) = struct.unpack("=I", value)
         elif name == _RTA_TABLE:
-            (own_table,) = struct.unpack("=I", value)
+            (table,) = struct.unpack("=I", value)
         place += max(_ATTRIBUTE.size, (size + 3) & ~3)
-    if own_table != table:
-        return None
+    network: IPNetwork
     if family == socket.AF_INET:
-        return IPv4Network((destination or bytes(4), length)), metric, kind, protocol
-    return IPv6Network((destination or bytes(16), length)), metric, kind, protocol
+        network = IPv4Network((destination or bytes(4), length))
+    else:
+        network = IPv6Network((destination or bytes(16), length))
+    return FoundRoute(network, metric, kind, protocol, table, frozenset(names))
 
 
 def _why(error: int) -> str:

@@ -54,14 +54,16 @@ class Announcement:
 class UsedTable:
     """The table, and what is known of it from before.
 
-    `is_used`: an earlier daemon has announced something there, which is to go if it is no longer wanted. `earlier` is
-    another table that it used, which is to have no route of ours. `begin` notes that this one is used; it may block.
+    `is_used`: an earlier daemon has announced something, which is to go if it is no longer wanted: here, or in
+    `earlier` tables, which are to have no route of ours. `begin` notes that this table is used, `settled` that no other
+    one is any more; both may block.
     """
 
     routes: RouteTable
     is_used: bool = False
-    earlier: RouteTable | None = None
+    earlier: tuple[RouteTable, ...] = ()
     begin: Callable[[], None] = lambda: None
+    settled: Callable[[], None] = lambda: None
 
 
 class AnnounceWatch:
@@ -102,8 +104,13 @@ class AnnounceWatch:
         self._touched: set[int] = set()
         self._is_all_touched = True
         self._came = asyncio.Event()
-        self._is_used, self._knows_table = table.is_used, False
+        self._is_used, self._has_begun, self._knows_table = table.is_used, False, False
         self._look_at, self._retry_seconds = -math.inf, 0.0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of the table, and the protocol of its routes."""
+        return self._announcing.table, self._announcing.protocol
 
     def touch(self, dirty: Dirty) -> None:
         """Look at once at these VIPs, which the maps have anew."""
@@ -250,13 +257,13 @@ class AnnounceWatch:
 
     async def _bring(self) -> None:
         """Bring the table to what is wanted: at once what has changed, and all of it when it is time to look."""
-        if not self._is_used:
-            if not self._wanted:
-                changed, self._changed = self._changed, set()
-                self._show_all(changed)
-                return
+        if not self._is_used and not self._wanted:
+            changed, self._changed = self._changed, set()
+            self._show_all(changed)
+            return
+        if not self._has_begun:
             await self._thread(self._table.begin)
-            self._is_used = True
+            self._has_begun = self._is_used = True
         if not self._knows_table or self._clock() >= self._look_at:
             began = time.monotonic()
             await self._changing(self._look)
@@ -300,9 +307,9 @@ class AnnounceWatch:
         self._written(steps, await self._thread(lambda: self._carry_out(steps)))
         for network in steps.blocked:
             self._blocked(network, "another program has put a route of the same metric there")
+        changed |= steps.blocked | {route.network for route in steps.add}
         if not self._knows_table:
-            if self._table.earlier is not None:
-                await self._thread(self._leave_earlier)
+            await self._thread(self._leave_earlier)
             changed |= wanted.keys()
             self._knows_table = True
 
@@ -349,10 +356,10 @@ class AnnounceWatch:
         return refused
 
     def _leave_earlier(self) -> None:
-        earlier = self._table.earlier
-        assert earlier is not None
-        earlier.remove([route for route in earlier.read() if route.ours])
-        earlier.close()
+        for earlier in self._table.earlier:
+            earlier.remove([route for route in earlier.read() if route.ours])
+            earlier.close()
+        self._table.settled()
 
     def _withdraw_all(self) -> None:
         routes = self._table.routes
@@ -367,6 +374,7 @@ class AnnounceWatch:
                 self._look_at = -math.inf
                 continue
             before, self._present[route.network] = self._present.get(route.network), route.metric
+            self._reasons[route.network] = _why_of(self._node.state)  # it may have been blocked until now
             self._drifts.well(DriftKind.ANNOUNCEMENT, str(route.network))
             if before != route.metric:
                 vips = self._vips_of(route.network)

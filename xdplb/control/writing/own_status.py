@@ -59,6 +59,11 @@ class OwnStatus:
         self.last = NodeStatus(node.name, __version__, url=url, peer=peer)
         """What was told last. Replaced as a whole."""
 
+    @property
+    def name(self) -> str:
+        """The name of this node."""
+        return self._node.name
+
     def __call__(self) -> NodeStatus:
         """Return what this node says of itself now, in any thread."""
         snapshot = self._writer.snapshot
@@ -68,6 +73,7 @@ class OwnStatus:
             self.last,
             generation=snapshot.generation,
             observed_generation=self._writer.applied.generation,
+            digest=str(snapshot.copy.digest) if snapshot.copy.lineage else "",
             since=(self._began + self._steady.ahead()).timestamp(),
             state=self._node.state.value if self._is_running() else SeenState.STARTING.value,
             vips={status.value: count for status, count in dict(self._vips.counts).items() if count},

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xdplb.model.errors import PlatformError
+from xdplb.net.route_facts import has_multipath
 
+from .announcing import examine_announcing, examine_hashing, readers
 from .finding import Finding, Level, ok, warn
 from .host import examine_host
 from .keepalived import examine_keepalived
@@ -47,10 +49,14 @@ def diagnose(interface: str | None, pin_dir: Path | None, ask: AskDaemon) -> Ite
         yield from examine_nic(name, pin_dir or DEFAULT_PIN_DIR, running.note(name) if running else "")
     if unseen is not None:
         yield unseen
+    else:
+        yield from examine_hashing(has_multipath)
     if unanswered is not None:
         yield unanswered
     else:
         yield from examine_daemon(running, nics_here=unseen is None)
+        if running is not None and running.node is not None and unseen is None:
+            yield from examine_announcing(running.node, running.status["vips"], found=readers())
         if place is not None and unseen is None:
             yield from examine_rights(place.pid)
         if running is not None and unseen is None:

@@ -31,6 +31,11 @@ class Running:
     nodes: Sequence[Mapping[str, Any]] = ()
 
     @property
+    def node(self) -> Mapping[str, Any] | None:
+        """What the daemon says of itself as one balancer among others; None if it is an older one."""
+        return next((node for node in self.nodes if node["this_node"]), None)
+
+    @property
     def interfaces(self) -> list[str]:
         """The NICs that the daemon was told to balance on, and others that its program is on."""
         return [nic["interface"] for nic in self._nics]
