@@ -23,6 +23,8 @@ LATE_SECONDS = 10.0
 """How long an answer may take where all have to wait for a CPU."""
 
 _STDIN = 0
+_SO_RCVBUFFORCE = 33
+_ROOM = 4 << 20
 
 
 class Flow:
@@ -31,6 +33,7 @@ class Flow:
     def __init__(self, address: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
         self.socket.settimeout(0)
         self.socket.connect((address, port))
         self.sent = 0
