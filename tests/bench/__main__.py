@@ -54,8 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--changes", type=int, default=60, help="number of changes (default: %(default)s)")
     bench.add_argument("--seed", type=int, default=1, help="seed of the random numbers (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
+    bench.add_argument("--literature", action="store_true", help="the simulations of Cheetah and JET instead")
+    bench.add_argument("--seconds", type=float, default=600, help="of Cheetah's (default: %(default)s)")
     bench = benches.add_parser("vrrp")
     bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
+    bench.add_argument("--drains", type=int, default=20, help="how often a drain is cut short (default: %(default)s)")
     bench = benches.add_parser("cluster")
     bench.add_argument("--runs", type=int, default=20, help="how often a balancer is lost (default: %(default)s)")
     bench.add_argument("--long", type=int, default=1000, help="connections that stay (default: %(default)s)")
@@ -156,7 +159,7 @@ def _store(arguments: argparse.Namespace) -> None:
 def _vrrp(arguments: argparse.Namespace) -> None:
     from tests.bench import vrrp
 
-    vrrp.run(arguments.rounds)
+    vrrp.run(arguments.rounds, arguments.drains)
 
 
 def _cluster(arguments: argparse.Namespace) -> None:
@@ -172,6 +175,11 @@ def _ha(arguments: argparse.Namespace) -> None:
 
 
 def _consistency(arguments: argparse.Namespace) -> None:
+    if arguments.literature:
+        from tests.bench.literature import report_literature
+
+        report_literature(seconds=arguments.seconds, seed=arguments.seed)
+        return
     from tests.bench.consistency_report import report_consistency
 
     report_consistency(

@@ -98,6 +98,8 @@ def _change(connection: ApiConnection) -> int:
     connection.request("PATCH", _BACKEND, body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
     told = json.loads(answer.read())
+    if answer.status == 409:  # others were first too often: a client asks again
+        return _change(connection)
     if answer.status != 200:
         raise RuntimeError(f"{answer.status}: {told}")
     return int(told["generation"])

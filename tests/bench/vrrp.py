@@ -1,7 +1,8 @@
 """`scripts/bench vrrp`: for how long clients see nothing when a VIP of a pair with keepalived moves.
 
 Two balancers, set up as docs/ha.md says, with each of its ready configurations. A client opens a connection every 5 ms.
-Each figure is the longest time in which none came about, over all rounds.
+Each figure is the longest time in which none came about, over all rounds. After that, a backend is drained again and
+again, the balancer that has the VIP is lost in the middle of it, and connections that broke are counted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.netns.balancer import until
+from tests.netns.drain_and_loss import lose_in_a_drain, prepare
 from tests.netns.pair import RECIPE, Pair
 from tests.netns.pair_lab import PairBalancer, PairLab
 from xdplb.dataplane.single import pass_program
@@ -22,6 +24,7 @@ CONFIGURATIONS = {
     "active/active, VMAC": "keepalived-active-active-vmac.conf",
 }
 SETTLE_SECONDS = 0.5
+CONNECTIONS = 150
 
 Act = Callable[[Pair, PairBalancer], object]
 
@@ -46,8 +49,8 @@ STEPS: Sequence[tuple[str, Act, bool]] = (
 """What is done to the balancer that has the VIP, and whether the other one then must have it."""
 
 
-def run(rounds: int) -> None:
-    """Print the table."""
+def run(rounds: int, drains: int) -> None:
+    """Print the tables."""
     with pass_program() as program, PairLab(port_program=program.fileno()) as lab:
         pair = Pair(lab)
         pair.follow(RECIPE)
@@ -57,6 +60,15 @@ def run(rounds: int) -> None:
         columns = [_column(pair, example, vip, rounds) for example in CONFIGURATIONS.values() for vip in VIPS]
         for number, (name, _, _) in enumerate(STEPS):
             print(f"{name:28}" + "".join(f"{column[number] * 1000:9.0f}" for column in columns), flush=True)
+        each = f"{CONNECTIONS} open before the drain and {CONNECTIONS} opened in it"
+        print(f"\nconnections broken, of {each}, {drains} times")
+        pair.run_keepalived(CONFIGURATIONS["address on the NIC"])
+        for peers in (True, False):
+            prepare(pair, peers=peers)
+            found = [lose_in_a_drain(pair, CONNECTIONS) for _ in range(drains)]
+            worst = f"most in one: {max(each.old + each.new for each in found)}"
+            sums = f"{sum(each.old for each in found):9}{sum(each.new for each in found):9}"
+            print(f"{'peers' if peers else 'not peers':28}{sums}   {worst}", flush=True)
 
 
 def _column(pair: Pair, example: str, vip: str, rounds: int) -> list[float]:

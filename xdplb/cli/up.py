@@ -195,15 +195,6 @@ def command(
     if replace_state and restore is None:
         raise click.UsageError("--replace-state is for --restore FILE, which is missing")
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
-    chosen = chosen_peers(
-        peer_listen=peer_listen,
-        peers=peers,
-        peer_key_file=peer_key_file,
-        peer_token_file=peer_token_file,
-        peer_tls_ca=peer_tls_ca,
-        peer_tls_cert=peer_tls_cert,
-        peer_tls_key=peer_tls_key,
-    )
     log_to_stderr(LogFormat(log_format))
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -212,6 +203,15 @@ def command(
         from xdplb.daemon.options import DaemonOptions, Otherwise, Retention
         from xdplb.daemon.run import run
 
+        chosen = chosen_peers(
+            peer_listen=peer_listen,
+            peers=peers,
+            peer_key_file=peer_key_file,
+            peer_token_file=peer_token_file,
+            peer_tls_ca=peer_tls_ca,
+            peer_tls_cert=peer_tls_cert,
+            peer_tls_key=peer_tls_key,
+        )
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
         try:
             run(

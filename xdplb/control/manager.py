@@ -375,6 +375,9 @@ class Manager:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._announces is not None:  # first, so that what is withdrawn is so while all else still goes on
+            await self._announces.stop()
+        await self._tracking.stop()
         if self.peers is not None:
             await self.peers.stop()
         if self._checker is not None:
@@ -385,9 +388,6 @@ class Manager:
         await self._flows.stop()
         await self._passive.stop()
         await self.node.stop()
-        await self._tracking.stop()
-        if self._announces is not None:
-            await self._announces.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()

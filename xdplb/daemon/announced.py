@@ -23,6 +23,9 @@ from .privileges import require_privileges
 
 __all__ = ["foresee_withdrawal", "used_table", "withdraw", "withdraw_of_lost"]
 
+NEVER_MASTER = -254
+"""With this in its file (times weight 1), keepalived stops an instance: less than -253 (keepalived.conf(5))."""
+
 _KIND = "announced"
 _SHOWN = 3
 
@@ -70,9 +73,10 @@ def used_table(options: DaemonOptions, table: Callable[[int, int], RouteTable], 
     )
 
 
-def withdraw(pin_dir: Path, run_dir: Path = RUN_DIR) -> list[str]:
+def withdraw(pin_dir: Path, run_dir: Path = RUN_DIR, *, detaches: bool = False) -> list[str]:
     """Withdraw what the daemon of this pin dir announced, which must have ended; return what was done, a phrase each.
 
+    `detaches`: nothing will be balanced here any more, so this host must not be the master even if there is no other.
     Raises PlatformError if the kernel refuses that, or if the routes are in another network namespace.
     """
     note = _read(pin_dir, run_dir)
@@ -88,20 +92,22 @@ def withdraw(pin_dir: Path, run_dir: Path = RUN_DIR) -> list[str]:
         if networks := withdraw_all(table, protocol):
             more = f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else ""
             done.append(f"the routes in table {table} that announce {', '.join(map(str, networks[:_SHOWN]))}{more}")
+    value = NEVER_MASTER if detaches else note.track_weight
     for file in note.track_files:
         with suppress(OSError):  # its folder is gone, and so is who read it
-            write_track_file(Path(file), note.track_weight)
+            write_track_file(Path(file), value)
+            done.append(f"this node as a master of keepalived: {file} says {value}")
     remove_note(pin_dir, _KIND, run_dir)
     return done
 
 
 def foresee_withdrawal(pin_dir: Path, run_dir: Path = RUN_DIR) -> list[str]:
-    """Return what `withdraw` would do, a sentence each."""
+    """Return what `withdraw` would do before detaching, a sentence each."""
     note = _read(pin_dir, run_dir)
     if note is None:
         return []
     sentences = [f"the routes in table {table} that announce VIPs are removed" for table, _ in note.tables]
-    return sentences + [f"{file} says {note.track_weight}" for file in note.track_files]
+    return sentences + [f"{file} says {NEVER_MASTER}" for file in note.track_files]
 
 
 def withdraw_of_lost(pin_dir: Path, *, force: bool) -> tuple[Sequence[str], str]:

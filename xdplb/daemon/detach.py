@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from .privileges import require_privileges
 __all__ = ["Detached", "Preview", "StillRunningError", "detach", "preview_detach"]
 
 _STOP_SECONDS = 30
+_MOVE_SECONDS = 1.0
+"""BIRD and FRR take 0.15 s until a router has heard of it, keepalived's other balancer 0.1 to 0.4 s."""
 
 
 class StillRunningError(XdplbError):
@@ -66,7 +69,11 @@ def detach(pin_dir: Path, interfaces: Sequence[str], tell: Callable[[str], None]
         tell(f"stopping the daemon (pid {holder.pid})")
         with detaching_from(pin_dir, Detaching(holder.pid, tuple(interfaces))):
             _stop(holder)
-    withdrawn = withdraw(pin_dir) if _are_all(pin_dir, interfaces) else []  # first, so that routers hear of it first
+    withdrawn = withdraw(pin_dir, detaches=True) if _are_all(pin_dir, interfaces) else []
+    if withdrawn:
+        # Until routers and keepalived have acted on it, packets for VIPs come here. Without the program, the host would
+        # answer them itself: with a reset, where it has the VIP's address.
+        time.sleep(_MOVE_SECONDS)
     removed = unload(pin_dir, list(interfaces) or None)
     remove_stale()
     return Detached([*withdrawn, *removed], holder.pid if holder else None, warnings)

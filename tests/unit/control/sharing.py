@@ -76,8 +76,7 @@ class Shared:
 
         def all_agree() -> bool:
             head = self.store.kept.head
-            assert head is not None
-            return all(
+            return head is not None and all(
                 node.state is StoreState.UP
                 and str(node.snapshot.copy.digest) == head["digest"]
                 and node.snapshot.generation == head["generation"]

@@ -373,3 +373,20 @@ def test_what_the_daemon_warns_of_is_found(monkeypatch: pytest.MonkeyPatch, tmp_
     said = running.Running({**STATUS, "warnings": ["VIP v takes answers to this host"]}, {})
     found = findings(monkeypatch, tmp_path, lambda: said)
     assert found[-1:] == [(Level.WARN, "VIPs on own addresses", "VIP v takes answers to this host")]
+
+
+def test_the_store_is_looked_at_and_is_no_failure_when_it_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    store = {"place": "etcd://10.0.0.1:2379/xdplb", "state": "up", "reason": "", "generation": 7}
+    up = {**store, "pending": [], "refused": [{"path": "vips/v", "reason": "there is no room"}]}
+    said = running.Running({**STATUS, "nics": [], "store": up}, {})
+    assert findings(monkeypatch, tmp_path, lambda: said)[-2:] == [
+        (Level.OK, "store", "etcd://10.0.0.1:2379/xdplb answers, generation 7"),
+        (Level.WARN, "vips/v in the store", "it is not taken here: there is no room"),
+    ]
+    pending = [{"vip": "203.0.113.10:443/tcp", "address": "10.0.0.11"}]
+    away = {**store, "state": "away", "reason": "nobody answers", "pending": pending, "refused": []}
+    said = running.Running({**STATUS, "nics": [], "store": away}, {})
+    assert findings(monkeypatch, tmp_path, lambda: said)[-2:] == [
+        (Level.WARN, "store", "etcd://10.0.0.1:2379/xdplb is away: nobody answers"),
+        (Level.WARN, "store", "changed here alone, and not written to it yet: 10.0.0.11 of 203.0.113.10:443/tcp"),
+    ]

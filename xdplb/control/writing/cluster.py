@@ -153,6 +153,8 @@ class Cluster:
                 except XdplbError as error:
                     self._is_away(error.detail)
                 except Exception as error:
+                    if (task := asyncio.current_task()) is not None and task.cancelling():
+                        raise asyncio.CancelledError from error
                     _log.exception("what the store says cannot be followed")
                     self._is_away(repr(error))
                 self._settled = False

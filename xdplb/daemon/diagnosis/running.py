@@ -13,6 +13,7 @@ from xdplb.net.links import link
 from .finding import Finding, Level, fail, ok, warn
 from .peers import examine_peers
 from .place import Place
+from .store import examine_store
 
 __all__ = ["AskDaemon", "Running", "ask_or_say", "examine_backends", "examine_daemon", "tunnel_room"]
 
@@ -88,6 +89,7 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
         if drift["kind"] == "dns":
             yield warn(f"DNS name {drift['what']}", drift["reason"], "docs/dns.md, When something is wrong")
     yield from examine_peers(running.nodes, running.status.get("drift", ()))
+    yield from examine_store(running.status)
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends, nics_here=nics_here)
 
