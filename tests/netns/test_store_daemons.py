@@ -41,7 +41,7 @@ def test_what_one_is_asked_for_all_have(daemons: Daemons) -> None:
     until(lambda: weights(daemons, TWO)["10.0.0.21"] == 5)
     daemons.agree()
     told = daemons.get(TWO, "/v1/events?kind=change")["events"][-1]
-    assert told["data"]["actor"]["node"] == ONE
+    assert told["actor"]["node"] == ONE
     assert "etcd://10.0.0.31:2379/xdplb, up" in daemons.cli(TWO, "status").stdout
 
 
