@@ -51,7 +51,7 @@ def test_etcd_killed_with_a_drain_meanwhile_and_a_daemon_that_starts_without_it(
     refused = daemons.cli(ONE, "backend", "add", "web", "10.0.0.23", check=False)
     assert refused.returncode == 1
     assert "store is away" in refused.stderr
-    daemons.cli(ONE, "backend", "maint", "web", "10.0.0.22")
+    daemons.cli(ONE, "backend", "set", "web", "10.0.0.22", "--admin-state", "maint")
     daemons.kill(ONE)
     daemons.spawn(ONE)
     daemons.wait_ready(ONE)
@@ -60,7 +60,7 @@ def test_etcd_killed_with_a_drain_meanwhile_and_a_daemon_that_starts_without_it(
     daemons.start_etcd()
     daemons.agree()
     assert daemons.get(TWO, f"{VIP}/backends/10.0.0.22")["admin_state"] == "maint"
-    daemons.cli(TWO, "backend", "ready", "web", "10.0.0.22")
+    daemons.cli(TWO, "backend", "set", "web", "10.0.0.22", "--admin-state", "ready")
     daemons.agree()
 
 
