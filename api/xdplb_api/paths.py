@@ -22,6 +22,7 @@ __all__ = [
     "RELOAD",
     "VIP",
     "VIPS",
+    "VIP_NODES",
     "VIP_STATS",
 ]
 
@@ -58,3 +59,4 @@ RELOAD = f"{CONFIG}/reload"
 BACKEND_OVERLAY = f"{BACKEND}/overlay"
 CHANGES = "/changes"
 VIP_STATS = f"{VIP}/stats"
+VIP_NODES = f"{VIP}/nodes"

@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--changes", type=int, default=60, help="number of changes (default: %(default)s)")
     bench.add_argument("--seed", type=int, default=1, help="seed of the random numbers (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
+    bench.add_argument("--literature", action="store_true", help="the simulations of Cheetah and JET instead")
+    bench.add_argument("--seconds", type=float, default=600, help="of Cheetah's (default: %(default)s)")
     bench = benches.add_parser("vrrp")
     bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
     bench = benches.add_parser("cluster")
@@ -63,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--without-sync", action="store_true", help="the balancers tell each other nothing")
     bench = benches.add_parser("ha")
     bench.add_argument("--rounds", type=int, default=3, help="how often each thing happens (default: %(default)s)")
+    bench = benches.add_parser("store")
+    bench.add_argument("--changes", type=int, default=300, help="number of changes (default: %(default)s)")
     return parser
 
 
@@ -145,6 +149,12 @@ def _admin(arguments: argparse.Namespace) -> None:
     )
 
 
+def _store(arguments: argparse.Namespace) -> None:
+    from tests.bench.store import measure_store
+
+    measure_store(arguments.changes)
+
+
 def _vrrp(arguments: argparse.Namespace) -> None:
     from tests.bench import vrrp
 
@@ -164,6 +174,11 @@ def _ha(arguments: argparse.Namespace) -> None:
 
 
 def _consistency(arguments: argparse.Namespace) -> None:
+    if arguments.literature:
+        from tests.bench.literature import report_literature
+
+        report_literature(seconds=arguments.seconds, seed=arguments.seed)
+        return
     from tests.bench.consistency_report import report_consistency
 
     report_consistency(

@@ -28,7 +28,7 @@ from xdplb_api.schemas.explain import (
     SlotOut,
 )
 from xdplb_api.schemas.health_check import CheckResultOut, HealthCheckIn, HealthCheckOut, RecentOut
-from xdplb_api.schemas.node import NodeDrainOut, NodeOut
+from xdplb_api.schemas.node import NodeDrainOut, NodeOfVipOut, NodeOut, NodesOfVipOut, SeenHealthOut
 from xdplb_api.schemas.stats import StatsOut, VipStatsOut
 from xdplb_api.schemas.system import FlowTableOut
 from xdplb_api.schemas.vip import LimitsIn, QuicIn, SlotsOut, VipIn, VipOut, VipStatusOut
@@ -40,7 +40,7 @@ SCHEMAS = {
     "An access list": (AccessIn, AccessOut),
     "A backend": (BackendIn, BackendOut, BackendStatusOut, DrainIn, DrainOut),
     "A certificate of a drain": (CertificateOut, EndedByOut),
-    "Nodes": (NodeOut, NodeDrainOut),
+    "Nodes": (NodeOut, NodeDrainOut, NodesOfVipOut, NodeOfVipOut, SeenHealthOut),
     "Explaining a packet": (
         ExplainOut,
         PacketOut,

@@ -60,6 +60,7 @@ OPERATIONS = {
     "GET /v1/records": "pullRecords",
     "GET /v1/nodes": "listNodes",
     "GET /v1/nodes/{name}": "getNode",
+    "GET /v1/vips/{vip}/nodes": "listNodesOfVip",
     "POST /v1/nodes/{name}/drain": "drainNode",
     "DELETE /v1/nodes/{name}/drain": "undrainNode",
     "GET /v1/dns": "listDnsNames",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.certificates import Authority
-from xdplb.net.lab_cluster import ADDRESSES, ADDRESSES6, BALANCERS, ClusterLab
+from xdplb.net.lab_cluster import ADDRESSES, ADDRESSES6, ClusterLab
 
 from .balancer import XDPLB, Balancer
 
@@ -45,26 +45,14 @@ class ClusterBalancer(Balancer):
         return {node["name"]: node for node in self.ask("node", "ls")["nodes"]}
 
 
-def peers_of(lab: ClusterLab, host: str, key: Path, authority: Authority) -> list[str]:
-    """Return the options by which a balancer is a peer of all others, with certificates of this authority.
-
-    It listens on both its addresses; the third balancer and the others name each other by their IPv6 addresses.
-    """
+def peers_of(host: str, others: Sequence[str], key: Path, authority: Authority) -> list[str]:
+    """Return the options by which a balancer is a peer of these, over both families, with certificates of a CA."""
     certificate, secret = authority.sign(host, f"/CN={host}", names=f"IP:{ADDRESSES[host]}")
-    options = [
-        "--peer-listen",
-        str(ADDRESSES[host]),
-        "--peer-listen",
-        f"[{ADDRESSES6[host]}]",
-        "--peer-key-file",
-        str(key),
-    ]
-    for other in BALANCERS:
-        if other != host:
-            addresses = ADDRESSES6 if BALANCERS[2] in {host, other} else ADDRESSES
-            options += ["--peer", str(addresses[other])]
+    options = ["--peer-listen", str(ADDRESSES[host]), "--peer-listen", f"[{ADDRESSES6[host]}]"]
+    for other in others:
+        options += ["--peer", str(ADDRESSES[other]), "--peer", str(ADDRESSES6[other])]
     where = f"{ADDRESSES[host]}:{_API_PORT}"
     options += ["--listen", where, "--tls-cert", str(certificate), "--tls-key", str(secret)]
     options += ["--tls-client-ca", str(authority.certificate), "--tls-client-role", "operate=*"]
     options += ["--advertise-url", f"https://{where}", "--peer-tls-ca", str(authority.certificate)]
-    return [*options, "--peer-tls-cert", str(certificate), "--peer-tls-key", str(secret)]
+    return [*options, "--peer-key-file", str(key), "--peer-tls-cert", str(certificate), "--peer-tls-key", str(secret)]

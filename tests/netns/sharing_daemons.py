@@ -76,6 +76,13 @@ class Daemons:
         """Wait until a daemon has ended, and return its exit code."""
         return self._running[host].wait(READY_SECONDS)
 
+    def cpu_seconds(self, host: str) -> float:
+        """Return how much CPU time a daemon has used; on the host `shared`, etcd."""
+        process = self._etcd if host == "shared" else self._running[host]
+        assert process is not None
+        tasks = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
     def socket(self, host: str) -> Path:
         return self.lab.folder / f"{host}.sock"
 

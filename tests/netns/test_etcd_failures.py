@@ -162,6 +162,24 @@ def test_a_store_that_was_made_anew_is_empty(etcd):
     etcd.run(test)
 
 
+def test_what_was_published_after_the_backup_is_there_again(etcd):
+    async def test() -> None:
+        async with opened(address_in(etcd)) as repository, watching(repository) as watcher:
+            await watcher.next()
+            repository.publish("status", {"n": 1})
+            await watcher.until_nodes(lambda nodes: "lb1" in nodes.nodes)
+            backup = await asyncio.to_thread(etcd.save)
+            repository.publish("status", {"n": 2})
+            repository.publish("health", {})
+            want = {"lb1": {"status": {"n": 2}, "health": {}}}
+            await watcher.until_nodes(lambda nodes: nodes.nodes == want)
+            await asyncio.to_thread(etcd.restore, backup)
+            await back(watcher)
+            await watcher.until_nodes(lambda nodes: nodes.nodes == want)
+
+    etcd.run(test)
+
+
 def test_a_lease_that_was_lost_is_replaced_by_another(etcd):
     async def test() -> None:
         address = address_in(etcd)

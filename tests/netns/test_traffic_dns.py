@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +18,12 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.dns.records import Place
 from xdplb.net.lab import ADDRESSES, ADDRESSES6
 
-from .balancer import KEY, Balancer, until
+from .balancer import KEY as VIP_KEY
+from .balancer import Balancer, until
 from .conftest import new_lab
-from .name_servers import ZONE, NameServer, name_servers, start
+from .name_servers import KEY, ZONE, NameServer, name_servers, start
 
+VIEWS = Path(__file__).parents[2] / "docs/examples/dns/views.conf"
 SECOND = "203.0.113.11:80/tcp"
 SIX = "[2001:db8:f::10]:80/tcp"
 NAME = f"www.lb.{ZONE}"
@@ -31,7 +35,7 @@ class Setting:
     def __init__(self, balancer: Balancer, servers: dict[str, NameServer]) -> None:
         self.balancer, self.servers = balancer, servers
 
-    def add(self, server: NameServer, key: str = KEY, *, name: str = NAME, address: str = "10.0.0.1") -> None:
+    def add(self, server: NameServer, key: str = VIP_KEY, *, name: str = NAME, address: str = "10.0.0.1") -> None:
         """Add a VIP with a name."""
         host = f"[{address}]" if ":" in address else address
         options = [
@@ -42,7 +46,7 @@ class Setting:
         self.balancer.cli("vip", "add", key, *options)
         self.balancer.cli("backend", "add", key, backend)
 
-    def dns(self, key: str = KEY) -> dict[str, object]:
+    def dns(self, key: str = VIP_KEY) -> dict[str, object]:
         status: dict[str, object] = self.balancer.ask("vip", "show", key)["status"]["dns"]
         return status
 
@@ -73,18 +77,18 @@ def server(request: pytest.FixtureRequest, setting: Setting) -> Iterator[NameSer
 
 @ON_BOTH
 def test_the_name_has_the_addresses_that_serve(setting: Setting, server: NameServer) -> None:
-    for key in (KEY, SECOND, SIX):
+    for key in (VIP_KEY, SECOND, SIX):
         setting.add(server, key)
     until(lambda: server.dig(NAME) == ["203.0.113.10", "203.0.113.11"])
     until(lambda: server.dig(NAME, "AAAA") == ["2001:db8:f::10"])
     assert server.ttl(NAME) == {30}
     until(lambda: setting.dns()["standing"] == "in")
-    setting.balancer.cli("backend", "set", KEY, "10.0.0.11", "--admin-state", "maint")
+    setting.balancer.cli("backend", "set", VIP_KEY, "10.0.0.11", "--admin-state", "maint")
     until(lambda: server.dig(NAME) == ["203.0.113.11"])
     setting.balancer.cli("backend", "set", SIX, str(ADDRESSES6["dr1"]), "--admin-state", "maint")
     until(lambda: setting.dns(SIX)["standing"] == "last")
     assert server.dig(NAME, "AAAA") == ["2001:db8:f::10"]
-    setting.balancer.cli("backend", "set", KEY, "10.0.0.11", "--admin-state", "ready")
+    setting.balancer.cli("backend", "set", VIP_KEY, "10.0.0.11", "--admin-state", "ready")
     until(lambda: server.dig(NAME) == ["203.0.113.10", "203.0.113.11"])
 
 
@@ -93,7 +97,7 @@ def test_a_name_outlives_the_daemon_and_is_cleaned_up_by_the_next_one(setting: S
     setting.add(server)
     until(lambda: server.dig(NAME) == ["203.0.113.10"])
     server.stop()
-    balancer.cli("vip", "rm", KEY)
+    balancer.cli("vip", "rm", VIP_KEY)
     until(lambda: [each["kind"] for each in balancer.ask("status")["drift"]] == ["dns"])
     balancer.kill()
     server = setting.servers["bind"] = start(balancer.lab, "bind", "router", address="10.0.0.1", port=server.port)
@@ -168,6 +172,48 @@ def test_several_nodes_share_a_name_and_an_address(setting: Setting, server: Nam
 
     setting.balancer.lab.inside("balancer", scenario)
     assert seen == [[str(shared), str(own)], [str(shared), str(own)], [str(own)]]
+
+
+def test_each_site_has_a_view_of_its_own_by_its_key(setting: Setting) -> None:
+    lab, place = setting.balancer.lab, Place("10.0.0.11", 53, "example.com", "www.lb.example.com")
+    folder = lab.folder / "views"
+    folder.mkdir()
+    shutil.copy(VIEWS, folder / "named.conf")
+    for site in ("eu", "us"):
+        (folder / f"{site}.db").write_text(
+            "@ 300 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 300 IN NS ns\nns 300 IN A 10.0.0.11\n"
+        )
+        (folder / f"{site}.key").write_text(KEY.replace("xdplb", site))
+    with (folder / "log").open("wb") as log:
+        lab.popen("dr1", ["named", "-g", "-c", "named.conf"], cwd=folder, stdout=log, stderr=log)
+
+    def seen(host: str) -> str:
+        asked = ["dig", "@10.0.0.11", "+short", "+time=1", "+tries=1", place.name, "A"]
+        return lab.run(host, asked, check=False).stdout.strip()
+
+    def scenario() -> None:
+        """Run a node of each site in the balancer's namespace."""
+        nodes = {site: _keeper(site) for site in ("eu", "us")}
+        try:
+            for last, (site, node) in enumerate(nodes.items(), 1):
+                address = ip_address(f"203.0.113.{last}")
+                node.want(place, Wanted(str(folder / f"{site}.key"), {address: Wish(Will.SERVE, 30)}))
+            until(lambda: (seen("client"), seen("router")) == ("203.0.113.1", "203.0.113.2"))
+        finally:
+            for node in nodes.values():
+                node.stop(withdraw=False)
+
+    lab.inside("balancer", scenario)
+
+
+def test_down_takes_out_what_this_balancer_has_put_there(setting: Setting) -> None:
+    """The last test: no daemon runs afterwards."""
+    server = setting.servers["bind"]
+    server.edit(f"add {NAME} 77 A 192.0.2.7")
+    setting.add(server)
+    until(lambda: server.dig(NAME) == ["192.0.2.7", "203.0.113.10"])
+    setting.balancer.down()
+    assert server.dig(NAME) == ["192.0.2.7"]
 
 
 def _keeper(node: str) -> DnsKeeper:

@@ -6,15 +6,18 @@ After each step of the control plane `between_steps` is called: a packet may com
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from ipaddress import ip_address
 
 import numpy as np
 
 from xdplb.balance.slots import NOBODY, PINNED, STEADY
+from xdplb.dataplane import layout
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendEntry, Capacity, Counters, FlowRecords, Slots, VipEntry
+from xdplb.dataplane.told_flows import Fate, after, told_flows
 from xdplb.model.access import AccessList
+from xdplb.model.shared_record import SharedRecords
 from xdplb.model.vip import VipKey
 from xdplb.reference.choose import choose_for_request, settle
 from xdplb.reference.config import Config
@@ -25,6 +28,7 @@ from xdplb.reference.flow_state import FlowKey, FlowState
 from xdplb.reference.journey import Choice, Journey
 from xdplb.reference.packet import Packet, TcpFlag
 from xdplb.reference.reasons import Stop
+from xdplb.reference.share import share
 
 SECOND = 1_000_000_000
 TCP = 6
@@ -92,6 +96,7 @@ class PacketPath:
         except Stop:
             return None
         write_record(journey, packet, vip, choice)
+        share(journey, packet, vip, choice, backend)
         self.state.apply(journey.effects, cpu=0)
         self.on_sent(backend, choice)
         return backend.id, backend.epoch
@@ -191,6 +196,21 @@ class PacketPath:
             self.state.probation.pop(key, None)
         self._stepped()
 
+    def tell_flows(
+        self, records: SharedRecords, vips: np.ndarray, backends: np.ndarray, epochs: np.ndarray
+    ) -> np.ndarray:
+        fates = np.zeros(len(records), np.uint8)
+        for told in told_flows(records, vips, backends, epochs, round(self.now * SECOND)):
+            for place, number in enumerate(told.numbers.tolist()):
+                key = flow_key(records[number])
+                held = self.state.flows.get(key)
+                raw = None if held is None else np.array([astuple(held)], layout.FLOW).tobytes()
+                new = after(raw, told.values[place : place + 1], opened=bool(told.opened[place]))
+                if new is not None:
+                    self.state.flows[key] = FlowRecord(*new[0].tolist())
+                fates[number] = Fate.KNOWN if new is None else Fate.INSERTED if held is None else Fate.CHANGED
+        return fates
+
     def _stepped(self) -> None:
         self._check_names()
         self.between_steps()
@@ -206,6 +226,14 @@ class PacketPath:
 
     def _usable(self, backend: int) -> bool:
         return backend in self.entries and self.entries[backend].usable
+
+
+def flow_key(record: np.void) -> FlowKey:
+    """Return the flow of a record that another balancer has told of, of IPv4."""
+    ends = (ip_address(int(record[name][1])) for name in ("source", "destination"))
+    source, destination = ends
+    ports = int(record["source_port"]), int(record["destination_port"])
+    return FlowKey(source, ports[0], destination, ports[1], int(record["protocol"]))
 
 
 def _halves(addresses: list[int]) -> np.ndarray:

@@ -23,8 +23,10 @@ from xdplb.client.bodies import (
 from xdplb.model.backend import BackendRole, parse_backend_address
 from xdplb.model.vip import LARGEST_RATE, Forward
 
+from .backend_nodes import print_nodes_of_vip
 from .changes import Change, changing
 from .groups import Group
+from .node_generations import NODES, nodes_cell, sharing_nodes
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
 from .params import (
     AnyWhole,
@@ -343,25 +345,50 @@ def rm(change: Change, /, *, vip: str, address: str) -> None:
 
 
 @command.command(
-    epilog="\b\nExamples:\n  xdplb backend ls\n  xdplb backend ls 203.0.113.10:443/tcp\n  xdplb backend ls web -o wide"
+    epilog="""\b
+Examples:
+  xdplb backend ls
+  xdplb backend ls 203.0.113.10:443/tcp
+  xdplb backend ls web -o wide
+  xdplb backend ls web --nodes"""
 )
 @click.argument("vip", metavar="[VIP]", required=False)
+@click.option("--nodes", "by_node", is_flag=True, help="Show how healthy each node sees the backends of the VIP.")
 @wide_output_option
 @click.pass_obj
-def ls(connection: Connection, vip: str | None, output: str) -> None:
+def ls(connection: Connection, vip: str | None, output: str, *, by_node: bool) -> None:
     """List the backends of a VIP, or of all VIPs, and their status."""
-    backends = connection.client().backends
-    answer: Answer[AllBackendsOut | BackendListOut] = backends.all() if vip is None else backends.list(vip)
+    if by_node:
+        _ls_by_node(connection, vip, output)
+        return
+    client = connection.client()
+    answer: Answer[AllBackendsOut | BackendListOut] = (
+        client.backends.all() if vip is None else client.backends.list(vip)
+    )
     if output == "json":
         print_json(answer.body)
         return
     columns, row = (_WIDE_COLUMNS, _wide_row) if output == "wide" else (_COLUMNS, _row)
     rows = [row(backend) for backend in answer.json()["backends"]]
+    if nodes := sharing_nodes(client):
+        cells = [nodes_cell(backend["generation"], nodes) for backend in answer.json()["backends"]]
+        columns = [*columns[:-1], NODES, columns[-1]]
+        rows = [(*row[:-1], cell, row[-1]) for row, cell in zip(rows, cells, strict=True)]
     if vip is None:
         keys = [backend.get("vip") for backend in answer.json()["backends"]]
         table([Column("VIP"), *columns], [(key, *row) for key, row in zip(keys, rows, strict=True)])
     else:
         table(columns, rows)
+
+
+def _ls_by_node(connection: Connection, vip: str | None, output: str) -> None:
+    if vip is None:
+        raise click.UsageError("--nodes shows the backends of one VIP: give the VIP as well")
+    answer = connection.client().nodes.of_vip(vip)
+    if output == "json":
+        print_json(answer.body)
+    else:
+        print_nodes_of_vip(answer.json())
 
 
 def _row(backend: BackendOut) -> tuple[object, ...]:

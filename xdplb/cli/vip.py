@@ -23,6 +23,7 @@ from xdplb.model.vip import VipKey
 from .changes import Change, changing
 from .check_options import check_body, check_options
 from .groups import Group
+from .node_generations import sharing_nodes
 from .output import moment, note, percent, print_fields, print_json
 from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
@@ -128,11 +129,12 @@ def rm(change: Change, /, *, vip: str) -> None:
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the VIPs."""
-    answer = connection.client().vips.list()
+    client = connection.client()
+    answer = client.vips.list()
     if as_json:
         print_json(answer.body)
     else:
-        print_vips(answer.json()["vips"])
+        print_vips(answer.json()["vips"], sharing_nodes(client))
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb vip show 203.0.113.10:443/tcp\n  xdplb vip show web -o json")

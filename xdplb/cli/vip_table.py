@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdplb.client.bodies import VipOut, VipStatusOut
+from xdplb.client.bodies import NodeOut, VipOut, VipStatusOut
 
+from .node_generations import NODES, nodes_cell
 from .output import Column, coloured, table
 
 __all__ = ["announced_text", "print_vips", "vip_text"]
@@ -23,25 +24,24 @@ _COLUMNS = [
 ]
 
 
-def print_vips(vips: Sequence[VipOut]) -> None:
-    """Print VIPs of the API as a table."""
-    table(
-        _COLUMNS,
-        [
-            (
-                vip_text(vip),
-                vip["name"],
-                vip["forward"],
-                vip["scheduler"],
-                vip["status"]["operating_status"],
-                _serving_cell(vip["status"]),
-                announced_word(vip["status"]),
-                vip["tracking"],
-                vip["generation"],
-            )
-            for vip in vips
-        ],
-    )
+def print_vips(vips: Sequence[VipOut], nodes: Sequence[NodeOut] = ()) -> None:
+    """Print VIPs of the API as a table. If there are several `nodes` with one store, it says which have which."""
+    rows: list[tuple[object, ...]] = [
+        (
+            vip_text(vip),
+            vip["name"],
+            vip["forward"],
+            vip["scheduler"],
+            vip["status"]["operating_status"],
+            _serving_cell(vip["status"]),
+            announced_word(vip["status"]),
+            vip["tracking"],
+            vip["generation"],
+            *([nodes_cell(vip["generation"], nodes)] if nodes else ()),
+        )
+        for vip in vips
+    ]
+    table([*_COLUMNS, *([NODES] if nodes else ())], rows)
 
 
 def _serving_cell(status: VipStatusOut) -> str:

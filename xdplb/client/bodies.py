@@ -101,7 +101,9 @@ __all__ = [
     "NodeDrainOut",
     "NodeDryRunOut",
     "NodeListOut",
+    "NodeOfVipOut",
     "NodeOut",
+    "NodesOfVipOut",
     "OnUnhealthy",
     "OperatingStatus",
     "Outcome",
@@ -140,6 +142,7 @@ __all__ = [
     "RiskOut",
     "Role",
     "Scheduler",
+    "SeenHealthOut",
     "SeenState",
     "SentOut",
     "Settings",
@@ -1181,6 +1184,16 @@ class NodeListOut(TypedDict):
     nodes: list[NodeOut]
 
 
+class NodeOfVipOut(TypedDict):
+    """What a node says of a VIP."""
+
+    name: str
+    this_node: bool
+    state: SeenState
+    generation: int | None
+    backends: dict[str, SeenHealthOut | None]
+
+
 class NodeOut(TypedDict):
     """A node."""
 
@@ -1206,9 +1219,17 @@ class NodeOut(TypedDict):
     health_equal: bool | None
     packets_per_second: float
     connections_per_second: float
+    in_store: bool
     share: float | None
     announce_table: int | None
     announce_protocol: int | None
+
+
+class NodesOfVipOut(TypedDict):
+    """What all nodes say of a VIP."""
+
+    generation: int
+    nodes: list[NodeOfVipOut]
 
 
 class OuterOut(TypedDict):
@@ -1581,6 +1602,14 @@ class RiskOut(TypedDict):
     backends: list[str]
     backends_in_all: int
     detail: str
+
+
+class SeenHealthOut(TypedDict):
+    """The health of a backend, as a node sees it."""
+
+    health: Health
+    reason: str
+    since: str | None
 
 
 class SentOut(TypedDict):

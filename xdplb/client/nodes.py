@@ -6,7 +6,8 @@ from typing import Unpack
 from urllib.parse import quote
 
 from .answer import Answer
-from .bodies import NodeDrainIn, NodeListOut, NodeOut
+from .bodies import NodeDrainIn, NodeListOut, NodeOut, NodesOfVipOut
+from .paths import vip_path
 from .transport import How, Transport
 
 __all__ = ["Nodes"]
@@ -27,6 +28,10 @@ class Nodes:
     def get(self, name: str, *, within: float | None = None) -> Answer[NodeOut]:
         """Return a node. NotFoundError if none is known by this name."""
         return self._transport.request("GET", _node_path(name), within=within)
+
+    def of_vip(self, vip: str) -> Answer[NodesOfVipOut]:
+        """Return what each node says of a VIP: its generation there, and the health of its backends."""
+        return self._transport.request("GET", f"{vip_path(vip)}/nodes")
 
     def drain(self, name: str, times: NodeDrainIn | None = None, **how: Unpack[How]) -> Answer[NodeOut]:
         """Drain the node that is asked. ConflictError if `name` is another one's."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 __all__ = [
     "ABSENT",
+    "LEASE_SECONDS",
     "Away",
     "Back",
     "Change",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 Json = Mapping[str, Any]
+
+LEASE_SECONDS = 10
+"""How long after its last sign of life a node counts as gone, with all that it has published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
-from xdplb.control.writing.cluster import Cluster
+from xdplb.control.writing.cluster import Cluster, StoreState
 from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.dns_watch import DnsWatch
@@ -40,6 +41,7 @@ from xdplb.control.writing.pulses import Ask, Pulses
 from xdplb.control.writing.rate_watch import RateWatch
 from xdplb.control.writing.record_sync import RecordSync
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.store_nodes import StoreNodes
 from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.track_files import TrackFiles
 from xdplb.control.writing.verifier import Verifier
@@ -49,12 +51,13 @@ from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.announcing import Announcing
 from xdplb.model.config import Settings
-from xdplb.model.errors import NotFoundError
+from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import NodeState, name_of_host
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
+from xdplb.peers.addresses import Place, parse_place
 from xdplb.peers.peering import Peering
 
 __all__ = ["Manager", "Reload"]
@@ -220,6 +223,8 @@ class Manager:
             )
         )
         """The other balancers, None if it has none."""
+        self.store_nodes = None if repository is None else self._nodes_in(repository, clock)
+        """What nodes tell each other by the store, None if there is none."""
         self.answers = Answers(
             plane,
             self._writer,
@@ -230,6 +235,7 @@ class Manager:
             dns=self.dns,
             own_status=self.own_status,
             peers=self.peers,
+            store_nodes=self.store_nodes,
             paths=self._paths,
             passive=self._passive,
             drifts=drifts,
@@ -312,8 +318,8 @@ class Manager:
             self._rates,
         )
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
-        if self.cluster is not None:
-            self._tasks.append(asyncio.create_task(self.cluster.run()))
+        if self.cluster is not None and self.store_nodes is not None:
+            self._tasks += [asyncio.create_task(part.run()) for part in (self.cluster, self.store_nodes)]
         loop = self.loop
         meaning = "no change is made, and no backend is checked"
         self.pulses.watch("control loop", loop.call_soon_threadsafe, meaning)
@@ -324,6 +330,33 @@ class Manager:
         if self._announces is not None:  # only now: what comes because of that may be of connections that peers know
             self._tasks.append(asyncio.create_task(self._announces.run()))
         self.answers.is_running = True
+
+    def _nodes_in(self, repository: Repository, clock: Callable[[], float]) -> StoreNodes:
+        """Return what has this node and the others tell each other what they are, by the store."""
+        cluster = self.cluster
+        assert cluster is not None
+        nodes = StoreNodes(
+            repository,
+            self.own_status,
+            self._writer,
+            self._drifts,
+            steady=self._steady,
+            away_since=lambda: cluster.standing.since if cluster.standing.state is StoreState.AWAY else None,
+            on_peers=self._found_peers,
+            clock=clock,
+        )
+        cluster.on_nodes = nodes.take
+        return nodes
+
+    def _found_peers(self, texts: Sequence[str]) -> None:
+        """Talk to the peers that nodes say they are, by the store."""
+        if self.peers is None:
+            return
+        places: list[Place] = []
+        for text in texts:
+            with contextlib.suppress(InvalidError):  # such as one that listens to all addresses, and does not say which
+                places.append(parse_place(text, "peer"))
+        self.peers.found(places)
 
     async def _join(self, peers: PeerWatch) -> None:
         """Take over what the peers know of open connections, before this node is ready for any."""
@@ -342,6 +375,9 @@ class Manager:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._announces is not None:  # first, so that what is withdrawn is so while all else still goes on
+            await self._announces.stop()
+        await self._tracking.stop()
         if self.peers is not None:
             await self.peers.stop()
         if self._checker is not None:
@@ -352,9 +388,6 @@ class Manager:
         await self._flows.stop()
         await self._passive.stop()
         await self.node.stop()
-        await self._tracking.stop()
-        if self._announces is not None:
-            await self._announces.stop()
         await self.explainer.stop()
         await self.capturer.stop()
         await self._writer.close()

@@ -151,7 +151,8 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 needed = [features_needed_at_start(each, Observed()) for each in states]
                 if peering is not None:
                     needed.append(frozenset({Feature.SYNC}))
-                plane = parts.load(options, frozenset[Feature]().union(*needed))
+                with_peers = frozenset[Feature]() if peering is None else frozenset({Feature.SYNC})
+                plane = parts.load(options, with_peers.union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             owner.look_again()
             with log_beside(), _history(options, store) as history:

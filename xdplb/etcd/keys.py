@@ -13,7 +13,7 @@ from .wire import KeyValue, Ops, end_of, key_values_of, number, range_of
 
 __all__ = ["Answer", "Keys", "is_forgotten"]
 
-_PAGE = 500
+_PAGE = 200
 """Keys in an answer: what takes apart a longer one holds up the other threads of the daemon."""
 _TRIES = 5
 

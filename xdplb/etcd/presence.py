@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 
-from xdplb.cluster.repository import Json
+from xdplb.cluster.repository import LEASE_SECONDS, Json
 from xdplb.model.errors import StoreRefusedError, XdplbError
 
 from .backoff import Backoff
@@ -17,12 +17,9 @@ from .keys import Keys
 from .layout import Layout, json_of
 from .wire import delete, number, put
 
-__all__ = ["LEASE_SECONDS", "Presence"]
+__all__ = ["Presence"]
 
 _log = logging.getLogger(__name__)
-
-LEASE_SECONDS = 10
-"""How long after its last sign of life a node counts as gone."""
 
 _KEEP_SECONDS = LEASE_SECONDS / 3
 _GATHER_SECONDS = 0.1
@@ -39,6 +36,7 @@ class Presence:
         self._written: dict[str, bytes] = {}
         self._lease = 0
         self._kept_at = 0.0
+        self._doubts = 0
         self._work = asyncio.Event()
 
     def publish(self, name: str, value: Json | None) -> None:
@@ -49,8 +47,9 @@ class Presence:
         self._work.set()
 
     def doubt(self) -> None:
-        """See soon whether the lease is still there: the store was away, or is another one."""
-        self._kept_at = 0.0
+        """See soon whether the lease is still there, and write everything again: the store was away, or is another."""
+        self._doubts += 1
+        self._kept_at, self._written = 0.0, {}
         self._work.set()
 
     async def run(self) -> None:
@@ -102,7 +101,7 @@ class Presence:
             self._lease, self._written = 0, {}
 
     async def _write(self) -> None:
-        wanted = dict(self._wanted)
+        wanted, doubts = dict(self._wanted), self._doubts
         puts = [name for name, text in wanted.items() if self._written.get(name) != text]
         gone = [name for name in self._written if name not in wanted]
         ops = [
@@ -114,4 +113,5 @@ class Presence:
         except GatewayError:
             self._lease, self._written = 0, {}
             raise
-        self._written = wanted
+        if doubts == self._doubts:
+            self._written = wanted

@@ -14,11 +14,12 @@ from xdplb.model.errors import ConflictError
 from xdplb.model.node import SeenState
 from xdplb.model.role import Role
 from xdplb_api.answers import problems
-from xdplb_api.deps import AnswersOf, ControlOf, DryRunFlag
+from xdplb_api.deps import AnswersOf, ControlOf, DryRunFlag, VipRef
 from xdplb_api.json_body import JsonRoute
+from xdplb_api.paths import VIP_NODES
 from xdplb_api.peer import actor_of
 from xdplb_api.rights.needs import needs
-from xdplb_api.schemas.node import NodeDrainIn, NodeDryRunOut, NodeListOut, NodeOut
+from xdplb_api.schemas.node import NodeDrainIn, NodeDryRunOut, NodeListOut, NodeOfVipOut, NodeOut, NodesOfVipOut
 
 __all__ = ["router"]
 
@@ -56,6 +57,23 @@ async def list_nodes(answers: AnswersOf) -> NodeListOut:
 async def get_node(name: NodeName, answers: AnswersOf) -> NodeOut:
     """Show one node."""
     return NodeOut.of(answers.node(name))
+
+
+@router.get(
+    VIP_NODES,
+    operation_id="listNodesOfVip",
+    summary="Show what the nodes say of a VIP",
+    openapi_extra=needs(Role.READ),
+    responses=problems(404, 422),
+)
+async def list_nodes_of_vip(vip: VipRef, answers: AnswersOf) -> NodesOfVipOut:
+    """Show which generation of a VIP each node has, and how healthy it sees each backend.
+
+    That is for the eye: each node sends packets by what it sees itself. Other nodes tell it by the store.
+    """
+    return NodesOfVipOut(
+        generation=answers.vip(vip).generation, nodes=[NodeOfVipOut.of(view) for view in answers.nodes_of_vip(vip)]
+    )
 
 
 @router.post(

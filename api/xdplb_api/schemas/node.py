@@ -7,12 +7,25 @@ from typing import Self
 
 from pydantic import Field
 
-from xdplb.control.answers.views import NodeDrainView, NodeView
+from xdplb.control.answers.views import NodeDrainView, NodeOfVipView, NodeView
+from xdplb.model.address import address_order
+from xdplb.model.backend import Health
+from xdplb.model.moment import moment_of_seconds
 from xdplb.model.node import SeenState
+from xdplb.model.node_health import SeenHealth
 
 from .base import RequestBody, ResponseBody
 
-__all__ = ["NodeDrainIn", "NodeDrainOut", "NodeDryRunOut", "NodeListOut", "NodeOut"]
+__all__ = [
+    "NodeDrainIn",
+    "NodeDrainOut",
+    "NodeDryRunOut",
+    "NodeListOut",
+    "NodeOfVipOut",
+    "NodeOut",
+    "NodesOfVipOut",
+    "SeenHealthOut",
+]
 
 _LONGEST_SECONDS = 86400
 _QUIET_SECONDS = 3.0
@@ -102,6 +115,9 @@ class NodeOut(ResponseBody):
     )
     packets_per_second: float = Field(description="Packets for its VIPs a second, of the last seconds.")
     connections_per_second: float = Field(description="New connections a second, of the last seconds.")
+    in_store: bool = Field(
+        description="Whether it shares the store with the node that answers: its generations are the same numbers."
+    )
     share: float | None = Field(
         description="Its part of the packets of all nodes, 0 to 1; null if none has any, or it is lost."
     )
@@ -134,6 +150,7 @@ class NodeOut(ResponseBody):
             health_equal=view.health_is_equal,
             packets_per_second=view.status.packets_per_second,
             connections_per_second=view.status.connections_per_second,
+            in_store=view.in_store,
             share=view.share,
             announce_table=None if view.announces_in is None else view.announces_in[0],
             announce_protocol=None if view.announces_in is None else view.announces_in[1],
@@ -144,6 +161,52 @@ class NodeListOut(ResponseBody):
     """All nodes that are known."""
 
     nodes: list[NodeOut] = Field(description="The nodes, the one that answers first.")
+
+
+class SeenHealthOut(ResponseBody):
+    """The health of a backend, as a node sees it."""
+
+    health: Health = Field(description="What its checks say.")
+    reason: str = Field(description="Why; empty if it is up.")
+    since: datetime | None = Field(description="Since when, UTC; null if it is up, or not known.")
+
+    @classmethod
+    def of(cls, seen: SeenHealth) -> Self:
+        """Return the body for what a node says."""
+        return cls(health=seen.health, reason=seen.reason, since=moment_of_seconds(seen.since) if seen.since else None)
+
+
+class NodeOfVipOut(ResponseBody):
+    """What a node says of a VIP."""
+
+    name: str = Field(description="The node's name.", examples=["lb1"])
+    this_node: bool = Field(description="Whether it is the node that answers.")
+    state: SeenState = Field(description="What it does with traffic, as in `/v1/nodes`.")
+    generation: int | None = Field(
+        description="The generation of the VIP that its data plane has; null if it does not share the store."
+    )
+    backends: dict[str, SeenHealthOut | None] = Field(
+        description="By address, the health of each backend as it sees it; null where nothing is known."
+    )
+
+    @classmethod
+    def of(cls, view: NodeOfVipView) -> Self:
+        """Return the body for the manager's view."""
+        backends = sorted(view.backends.items(), key=lambda item: address_order(item[0]))
+        return cls(
+            name=view.name,
+            this_node=view.is_this,
+            state=view.state,
+            generation=view.generation,
+            backends={str(address): None if seen is None else SeenHealthOut.of(seen) for address, seen in backends},
+        )
+
+
+class NodesOfVipOut(ResponseBody):
+    """What all nodes say of a VIP. For the eye: each node sends packets by what it sees itself."""
+
+    generation: int = Field(description="The generation of the VIP: the last change to it.")
+    nodes: list[NodeOfVipOut] = Field(description="The nodes, the one that answers first.")
 
 
 class NodeDryRunOut(ResponseBody):

@@ -96,7 +96,7 @@ class Cluster:
         waits: bool = True,
     ) -> AsyncIterator[Node]:
         """Run a node that names the others: at its start, so that it waits for them, or only then."""
-        world = World(self._path / f"lb{number}")
+        world = World(self._path / f"lb{number}", node=name or f"lb{number}")
         source = source or Source()
         others = tuple(place for place in self.places if place != self.places[number])
         keys, named = self._keys.get(number, KEYS), others if waits else ()
@@ -112,7 +112,7 @@ class Cluster:
             manager.records.take = node.taken.append  # type: ignore[method-assign, assignment]
             manager.records.take_over = take_over  # type: ignore[method-assign]
 
-        async with world.running(node=name or f"lb{number}", url=url, peering=peering, prepare=prepare):
+        async with world.running(url=url, peering=peering, prepare=prepare):
             assert node.manager.peers is not None
             if not waits:
                 node.manager.peers.found(others)
@@ -254,6 +254,25 @@ def test_a_peer_that_stops_is_told_and_shown_as_lost(tmp_path: Path):
                 await until(lambda: len(one.kinds("peer_appeared")) == 2)
 
     asyncio.run(scenario())
+
+
+def test_nodes_with_the_same_vips_and_backends_have_the_same_digest(tmp_path: Path):
+    async def scenario(one: Node, other: Node) -> None:
+        def equal() -> bool | None:
+            return one.manager.answers.node("lb1").state_is_equal
+
+        await until(equal)
+        await with_backends(Door(one.manager), 11, 12)
+        await until(lambda: equal() is False)
+        door = Door(other.manager)
+        await with_backends(door, 12, 11)
+        await until(equal)
+        await door.patch_backend("web", "10.0.0.11", {"weight": 2})
+        await until(lambda: equal() is False)
+        await door.patch_backend("web", "10.0.0.11", {"weight": 1})
+        await until(equal)
+
+    run_nodes(tmp_path, 2, scenario)
 
 
 def test_another_key_is_told_as_drift(tmp_path: Path):

@@ -13,7 +13,8 @@ from xdplb.control.answers import render
 from xdplb.control.answers.gathered import Gathered
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.nics import nics_shown
-from xdplb.control.answers.nodes import heard_by_peers, nodes_view
+from xdplb.control.answers.nodes import heard_by_peers, heard_by_store, nodes_view
+from xdplb.control.answers.nodes_of_vip import node_of_vip, other_of_vip
 from xdplb.control.answers.readiness import not_ready, too_few_serve
 from xdplb.control.answers.views import (
     AccessView,
@@ -26,6 +27,7 @@ from xdplb.control.answers.views import (
     DnsNameView,
     FlowTableView,
     NodeDrainView,
+    NodeOfVipView,
     NodeView,
     OverlayView,
     PendingView,
@@ -61,6 +63,7 @@ from xdplb.control.writing.path_watch import PathWatch
 from xdplb.control.writing.peer_watch import NO_PEERS, PeerWatch
 from xdplb.control.writing.pulses import MAPS_THREAD, Pulses
 from xdplb.control.writing.request import Outcome
+from xdplb.control.writing.store_nodes import StoreNodes
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
@@ -103,6 +106,7 @@ class Answers:
         dns: DnsKeeper,
         own_status: OwnStatus,
         peers: PeerWatch | None,
+        store_nodes: StoreNodes | None,
         paths: PathWatch,
         passive: PassiveWatch,
         drifts: Drifts,
@@ -119,7 +123,7 @@ class Answers:
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
         self._dns = dns
-        self._own_status, self._peers = own_status, peers
+        self._own_status, self._peers, self._store_nodes = own_status, peers, store_nodes
         self.started, self._place, self._notes, self._cluster = steady.now(), place, notes, cluster
         self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
@@ -349,7 +353,10 @@ class Answers:
     def nodes(self) -> list[NodeView]:
         """Return the nodes that are known here, this one first."""
         peers = () if self._peers is None else self._peers.view.peers
-        heard = heard_by_peers(peers, self._steady.now() + self._steady.ahead(), time.monotonic())
+        now, ahead = self._steady.now(), self._steady.ahead()
+        heard = heard_by_peers(peers, now + ahead, time.monotonic())
+        if (shared := self._store_nodes) is not None:
+            heard += heard_by_store(list(shared.others.values()), now, ahead, shared.away_since())
         return nodes_view(self._this_node(), heard)
 
     def node(self, name: str) -> NodeView:
@@ -360,6 +367,17 @@ class Answers:
         raise NotFoundError.field(
             "/path/name", f"no node is called {word(name, 80)} here", hint="xdplb node ls shows those that are known"
         )
+
+    def nodes_of_vip(self, ref: str) -> list[NodeOfVipView]:
+        """Return what each node says of a VIP and its backends, this one first."""
+        vip, (this, *others) = self._vip(ref), self.nodes()
+        has = self._writer.applied.vips.get(vip.vip.key)
+        generation = 0 if has is None else has.generation
+        told = {} if self._store_nodes is None else self._store_nodes.others
+        return [
+            node_of_vip(vip, this, self._writer.health.known, self._steady.ahead(), generation=generation),
+            *(other_of_vip(vip, node, told.get(node.name)) for node in others),
+        ]
 
     def readiness_of(self, refs: Sequence[str]) -> tuple[list[VipView], list[str]]:
         """Return these VIPs, each once, and why they are not ready here: what `not_ready` returns, and their backends.
@@ -400,6 +418,7 @@ class Answers:
             state_is_equal=None,
             health_is_equal=None,
             share=None,
+            in_store=self._store_nodes is not None,
             announces_in=None if self._announces is None else self._announces.place,
         )
 

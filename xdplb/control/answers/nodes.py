@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from xdplb.cluster.repository import LEASE_SECONDS
 from xdplb.control.answers.views import NodeView
+from xdplb.control.writing.store_nodes import StoreNode
 from xdplb.model.moment import moment_of_seconds
 from xdplb.model.node import SeenState
 from xdplb.model.node_status import NodeStatus
 from xdplb.peers.exchange import Peer
 
-__all__ = ["HeardOf", "heard_by_peers", "nodes_view"]
+__all__ = ["HeardOf", "heard_by_peers", "heard_by_store", "nodes_view"]
+
+_LEASE = timedelta(seconds=LEASE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class HeardOf:
-    """What another node said of itself, and when. `peer_is_up` says whether records go to it, None if it is no peer."""
+    """What another node said of itself, and when. `peer_is_up` says whether records go to it, None if it is no peer.
+
+    `in_store`: it said so by the store.
+    """
 
     status: NodeStatus
     heard: datetime
     peer_is_up: bool | None
     is_there: bool
+    in_store: bool = False
 
 
 def heard_by_peers(peers: Iterable[Peer], now: datetime, clock: float) -> list[HeardOf]:
@@ -36,6 +44,21 @@ def heard_by_peers(peers: Iterable[Peer], now: datetime, clock: float) -> list[H
         )
         for peer in peers
         if peer.status is not None and peer.heard is not None
+    ]
+
+
+def heard_by_store(
+    nodes: Collection[StoreNode], now: datetime, ahead: timedelta, away: datetime | None
+) -> list[HeardOf]:
+    """Return what nodes have published in the store, which is `away` since then, None if it is not.
+
+    The wall clock is `ahead` of these times.
+    """
+    lost = away if away is not None and now - away > _LEASE else None
+    ends = [node.gone or lost for node in nodes]
+    return [
+        HeardOf(node.status, (end or now) + ahead, peer_is_up=None, is_there=end is None, in_store=True)
+        for node, end in zip(nodes, ends, strict=True)
     ]
 
 
@@ -54,7 +77,12 @@ def nodes_view(this: NodeView, heard: Sequence[HeardOf]) -> list[NodeView]:
 def _joined(one: HeardOf, other: HeardOf) -> HeardOf:
     newer = max(one, other, key=lambda each: (each.is_there, each.heard))
     ups = [each.peer_is_up for each in (one, other) if each.peer_is_up is not None]
-    return replace(newer, peer_is_up=any(ups) if ups else None, is_there=one.is_there or other.is_there)
+    return replace(
+        newer,
+        peer_is_up=any(ups) if ups else None,
+        is_there=one.is_there or other.is_there,
+        in_store=one.in_store or other.in_store,
+    )
 
 
 def _other(heard: HeardOf, own: NodeStatus) -> NodeView:
@@ -76,6 +104,7 @@ def _other(heard: HeardOf, own: NodeStatus) -> NodeView:
         state_is_equal=_equal(status.digest, own.digest),
         health_is_equal=_equal(status.health, own.health),
         share=None,
+        in_store=heard.in_store,
     )
 
 

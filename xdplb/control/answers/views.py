@@ -28,6 +28,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.node import SeenState
+from xdplb.model.node_health import SeenHealth
 from xdplb.model.node_status import NodeStatus
 from xdplb.model.vip import Forward, Vip
 
@@ -47,6 +48,7 @@ __all__ = [
     "FlowTableView",
     "NicView",
     "NodeDrainView",
+    "NodeOfVipView",
     "NodeView",
     "OverlayView",
     "PendingView",
@@ -376,8 +378,9 @@ class NodeView:
     other nodes. `status` is what it tells of itself. `heard` is when it was heard of last, None of this one, and
     `peer_is_up` whether records go to it, None if it is no peer. `state_is_equal` and `health_is_equal` compare its
     VIPs and backends, and which of them are not up, with this node's; None if that is not known. `share` is its part of
-    all packets. `announces_in` is the number of the routing table where its routes are, and their protocol; None if
-    that is not known.
+    all packets. `in_store`: it shares the store with this one, so that generations are the same numbers on both.
+    `announces_in` is the number of the routing table where its routes are, and their protocol; None if that is not
+    known.
     """
 
     name: str
@@ -395,7 +398,22 @@ class NodeView:
     state_is_equal: bool | None
     health_is_equal: bool | None
     share: float | None
+    in_store: bool
     announces_in: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOfVipView:
+    """What a node says of a VIP: the generation that it has of it, and the health of each backend as it sees it.
+
+    `generation` is None if generations cannot be compared; of a backend of which nothing is known, the health is None.
+    """
+
+    name: str
+    is_this: bool
+    state: SeenState
+    generation: int | None
+    backends: Mapping[IPAddress, SeenHealth | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xdplb.control.flows.readings import Column, column
 from xdplb.control.state.desired import Drain
 from xdplb.control.state.snapshot import BoundBackend, Snapshot
-from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_FROM_PEER, FLOW_RST
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST
 from xdplb.dataplane.plane import BackendCounters, FlowRecords
 
 __all__ = [
@@ -114,12 +114,12 @@ class FlowCounts:
         return int(self.made[backend_id]) if backend_id < len(self.made) else 0
 
 
-def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
+def open_flows(flows: FlowRecords, snapshot: Snapshot, *, has_peers: bool = False) -> NDArray[np.bool_]:
     """Return which records belong to an open connection of a backend that still exists.
 
     A connection has ended if it was reset, or silent for longer than the VIP's idle timeout. A FIN alone does not end
-    it: a client that has sent its request may wait long for the answer. What another balancer tells of its connections
-    is older than they are, by up to a third of that timeout.
+    it: a client that has sent its request may wait long for the answer. With peers its packets may have come to another
+    balancer, and what that one told before it was lost is older than the last of them, by up to REFRESHED_WITHIN.
     """
     idle = np.zeros(_IDS)
     epoch = np.full(_IDS, _NO_EPOCH, np.int64)
@@ -128,8 +128,8 @@ def open_flows(flows: FlowRecords, snapshot: Snapshot) -> NDArray[np.bool_]:
         epoch[backend.id] = backend.epoch
     reset = (flows.flags & FLOW_RST) != 0
     known = epoch[flows.backend] == flows.epoch
-    lag = np.where(flows.flags & FLOW_FROM_PEER, idle[flows.backend] * REFRESHED_WITHIN, 0.0)
-    still_open: NDArray[np.bool_] = known & ~reset & (flows.age <= idle[flows.backend] + lag + TOUCH_SECONDS)
+    longest = idle[flows.backend] * (1 + REFRESHED_WITHIN * has_peers) + TOUCH_SECONDS
+    still_open: NDArray[np.bool_] = known & ~reset & (flows.age <= longest)
     return still_open
 
 

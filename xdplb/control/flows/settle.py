@@ -1,9 +1,14 @@
 """Settling slots, from moving to pinned to steady: when that may happen, and which records are deleted then.
 
 A moving slot is pinned once its VIP's idle timeout has passed since its last move: connections open at that time have
-a record by now, or are gone. A pinned slot becomes steady once all open connections recorded in it are with its owner.
-Its records are deleted after the table is published, since a later move must not find them. No record made between
-scan and publication is missed: a pinned slot records nothing new, and slots that changed since the scan are skipped.
+a record by now, or are gone. With other balancers, which take a change up to PEERS_LATE_SECONDS sooner or later, it
+waits for so much longer, and then moves from its owner to its owner for as long, before it is pinned: what begins here
+meanwhile is still recorded, and told to those that take what they do not know for old.
+
+A pinned slot becomes steady once all open connections recorded in it are with its owner. Its records are deleted after
+the table is published, since a later move must not find them. No record made between scan and publication is missed: a
+pinned slot records nothing new, slots that changed since the scan are skipped, and those in which records of other
+balancers were written.
 """
 
 from __future__ import annotations
@@ -21,7 +26,10 @@ from xdplb.balance.slots import STEADY, Slots, find_settled, pin, release
 from xdplb.dataplane.layout import FLOW_SECOND_CHOICE
 from xdplb.dataplane.plane import FlowRecords, VipEntry
 
-__all__ = ["MoveTimes", "Release", "Scan", "find_release", "select", "stale_records"]
+__all__ = ["PEERS_LATE_SECONDS", "MoveTimes", "Release", "Scan", "find_release", "select", "stale_records"]
+
+PEERS_LATE_SECONDS = 30.0
+"""How much sooner or later than this balancer others may take a change, or a VIP's idle timeout if that is shorter."""
 
 _NONE = np.empty(0, np.intp)
 _LOWER = (1 << 64) - 1
@@ -79,13 +87,26 @@ class MoveTimes:
         """Forget a VIP that was removed."""
         self._moves.pop(vip_id, None)
 
-    def pinned(self, vip_id: int, table: HeldTable, now: float, idle_seconds: float) -> HeldTable | None:
-        """Return the table with those moving slots pinned whose idle timeout has passed, None if there are none."""
+    def pinned(
+        self, vip_id: int, table: HeldTable, now: float, idle_seconds: float, late_seconds: float = 0.0
+    ) -> HeldTable | None:
+        """Return the table with those moving slots pinned whose idle timeout has passed, None if there are none.
+
+        With `late_seconds`, the most that other balancers may be late, in the two steps that the module tells of.
+        """
         moves = self._moves.get(vip_id)
-        if moves is None or now - moves.oldest <= idle_seconds:
+        if moves is None or now - moves.oldest <= min(idle_seconds, late_seconds or idle_seconds):
             return None
-        over = moves.slots[now - moves.times > idle_seconds]
-        return table.settled(pin(table.slots, over)) if len(over) else None
+        ages = now - moves.times
+        if not late_seconds:
+            over = moves.slots[ages > idle_seconds]
+            return table.settled(pin(table.slots, over)) if len(over) else None
+        owners = table.owners.of_slots(moves.slots)
+        is_last = owners == table.previous.of_slots(moves.slots)
+        first, over = ~is_last & (ages > idle_seconds + late_seconds), is_last & (ages > late_seconds)
+        if not (first | over).any():
+            return None
+        return table.settled(pin(table.with_moving(moves.slots[first], owners[first]).slots, moves.slots[over]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -229,7 +229,7 @@ def slots_to_move(
     table: HeldTable,
     ages: tuple[NDArray[np.intp], NDArray[np.float64]],
     previous_ids: Sequence[int],
-    idle_seconds: float,
+    settle_seconds: float,
     *,
     pinned: NDArray[np.integer],
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.float64]]:
@@ -247,7 +247,7 @@ def slots_to_move(
     own_age[ages[0]] = ages[1]
     at_rest = (held == STEADY) | ((held == PINNED) & np.isin(numbers, pinned))
     is_older = (held != STEADY) & (held != PINNED) & (age > own_age[numbers])
-    chosen = (previous != 0) & (previous != owners) & (age < idle_seconds) & (at_rest | is_older)
+    chosen = (previous != 0) & (previous != owners) & (age < settle_seconds) & (at_rest | is_older)
     return numbers[chosen], previous[chosen], age[chosen]
 
 

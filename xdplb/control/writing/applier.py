@@ -92,6 +92,8 @@ class Applier:
         self._told: list[tuple[int, int, NDArray[np.uint32]]] = []
         self._pinned_by_told: dict[int, frozenset[int]] = {}
         """By VIP id, the slots that are pinned only since another balancer has told of a record in them."""
+        self.peers_late_seconds = 0.0
+        """How much sooner or later other balancers may take a change; 0 if there are none."""
         self.times_told = 0
         """How often records of other balancers have been written, in any thread."""
 
@@ -394,7 +396,7 @@ class Applier:
             table,
             self._times.ages(vip.id, now),
             [0 if entry is None else entry.id for entry in found],
-            vip.idle_seconds,
+            vip.idle_seconds + min(self.peers_late_seconds, vip.idle_seconds),
             pinned=np.fromiter(self._pinned_by_told.get(vip.id, ()), np.uint32),
         )
         if not len(numbers) or vip.track_always or vip.key.protocol is Protocol.UDP:
@@ -441,7 +443,8 @@ class Applier:
         pinned: dict[int, HeldTable] = {}
         for vip_id in vip_ids:
             vip = held.vips[vip_id]
-            table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), vip.idle_seconds)
+            late = min(self.peers_late_seconds, vip.idle_seconds)
+            table = self._times.pinned(vip_id, held.tables[vip_id], self._clock(), vip.idle_seconds, late)
             if table is not None:
                 self._write_table(held, vip_id, table)
                 pinned[vip_id] = table

@@ -145,7 +145,7 @@ class FlowWatch:
 
         def work() -> tuple[Scan, FlowCounts]:
             flows = self._plane.scan_flows()
-            live = open_flows(flows, snapshot)
+            live = open_flows(flows, snapshot, has_peers=self._writer.applier.peers_late_seconds > 0)
             counts = count_flows(flows, live, snapshot, at, last_packets, counters=counters.backends)
             self._drains.note(flows, looks, at)
             return Scan(tables, flows, live, told), counts

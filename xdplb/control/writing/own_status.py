@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from xdplb import __version__
 from xdplb.control.clock import SteadyClock
-from xdplb.control.state.running_digest import RunningDigest
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.rate_watch import RateWatch
+from xdplb.control.writing.state_digest import StateDigest
 from xdplb.control.writing.vip_watch import VipWatch
 from xdplb.control.writing.writer import Writer
 from xdplb.model.backend import Health
@@ -54,12 +55,17 @@ class OwnStatus:
         self._steady, self._url, self._peer, self._is_running, self._clock = steady, url, peer, is_running, clock
         self._began = steady.now()
         self._health = _Health()
+        self._digest, self._lock = StateDigest(), threading.Lock()
         self._counted_of: Snapshot | None = None
         self._counted_changes = -1
         self._counted_at = float("-inf")
         self.last = NodeStatus(node.name, __version__, url=url, peer=peer)
         """What was told last. Replaced as a whole."""
-        self._digest = RunningDigest()
+
+    @property
+    def name(self) -> str:
+        """The name of this node."""
+        return self._node.name
 
     def __call__(self) -> NodeStatus:
         """Return what this node says of itself now, in any thread."""
@@ -69,8 +75,8 @@ class OwnStatus:
         self.last = replace(
             self.last,
             generation=snapshot.generation,
-            digest=self._digest.of(snapshot),
             observed_generation=self._writer.applied.generation,
+            digest=self._digest_of(snapshot),
             since=(self._began + self._steady.ahead()).timestamp(),
             state=self._node.state.value if self._is_running() else SeenState.STARTING.value,
             vips={status.value: count for status, count in dict(self._vips.counts).items() if count},
@@ -82,6 +88,11 @@ class OwnStatus:
             vip_generations={key.path: vip.generation for key, vip in snapshot.vips.items()},
         )
         return self.last
+
+    def _digest_of(self, snapshot: Snapshot) -> str:
+        """Return the digest of the state: not before this node serves, since the first one takes longest."""
+        with self._lock:
+            return self._digest.of(snapshot) if self._is_running() else ""
 
     def _count(self, snapshot: Snapshot) -> None:
         """Count the backends, if something has changed and they were not counted just now."""

@@ -68,10 +68,14 @@ class PeerPulls:
         for place in [place for place in self._pulls if place not in peers]:
             self._drifts.well(f"{place} records")
             del self._pulls[place]
+        asked: set[bytes] = set()
         for place, pulls in self._pulls.items():
             peer = peers[place]
             if pulls.reason and pulls.is_idle and now >= pulls.not_before and peer.is_up and peer.status is not None:
                 reason, pulls.reason = pulls.reason, ""
+                if peer.boot in asked:  # the same node by another address: it is asked just now
+                    continue
+                asked.add(peer.boot)
                 pulls.running = asyncio.create_task(self._pull(place, peer.status, pulls, reason))
 
     async def wait(self, seconds: float) -> None:

@@ -35,7 +35,9 @@ __all__ = ["NO_PEERS", "PeerWatch", "PeersView"]
 
 _LOOK_SECONDS = 1.0
 _FIRST_SECONDS = 2.0
-"""How long a start waits for peers, and then for what they know, at most."""
+"""How long a start waits for peers, at most."""
+_PULL_SECONDS = 10.0
+"""How long it waits for what those know that are there."""
 _MORE_SECONDS = 0.3
 """How long it waits for others once one has answered."""
 _MOST_UNTAKEN = 50_000
@@ -150,7 +152,7 @@ class PeerWatch:
         for peer in up:
             self._pulls.want(peer.place, "this node has started")
         self._begin_pulls()
-        await self._pulls.wait(_FIRST_SECONDS)
+        await self._pulls.wait(_PULL_SECONDS)
 
     def _begin_pulls(self) -> None:
         self._pulls.begin({peer.place: peer for peer in self._exchange.peers})
@@ -239,7 +241,7 @@ class _Ear:
         self._watch.there(lambda: self._watch.peer_went(peer))
 
     def records_missed(self, peer: Peer, lost: int) -> None:
-        reason = f"{lost} datagrams of it were lost" if lost else "it has told of others before"
+        reason = f"{lost} datagrams of it were lost" if lost else "it was not heard of before"
         self._watch.there(lambda: self._watch.missed(peer.place, reason))
 
     def wrong_key_came(self, place: Place) -> None:
