@@ -145,6 +145,7 @@ def test_new_fields_of_parts_of_a_vip_are_passed_over_and_kept():
         "checks": [{"type": "tcp", "target": "backend", "later": 3}],
     }
     vip = desired_vip(key, entry, None)
+    assert vip.vip.dns is not None
     assert (vip.vip.limits.packets, vip.vip.dns.name, len(vip.checks)) == (5, "www.example.test", 1)
     before = vip_entry(vip)
     after = {**before, "name": "web"}
