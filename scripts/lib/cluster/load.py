@@ -94,7 +94,8 @@ class Talk(asyncio.Protocol):
         if not self.over:
             self.over = True
             port = (self._transport.get_extra_info("sockname") or ("", 0))[1]
-            broken = {"kind": self.kind, "backend": self.backend, "why": why, "port": port}
+            peer = (self._transport.get_extra_info("peername") or ("",))[0]
+            broken = {"kind": self.kind, "backend": self.backend, "why": why, "port": port, "peer": peer}
             self.tally.broken.append(broken | {"began": self.began, "at": time.monotonic()})
             self._transport.abort()
 
@@ -118,7 +119,7 @@ class Load:
                     lambda: Talk(self.tally, kind, began + seconds), address, self._port
                 )
         except (OSError, TimeoutError) as error:
-            why = f"not made: {type(error).__name__}"
+            why = f"not made: {error!r}"
             broken: dict[str, object] = {"kind": kind, "backend": "", "why": why, "port": 0}
             self.tally.broken.append(broken | {"began": began, "at": time.monotonic()})
         else:
