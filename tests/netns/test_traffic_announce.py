@@ -70,7 +70,7 @@ def test_the_route_stands_while_backends_serve_and_goes_within_milliseconds_of_a
     until(lambda: routes(running) == [route_of(str(VIP))])
     assert announced(running) == {"metric": 0, "reason": ""}
     assert running.metric("xdplb_vip_announced") == [1]
-    assert says(running) == "0\n"
+    until(lambda: says(running) == "0\n")
     watch = running.lab.popen("balancer", ["ip", "-ts", "monitor", "route"], stdout=subprocess.PIPE, text=True)
     running.kill_service("dr1")
     until(lambda: routes(running) == [])
@@ -123,7 +123,7 @@ def test_what_others_do_to_the_table_is_put_right_and_what_is_theirs_stays(runni
 def test_after_kill_9_the_routes_stay_and_the_next_daemon_takes_them_over(running: Balancer) -> None:
     running.kill()
     assert routes(running) == [route_of(str(VIP))]
-    assert says(running) == "0\n"
+    until(lambda: says(running) == "0\n")
     add_route(running, "blackhole", "203.0.113.78", "table", "210", "proto", "244")
     watch = running.lab.popen("balancer", ["ip", "monitor", "route"], stdout=subprocess.PIPE, text=True)
     restart(running)
