@@ -36,6 +36,7 @@ from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.config import Settings
+from xdplb.model.dns import DnsEntry
 from xdplb.model.errors import InvalidError
 from xdplb.model.health import FIELD_NAMES
 from xdplb.model.vip import QuicIds, RateLimits, Vip, VipKey
@@ -116,7 +117,7 @@ def desired_vip(key: VipKey, entry: Json, known: DesiredVip | None) -> DesiredVi
     InvalidError if it does not understand a field that it knows.
     """
     given = {name: value for name, value in entry.items() if name in _VIP_FIELDS}
-    for name, kind in (("limits", RateLimits), ("quic", QuicIds)):
+    for name, kind in (("dns", DnsEntry), ("limits", RateLimits), ("quic", QuicIds)):
         if isinstance(given.get(name), Mapping):
             given[name] = _only(given[name], {field.name for field in fields_of(kind)})
     vip = vip_from_json(key, given)
