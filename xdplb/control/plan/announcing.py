@@ -4,8 +4,8 @@ VIPs with the same address and other ports share a route. It stands while each o
 that cannot serve one of them leaves that address to other nodes. A VIP that shall not count says `never`, and one that
 says `always` keeps the route whatever becomes of the others.
 
-A VIP that fails open, although enough of its backends are healthy, is announced as by a node that drains: routers prefer
-nodes that see more of them healthy, and if all nodes see the same, clients still reach those that are.
+A VIP that fails open, although enough of its backends are healthy, is announced as by a node that drains: routers
+prefer nodes that see more of them healthy, and if all nodes see the same, clients still reach those that are.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Offer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a VIP asks for. `ailing` says why it is not well, empty if it is; `strained` why other nodes may be better."""
+    """What a VIP asks for. `ailing` says why it is not well, `strained` why other nodes may be better; empty: neither."""
 
     vip: str
     announce: Announce
