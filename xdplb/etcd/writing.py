@@ -137,11 +137,21 @@ class Writer:
 
 
 def parts_of(found: Iterable[KeyValue]) -> list[Part]:
-    """Return the parts in these keys, in their order."""
+    """Return the parts in these keys, in their order. Raises StoreRefusedError if one is none that xdplb writes."""
     parts = []
     for one in found:
-        told = json.loads(one.value)
-        parts.append(Part({path: json_of(value) for path, value in told["puts"].items()}, told["deletes"]))
+        told = object_in(one.value) or {}
+        puts, deletes = told.get("puts"), told.get("deletes")
+        if (
+            not isinstance(puts, dict)
+            or not isinstance(deletes, list)
+            or not all(isinstance(each, str) for each in deletes)
+        ):
+            raise StoreRefusedError(
+                f"{one.key} in the store is no part of a change that xdplb has written",
+                hint="remove the head, and the balancers write theirs again",
+            )
+        parts.append(Part({path: json_of(value) for path, value in puts.items()}, deletes))
     return parts
 
 

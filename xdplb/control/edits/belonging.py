@@ -12,13 +12,21 @@ from xdplb.model.errors import ConflictError, StoreRefusedError
 __all__ = ["foreign", "has_state", "head_of", "why_newer"]
 
 
+_NO_GENERATION = 1 << 62
+"""No cluster comes as far; what is on disk has numbers of up to 63 bits."""
+
+
 def head_of(whole: Whole) -> Json | None:
     """Return the head, None if there is none; StoreRefusedError if it is none that xdplb has written."""
     head = whole.head
     if head is None:
         return None
     kinds = {"instance": str, "generation": int, "schema": int, "digest": str}
-    if wrong := [name for name, kind in kinds.items() if not isinstance(head.get(name), kind)]:
+    wrong = [name for name, kind in kinds.items() if type(head.get(name)) is not kind]
+    wrong += [name for name in ("instance", "digest") if not wrong and not head[name].isascii()]
+    if not wrong and not 0 < head["generation"] < _NO_GENERATION:
+        wrong = ["generation"]
+    if wrong:
         raise StoreRefusedError(
             f"the head in the store is none that xdplb has written: its {wrong[0]} is missing or wrong",
             hint="look at it with etcdctl get; remove it, and the balancers write theirs again",
