@@ -47,8 +47,8 @@ def why_newer(head: Json) -> str:
 def foreign(snapshot: Snapshot, head: Json) -> ConflictError:
     """Return the error for a state that was never in the store, which has another one."""
     return ConflictError(
-        f"the state here has {len(snapshot.vips)} VIPs and was never in the store, which has another state (generation"
-        f" {head['generation']}, written by {head.get('writer', 'an unknown balancer')})",
+        f"the state here has {len(snapshot.vips)} VIPs and was never in the store, or was changed without it; the store"
+        f" has another state (generation {head['generation']}, written by {head.get('writer', 'an unknown balancer')})",
         hint="to join the others, move the state dir away (xdplb backup saves it first); to begin a store with what is"
         " here, give a prefix that nothing is under",
     )

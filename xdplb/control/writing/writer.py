@@ -37,6 +37,7 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
+from xdplb.control.state.store_copy import NO_COPY
 from xdplb.control.state.touched import Touched, touched
 from xdplb.control.writing.agent_watch import AgentWatch
 from xdplb.control.writing.applier import Applier
@@ -477,6 +478,8 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
+                if outcome.after.copy is not NO_COPY:  # of a store that is not given any more: the state is our own now
+                    outcome = replace(outcome, after=outcome.after.copied(NO_COPY))
                 await self._make(outcome, prepared, dirty, event_of(request, outcome))
             return outcome
 
