@@ -1,4 +1,4 @@
-"""Three balancers of a cluster that run as users run them, with a real etcd that they share."""
+"""Balancers of a cluster that run as users run them, with a real etcd that they share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.asking import ApiConnection
-from xdplb.net.lab_cluster import ADDRESSES, BALANCERS, ClusterLab
+from xdplb.net.lab_cluster import ADDRESSES, ClusterLab
 
 from .balancer import COMMAND_SECONDS, READY_SECONDS, XDPLB, until
 
@@ -125,7 +125,7 @@ class Daemons:
     def digests(self) -> set[tuple[str, int, str]]:
         """Return how all balancers stand, what they have of the store: one, if all have the same."""
         found = set()
-        for host in BALANCERS:
+        for host in self._running:
             status = self.get(host, "/v1/status")
             store = status["store"]
             found.add((store["state"], status["observed_generation"], store["digest"]))

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.property.any_edits import any_edit
 from xdplb.control.edits.apply import apply_edit
 from xdplb.control.edits.joined import News, joined, news_of_all
-from xdplb.control.state.codec import canonical
 from xdplb.control.state.desired import Desired
-from xdplb.control.state.entries import text_of
+from xdplb.control.state.entries import desired_vip, merged, text_of, vip_entry
 from xdplb.control.state.generations import Generations, stamp
 from xdplb.control.state.store_copy import NO_COPY, Digest, StoreCopy
 from xdplb.control.state.written import HEAD, settings_of_head, written
 from xdplb.model.errors import XdplbError
+from xdplb.model.key import VipKey
 
 NOW = datetime(2030, 1, 1, 12, 30, 15, 250000, tzinfo=UTC)
 LATER = datetime(2030, 1, 1, 12, 31, tzinfo=UTC)
@@ -36,7 +36,7 @@ class Node:
         made = joined(self.desired, self.generations, self.copy, news, now=LATER)
         self.desired, self.generations, self.copy = made.desired, made.generations, made.copy
 
-    def shared(self) -> tuple[str, Generations, str]:
+    def shared(self) -> tuple[Desired, Generations, str]:
         """What must be equal everywhere: all but when drains began."""
         return _timeless(self.desired), self.generations, str(self.copy.digest)
 
@@ -69,7 +69,7 @@ class Shared:
         return str(digest)
 
 
-def _timeless(desired: Desired) -> str:
+def _timeless(desired: Desired) -> Desired:
     vips = {}
     for key, vip in desired.vips.items():
         backends = {
@@ -77,7 +77,7 @@ def _timeless(desired: Desired) -> str:
             for address, each in vip.backends.items()
         }
         vips[key] = replace(vip, backends=backends)
-    return canonical(replace(desired, vips=vips))
+    return replace(desired, vips=vips)
 
 
 @settings(max_examples=150, deadline=None)
@@ -133,6 +133,22 @@ def test_digests_are_equal_if_and_only_if_the_states_are(one_asked, other_asked)
     one, other = nodes
     if NO_COPY not in (one.copy, other.copy):
         assert (str(one.copy.digest) == str(other.copy.digest)) == (_timeless(one.desired) == _timeless(other.desired))
+
+
+def test_new_fields_of_parts_of_a_vip_are_passed_over_and_kept():
+    key = VipKey.parse("203.0.113.10:443/tcp")
+    dns = {"name": "www.example.test", "zone": "example.test", "server": "192.0.2.53", "key_file": "/k", "ttl": 60}
+    entry = {
+        "limits": {"packets": 5, "later": 1},
+        "dns": {**dns, "later": 2},
+        "checks": [{"type": "tcp", "target": "backend", "later": 3}],
+    }
+    vip = desired_vip(key, entry, None)
+    assert vip.vip.dns is not None
+    assert (vip.vip.limits.packets, vip.vip.dns.name, len(vip.checks)) == (5, "www.example.test", 1)
+    before = vip_entry(vip)
+    after = {**before, "name": "web"}
+    assert merged(entry, before, after) == {**entry, "name": "web"}
 
 
 @settings(max_examples=60, deadline=None)

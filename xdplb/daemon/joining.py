@@ -12,7 +12,8 @@ from xdplb.control.state.lineage import Verdict, judged
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.errors import ConflictError, StoreAwayError, XdplbError
 
-from .options import DaemonOptions, StoreOptions
+from .options import DaemonOptions
+from .sharing_options import StoreOptions
 
 __all__ = ["open_repository", "require_empty_to_restore", "require_joinable"]
 

@@ -17,7 +17,18 @@ from ipaddress import IPv4Address, IPv6Address
 from . import ethtool
 from .lab_hosts import Hosts, forward_packets
 
-__all__ = ["ADDRESSES", "ADDRESSES6", "BACKENDS", "BALANCERS", "CLIENTS", "ROUTERS", "VIP", "VIP6", "ClusterLab"]
+__all__ = [
+    "ADDRESSES",
+    "ADDRESSES6",
+    "BACKENDS",
+    "BALANCERS",
+    "CLIENTS",
+    "ROUTERS",
+    "SHARED",
+    "VIP",
+    "VIP6",
+    "ClusterLab",
+]
 
 VIP = IPv4Address("203.0.113.10")
 VIP6 = IPv6Address("2001:db8:f::10")

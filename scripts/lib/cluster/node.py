@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xdplb.client import Client
+from xdplb.client import Client, NotFoundError
 from xdplb.net.lab_hosts import Hosts
 
 __all__ = ["XDPLB", "Node", "wait_for"]
@@ -18,8 +18,8 @@ __all__ = ["XDPLB", "Node", "wait_for"]
 XDPLB = str(Path(sys.executable).parent / "xdplb")
 NIC = "eth0"
 READY_SECONDS = 180
-COMMAND_SECONDS = 60
-POLL_SECONDS = 0.02
+COMMAND_SECONDS = 120
+POLL_SECONDS = 0.05
 
 
 class Node:
@@ -56,6 +56,11 @@ class Node:
         self.daemon.kill()
         self.daemon.wait()
 
+    def withdraw(self) -> None:
+        """Withdraw what a daemon that was killed still announces."""
+        command = [XDPLB, "node", "withdraw", "--force", "--pin-dir", str(self.pins)]
+        self.lab.run(self.host, command, timeout=COMMAND_SECONDS)
+
     def stop(self) -> int:
         """Stop the daemon with SIGTERM, and return its exit code."""
         assert self.daemon is not None
@@ -87,8 +92,13 @@ class Node:
 
     def serves(self, vip: str, addresses: Sequence[str]) -> bool:
         """Whether each of these backends of a VIP gets new connections."""
-        listed = {one["address"]: one["status"]["share"] for one in self.ask("backend", "ls", vip)["backends"]}
-        return all(listed.get(address, 0) > 0 for address in addresses)
+        with self.client() as client:
+            try:
+                backends = client.backends.list(vip).json()["backends"]
+            except NotFoundError:  # it comes by the store
+                return False
+        shares = {one["address"]: one["status"]["share"] for one in backends}
+        return all(shares.get(address, 0) > 0 for address in addresses)
 
 
 def wait_for(true: Any, seconds: float, what: str) -> float:

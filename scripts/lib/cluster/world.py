@@ -33,7 +33,9 @@ __all__ = [
 EXAMPLES: Final = Path(__file__).parents[3] / "docs/examples/ha"
 PORT: Final = 80
 VIPS: Final[dict[int, IPAddress]] = {4: VIP, 6: VIP6}
-SESSIONS_SECONDS: Final = 30
+SESSIONS_SECONDS: Final = 60
+ROUTED_SECONDS: Final = 60
+SERVED_SECONDS: Final = 120
 MAIN_TABLE: Final = 254
 TABLE: Final = 210
 
@@ -43,16 +45,23 @@ _HERE = Path(__file__).parent
 class World:
     """What runs in the lab, and what a person would do with it."""
 
-    def __init__(self, lab: ClusterLab, kinds: dict[str, type[Bird | Frr]], *, with_peers: bool = False) -> None:
+    def __init__(
+        self,
+        lab: ClusterLab,
+        kinds: dict[str, type[Bird | Frr]],
+        *,
+        with_peers: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
         """`kinds` has the routing daemon of each router and balancer that takes part.
 
-        `with_peers`: the balancers tell each other of connections.
+        `with_peers`: the balancers tell each other of connections. `options` are further ones of `xdplb up` on all.
         """
-        self.lab, self.kinds = lab, kinds
+        self.lab, self.kinds, self._options = lab, kinds, list(options)
         self._secrets = Secrets(lab.folder / "secrets") if with_peers else None
         self.routers = [host for host in ROUTERS if host in kinds]
         self.balancers = [host for host in BALANCERS if host in kinds]
-        self.routing = {host: routing_daemon(lab, host, kind) for host, kind in kinds.items()}
+        self.routing: dict[str, Bird | Frr] = {}
         self.nodes: dict[str, Node] = {}
 
     def table(self, balancer: str) -> int:
@@ -63,6 +72,7 @@ class World:
         """Set the routers up as the recipe says, and start all routing daemons; all sessions are up."""
         for router in self.routers:
             self.lab.run(router, ["sysctl", "-p", str(EXAMPLES / "router-sysctl.conf")])
+        self.routing = {host: routing_daemon(self.lab, host, kind) for host, kind in self.kinds.items()}
         for one in self.routing.values():
             one.start()
         wait_for(self.sessions_are_up, SESSIONS_SECONDS, "all BGP sessions are up")
@@ -85,7 +95,8 @@ class World:
     def node_options(self, host: str) -> list[str]:
         """Return the options of `xdplb up` that the recipe names."""
         table = self.table(host)
-        options = ["--node", host, *(["--announce-table", str(table)] if table != TABLE else [])]
+        options = ["--node", host, *self._options]
+        options += ["--announce-table", str(table)] if table != TABLE else []
         if self._secrets is not None:
             others = [ADDRESSES[other] for other in self.balancers if other != host]
             options += self._secrets.options(host, ADDRESSES[host], others)
@@ -100,7 +111,7 @@ class World:
             command = [sys.executable, str(_HERE / "service.py"), host, str(PORT), *map(str, VIPS.values())]
             self.lab.popen(host, command)
         for host in backends:
-            wait_for(lambda: self._listens(host), 15, f"the service of {host} listens")  # noqa: B023
+            wait_for(lambda: self._listens(host), SERVED_SECONDS, f"the service of {host} listens")  # noqa: B023
 
     def start_nodes(self) -> None:
         """Start all balancers; they are ready."""
@@ -113,8 +124,12 @@ class World:
         """Give each balancer the VIPs of the recipe; all backends get new connections."""
         for node in self.nodes.values():
             node.cli("config", "apply", "-f", str(EXAMPLES / "vips.toml"))
+        self.wait_until_served()
+
+    def wait_until_served(self) -> None:
+        """Return when all backends get new connections of both VIPs, by each balancer."""
         for node in self.nodes.values():
-            wait_for(lambda: self._serves(node), 30, f"all backends serve by {node.host}")  # noqa: B023
+            wait_for(lambda: self._serves(node), SERVED_SECONDS, f"all backends serve by {node.host}")  # noqa: B023
 
     def load(self, client: str, *, long: int, rate: float, seconds: float) -> Load:
         """Start connections through the VIPs."""
@@ -142,7 +157,7 @@ class World:
         """Return the balancers that a router sends a VIP's packets to, according to its kernel."""
         return next_hops(self.lab, router, vip)
 
-    def wait_for_next_hops(self, balancers: set[str], seconds: float = 15) -> float:
+    def wait_for_next_hops(self, balancers: set[str], seconds: float = ROUTED_SECONDS) -> float:
         """Return how long it takes until all routers send both VIPs' packets to these balancers."""
 
         def so() -> bool:
@@ -151,9 +166,13 @@ class World:
         return wait_for(so, seconds, f"the routers send packets to {sorted(balancers)}")
 
     def lose(self, host: str) -> None:
-        """Lose a balancer: its daemon is killed with -9, and its NIC is down."""
+        """Lose a balancer: its daemon is killed with -9, and its NIC is down.
+
+        As with ExecStopPost= of its unit, it does not announce what it cannot know to be right once its NIC is back.
+        """
         self.nodes[host].kill()
         self.lab.cut(host)
+        self.nodes[host].withdraw()
 
     def bring_back(self, host: str) -> None:
         """Bring a lost balancer back: its NIC is up, and its daemon is started."""

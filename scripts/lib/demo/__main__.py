@@ -15,9 +15,11 @@ from pathlib import Path
 from xdplb.dataplane.loader import pass_program
 from xdplb.model.errors import XdplbError
 from xdplb.net import netns
-from xdplb.net.lab import ADDRESSES, Lab, kept_labs, reap
+from xdplb.net.lab import Lab, kept_labs, reap
+from xdplb.net.lab_cluster import ClusterLab
+from xdplb.net.lab_hosts import Hosts
 
-from . import breaking, configuring, failover, preparing, rolling, showing, upgrading
+from . import breaking, clustering, configuring, failover, preparing, rolling, showing, upgrading
 from .playing import say_how_to_play
 from .screen import Screen
 from .world import DemoError, World
@@ -45,7 +47,9 @@ SHOWS: dict[str, tuple[Steps, str]] = {
     "failover": (failover.STEPS, "demo.web"),
     "rolling": (rolling.STEPS, rolling.SERVICE),
 }
-"""What there is to show: its steps, and what its backends run."""
+"""What there is to show with one balancer: its steps, and what its backends run."""
+
+CLUSTER = "cluster"
 
 
 def main() -> int:
@@ -58,13 +62,16 @@ def main() -> int:
     screen.say(f"setup took {os.environ.get('XDPLB_SETUP_SECONDS', '?')} s")
     try:
         with _ended_by_signals():
-            lab = _show(screen, *SHOWS[options.show], keep=options.keep, svg=options.svg)
+            if options.show == CLUSTER:
+                lab: Hosts = _show_cluster(screen)
+            else:
+                lab = _show(screen, *SHOWS[options.show], keep=options.keep, svg=options.svg)
         if not options.keep:
             _expect_nothing_left(screen, lab)
     except KeyboardInterrupt:
         print("\ninterrupted; the lab has been removed", file=sys.stderr)
         return 130
-    except (DemoError, XdplbError, subprocess.SubprocessError) as error:
+    except (DemoError, RuntimeError, XdplbError, subprocess.SubprocessError) as error:
         screen.fail(str(error))
     screen.conclude(time.monotonic() - began)
     return 1 if screen.failed else 0
@@ -82,11 +89,18 @@ def _show(screen: Screen, steps: Steps, service: str, *, keep: bool, svg: Path |
     return lab
 
 
-def _expect_nothing_left(screen: Screen, lab: Lab) -> None:
+def _show_cluster(screen: Screen) -> ClusterLab:
+    with pass_program() as program, ClusterLab(port_program=program.fileno()) as lab:
+        stage = clustering.Stage(lab, screen)
+        for step in clustering.STEPS:
+            step(stage, screen)
+    return lab
+
+
+def _expect_nothing_left(screen: Screen, lab: Hosts) -> None:
     screen.step("Nothing is left behind")
-    left = [
-        str(path) for path in (lab.folder, *(netns.RUN / lab.namespace(host) for host in ADDRESSES)) if path.exists()
-    ]
+    left = [str(lab.folder)] if lab.folder.exists() else []
+    left += [name for name in netns.names() if name.startswith(lab.home.prefix())]
     screen.expect(not left, "the lab left no namespace, mount or file", ", ".join(left))
 
 
@@ -129,12 +143,15 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo")
-    parser.add_argument("show", nargs="?", default="tour", choices=SHOWS, help="what to show")
+    parser.add_argument("show", nargs="?", default="tour", choices=[*SHOWS, CLUSTER], help="what to show")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="of failover: draw how long connections took")
     parser.add_argument("--keep", action="store_true", help="leave the lab up, and print commands to try in it")
     parser.add_argument("--clean", nargs="?", const="", metavar="LAB", help="remove a lab that was left up, or all")
     parser.add_argument("--no-color", action="store_true", help="no colours")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.show == CLUSTER and options.keep:
+        parser.error("the lab of the cluster cannot be kept: --keep is for the others")
+    return options
 
 
 if __name__ == "__main__":

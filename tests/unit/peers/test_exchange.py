@@ -43,7 +43,7 @@ def _exchange(name: str) -> tuple[Exchange, Heard]:
     return Exchange(sockets, Keys((OLD,)), lambda: NodeStatus(name, "1.0"), heard), heard
 
 
-def _until(condition: object, seconds: float = 10) -> None:
+def _until(condition: object, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
@@ -64,8 +64,12 @@ def test_a_flood_of_junk_is_bounded_and_records_come_through_after_it():
         flooded = other.counts.refused.total()
         assert 0 < flooded < 25_000, "no more than a thousand and a burst in a tenth of a second"
         _until(lambda: all(peer.is_up for peer in (*one.peers, *other.peers)))
-        one.send_records(np.concatenate([record(port=port) for port in range(1, 101)]))
-        _until(lambda: len(heard.ports) == 100)
+
+        def have_come() -> bool:  # the kernel drops the first ones while its buffer is full of junk
+            one.send_records(np.concatenate([record(port=port) for port in range(1, 101)]))
+            return set(heard.ports) == set(range(1, 101))
+
+        _until(have_come)
     finally:
         one.stop()
         other.stop()

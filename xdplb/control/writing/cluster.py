@@ -18,8 +18,7 @@ from enum import StrEnum
 
 from xdplb.cluster.repository import ABSENT, Away, Back, Change, Delta, Json, Nodes, Repository, Seen, Version, Whole
 from xdplb.control.edits.belonging import foreign, has_state, head_of, why_newer
-from xdplb.control.edits.codec import kind_of
-from xdplb.control.edits.edit import PutConfig, backend_of_edit, vip_of_edit
+from xdplb.control.edits.edit import PutConfig, backend_of_edit, kind_of, vip_of_edit
 from xdplb.control.edits.joined import Joined, News, joined, news_of_all
 from xdplb.control.edits.overlay import release_config
 from xdplb.control.edits.pending import Rebased, based, may_wait, rebased, stamped, with_pending

@@ -1,0 +1,55 @@
+"""The recipe for a cluster in docs/ha.md: its commands and files are those that the lab runs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cluster.world import EXAMPLES, VIPS, World
+from xdplb.cli.main import cli
+from xdplb.net.lab_cluster import ClusterLab
+from xdplb.net.lab_routing import Bird, Frr
+
+PAGE = Path(__file__).parents[2] / "docs/ha.md"
+FILES = ("bird-balancer.conf", "bird-router.conf", "frr-balancer.conf", "frr-router.conf")
+
+
+def _commands() -> list[str]:
+    """Return the commands of the recipe."""
+    recipe = PAGE.read_text(encoding="utf-8").split("## A cluster with BGP\n")[1].split("\n## ")[0]
+    return [line.strip() for line in recipe.splitlines() if line.startswith(("    xdplb ", "        "))]
+
+
+@pytest.mark.parametrize(("balancer", "kind"), [("balancer1", Frr), ("balancer2", Bird)])
+def test_the_recipe_starts_balancers_as_the_lab_does(balancer: str, kind: type[Bird | Frr]) -> None:
+    world = World(ClusterLab(), {balancer: kind})
+    assert shlex.join(["xdplb", "up", "eth0", *world.node_options(balancer)]) in _commands()
+
+
+def test_the_recipe_has_the_steps_of_the_lab() -> None:
+    commands = _commands()
+    for vip in VIPS.values():
+        assert f"xdplb backend-host setup {vip}" in commands
+    assert "sysctl -p router-sysctl.conf" in commands
+    assert "xdplb config apply -f vips.toml" in commands
+
+
+@pytest.mark.parametrize("name", [*FILES, "router-sysctl.conf", "vips.toml"])
+def test_each_file_is_there_and_the_recipe_names_it(name: str) -> None:
+    assert (EXAMPLES / name).is_file()
+    assert name in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_commands_of_the_recipe_have_the_options_that_they_name() -> None:
+    for command in _commands():
+        words = shlex.split(command)
+        if words[0] != "xdplb":
+            continue
+        path = [word for word in words[1:3] if word.replace("-", "").isalpha()][: 1 if words[1] == "up" else 2]
+        told = CliRunner().invoke(cli, [*path, "--help"])
+        assert told.exit_code == 0, command
+        for option in (word for word in words if word.startswith("--")):
+            assert option in told.output, command
