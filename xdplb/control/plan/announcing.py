@@ -41,7 +41,7 @@ class Offer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a VIP asks for. `ailing` says why it is not well, `strained` why other nodes may be better, if so."""
+    """What a VIP asks for. `ailing`: why it is not well; `strained`: why other nodes may be better; empty if not."""
 
     vip: str
     announce: Announce
