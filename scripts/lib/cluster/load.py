@@ -94,8 +94,7 @@ class Talk(asyncio.Protocol):
         if not self.over:
             self.over = True
             port = (self._transport.get_extra_info("sockname") or ("", 0))[1]
-            peer = (self._transport.get_extra_info("peername") or ("",))[0]
-            broken = {"kind": self.kind, "backend": self.backend, "why": why, "port": port, "peer": peer}
+            broken = {"kind": self.kind, "backend": self.backend, "why": why, "port": port}
             self.tally.broken.append(broken | {"began": self.began, "at": time.monotonic()})
             self._transport.abort()
 
