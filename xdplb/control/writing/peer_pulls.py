@@ -100,9 +100,7 @@ class PeerPulls:
             state = await asyncio.to_thread(self._puller.pull, status.name, status.url)
             await self._records.take_over(state)
         except XdplbError as error:
-            self._failed(
-                place, status.name, pulls, reason, f"{error.detail} ({error.hint})" if error.hint else error.detail
-            )
+            self._failed(place, status.name, pulls, reason, str(error))
             return
         seconds = self._clock() - began
         self._counts.pulls["done"] += 1
