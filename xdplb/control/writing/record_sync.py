@@ -194,7 +194,8 @@ class RecordSync:
         records = self._present(since)
         for start in range(0, len(records), _MOST_AT_ONCE):
             self._tell(records[start : start + _MOST_AT_ONCE])
-            time.sleep(_MOST_AT_ONCE / _MOST_TOLD_A_SECOND)
+            if self._is_stopping.wait(_MOST_AT_ONCE / _MOST_TOLD_A_SECOND):
+                return
 
     def _refresh_period(self) -> float | None:
         """Return how often peers are told again, in seconds; None if there is nothing to tell."""
