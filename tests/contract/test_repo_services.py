@@ -35,7 +35,11 @@ def _install(tmp_path: Path, policy: Path, then: str, *, wait: bool = True) -> s
     script = f"source {ROOT}/scripts/lib/setup.sh; SETUP_POLICY={policy}; setup_apt some-daemon"
     environment = os.environ | {"PATH": f"{apt.parent}:{os.environ['PATH']}"}
     process = subprocess.Popen(
-        ["bash", "-c", script], env=environment, text=True, stderr=subprocess.PIPE, start_new_session=True
+        ["env", "--default-signal=INT", "bash", "-c", script],  # it is ignored where the tests run in the background
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     if wait:
         process.wait(30)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -13,24 +12,12 @@ from xdplb.model.announcing import Announcing, OnDaemonLoss, TrackFile, checked_
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import VipKey
 
-from .params import Whole, duration
+from .gathering import gathering
+from .params import AnyWhole, duration, parsed
 
 __all__ = ["announce_options"]
 
-_Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 _DEFAULTS = Announcing()
-
-
-def _checked(check: Callable[[int], int]) -> Callable[[click.Context, click.Parameter, int], int]:
-    """Return the callback of an option that refuses the numbers that `check` does."""
-
-    def callback(_context: click.Context, _parameter: click.Parameter, number: int) -> int:
-        try:
-            return check(number)
-        except InvalidError as error:
-            raise click.BadParameter(f"{error.detail}; {error.hint}") from None
-
-    return callback
 
 
 def _track_files(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[TrackFile, ...]:
@@ -56,15 +43,15 @@ def _check_key(vip: str) -> None:
         raise click.BadParameter(error.detail) from None
 
 
-def _options() -> list[Callable[[_Decorated], _Decorated]]:
+def _options() -> list[Callable[[Any], Any]]:
     return [
         click.option(
             "--announce-table",
             "table",
-            type=Whole(1, 1 << 31),
+            type=AnyWhole(),
             default=_DEFAULTS.table,
             show_default=True,
-            callback=_checked(checked_table),
+            callback=parsed(checked_table),
             metavar="N",
             help="The routing table in which a BGP daemon finds the routes of VIPs with --announce: 1 to 252, or 254, "
             "the main table.",
@@ -72,10 +59,10 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
         click.option(
             "--announce-protocol",
             "protocol",
-            type=Whole(1, 255),
+            type=AnyWhole(),
             default=_DEFAULTS.protocol,
             show_default=True,
-            callback=_checked(checked_protocol),
+            callback=parsed(checked_protocol),
             metavar="N",
             help="The protocol number of these routes, by which xdplb knows its own.",
         ),
@@ -117,14 +104,24 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
     ]
 
 
-def announce_options(command: _Decorated) -> _Decorated:
-    """Add the options. The command gets what they say as `announcing`."""
+def _chosen(
+    *,
+    table: int,
+    protocol: int,
+    delay_seconds: float,
+    on_daemon_loss: str,
+    track_files: tuple[TrackFile, ...],
+    track_weight: int,
+) -> Announcing:
+    return Announcing(
+        table=table,
+        protocol=protocol,
+        delay_seconds=delay_seconds,
+        on_daemon_loss=OnDaemonLoss(on_daemon_loss),
+        track_files=track_files,
+        track_weight=track_weight,
+    )
 
-    @wraps(command)
-    def gathering(**given: Any) -> object:
-        names = ("table", "protocol", "delay_seconds", "track_files", "track_weight")
-        chosen = {name: given.pop(name) for name in names}
-        loss = OnDaemonLoss(given.pop("on_daemon_loss"))
-        return command(announcing=Announcing(on_daemon_loss=loss, **chosen), **given)
 
-    return reduce(lambda made, option: option(made), reversed(_options()), gathering)  # type: ignore[return-value]
+announce_options = gathering("announcing", _options(), _chosen)
+"""Adds the options. The command gets what they say as `announcing`."""

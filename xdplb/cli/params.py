@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from xdplb.client import DEFAULT_SOCKET, Client
+from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
 
@@ -25,10 +26,12 @@ __all__ = [
     "dry_run_option",
     "duration",
     "duration_text",
+    "file_option",
     "if_generation_option",
     "local_output_option",
     "mode_option",
     "output_option",
+    "parsed",
     "pin_dir_option",
     "positive_duration",
     "state_dir_option",
@@ -131,6 +134,23 @@ def duration(text: str) -> float:
     return sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(text))
 
 
+def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return the callback of an option that gives what `parse` makes of its value; of each, if it may be repeated.
+
+    An InvalidError becomes an error that names the option. A value that is not given stays None.
+    """
+
+    def callback(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        try:
+            if parameter.multiple:
+                return tuple(dict.fromkeys(map(parse, value)))
+            return None if value is None else parse(value)
+        except InvalidError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return callback
+
+
 def positive_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
     """Return the seconds of a duration that must not be zero, None if it is not given: the callback of an option."""
     if text is None:
@@ -153,6 +173,11 @@ def duration_text(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def file_option(name: str, text: str) -> Callable[[_Decorated], _Decorated]:
+    """Return what adds an option for a file, which is opened later."""
+    return click.option(name, type=_ANY_PATH, metavar="FILE", help=text)
 
 
 def mode_option(command: _Decorated) -> _Decorated:

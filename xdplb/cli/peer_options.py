@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from xdplb.daemon.options import PeerOptions
+from xdplb.daemon.sharing_options import PeerOptions
+from xdplb.peers.addresses import Place, parse_place
+
+from .gathering import gathering
+from .params import file_option, parsed
 
 __all__ = ["chosen_peers", "peer_options"]
 
-_Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
-
-def _file(name: str, text: str) -> Callable[[_Decorated], _Decorated]:
-    return click.option(name, type=click.Path(path_type=Path, readable=False), metavar="FILE", help=text)
-
-
-def _options() -> list[Callable[[_Decorated], _Decorated]]:
+def _options() -> list[Callable[[Any], Any]]:
     return [
         click.option(
             "--peer-listen",
             multiple=True,
+            callback=parsed(lambda text: parse_place(text, "peer-listen", listens=True)),
             metavar="ADDRESS[:PORT]",
             help="Where to listen for other balancers, by UDP; may be repeated. The port is 4815 if none is given.",
         ),
@@ -33,35 +30,30 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
             "--peer",
             "peers",
             multiple=True,
+            callback=parsed(lambda text: parse_place(text, "peer")),
             metavar="ADDRESS[:PORT]",
             help="Another balancer with the same VIPs, which is told of open connections; may be repeated.",
         ),
-        _file("--peer-key-file", "A key that all of them share, or two while one takes the place of the other."),
-        _file(
+        file_option(
+            "--peer-key-file",
+            "A file with a key of 32 characters or more that all of them share; with two while one takes the place of "
+            "the other. Only root may read it.",
+        ),
+        file_option(
             "--peer-token-file",
             "Tokens for the APIs of the others, with the role operate: lines of a node's name and its token, or one "
             "token alone.",
         ),
-        _file("--peer-tls-ca", "Who may have signed the certificates of their APIs (PEM).  [this host's]"),
-        _file("--peer-tls-cert", "A client certificate for their APIs (PEM), in the place of a token."),
-        _file("--peer-tls-key", "The key of --peer-tls-cert, if in another file."),
-        click.option(
-            "--advertise-url",
-            metavar="URL",
-            help="Where the others reach this API: https://lb1.example.net:8443.",
-        ),
+        file_option("--peer-tls-ca", "Who may have signed the certificates of their APIs (PEM).  [this host's]"),
+        file_option("--peer-tls-cert", "A client certificate for their APIs (PEM), in the place of a token."),
+        file_option("--peer-tls-key", "The key of --peer-tls-cert, if in another file."),
     ]
-
-
-def peer_options(command: _Decorated) -> _Decorated:
-    """Add the options; `chosen_peers` takes them."""
-    return reduce(lambda made, option: option(made), reversed(_options()), command)
 
 
 def chosen_peers(
     *,
-    peer_listen: tuple[str, ...],
-    peers: tuple[str, ...],
+    peer_listen: tuple[Place, ...],
+    peers: tuple[Place, ...],
     peer_key_file: Path | None,
     peer_token_file: Path | None,
     peer_tls_ca: Path | None,
@@ -69,8 +61,6 @@ def chosen_peers(
     peer_tls_key: Path | None,
 ) -> PeerOptions | None:
     """Return what the options say of peers, None if there are to be none. UsageError if they do not go together."""
-    from xdplb.daemon.options import PeerOptions
-
     if peer_key_file is None or not peer_listen:
         for name, given in (("--peer-listen", peer_listen), ("--peer", peers), ("--peer-key-file", peer_key_file)):
             if given:
@@ -87,6 +77,9 @@ def chosen_peers(
         return None
     if peer_tls_key is not None and peer_tls_cert is None:
         raise click.UsageError("--peer-tls-key is the key of --peer-tls-cert FILE, which is missing")
+    for place in peers:
+        if place in peer_listen:
+            raise click.UsageError(f"--peer {place} is where this node listens itself: name only the others")
     return PeerOptions(
         listen=peer_listen,
         peers=peers,
@@ -96,3 +89,7 @@ def chosen_peers(
         cert_file=peer_tls_cert,
         cert_key_file=peer_tls_key,
     )
+
+
+peer_options = gathering("peering", _options(), chosen_peers)
+"""Adds the options. The command gets what they say as `peering`."""

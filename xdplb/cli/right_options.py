@@ -12,6 +12,8 @@ import click
 from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.role import Role
 
+from .params import file_option
+
 if TYPE_CHECKING:
     from xdplb.daemon.options import ApiOptions
 
@@ -33,10 +35,6 @@ def _by_role(
             raise click.BadParameter(f"{text!r} is not {parameter.metavar}, such as {example}; the roles are {_ROLES}")
         pairs.append((Role(role), name))
     return tuple(pairs)
-
-
-def _file(name: str, parameter: str, text: str) -> Callable[[_Decorated], _Decorated]:
-    return click.option(name, parameter, type=click.Path(path_type=Path, readable=False), metavar="FILE", help=text)
 
 
 def _options() -> list[Callable[[_Decorated], _Decorated]]:
@@ -65,9 +63,9 @@ def _options() -> list[Callable[[_Decorated], _Decorated]]:
             help=f"What members of a group may do on the Unix socket: {_ROLES}; may be repeated. Root is admin.  "
             "[admin=xdplb, if there is that group]",
         ),
-        _file("--tls-cert", "tls_cert", "The API's certificate with its chain, as PEM. SIGHUP reads it again."),
-        _file("--tls-key", "tls_key", "Its key, which nobody else may read."),
-        _file("--tls-client-ca", "tls_client_ca", "Accept client certificates of these CAs."),
+        file_option("--tls-cert", "The API's certificate with its chain, as PEM. SIGHUP reads it again."),
+        file_option("--tls-key", "Its key, which nobody else may read."),
+        file_option("--tls-client-ca", "Accept client certificates of these CAs."),
         click.option(
             "--tls-client-role",
             "client_roles",

@@ -3,69 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from xdplb.daemon.options import StoreOptions
+from xdplb.daemon.sharing_options import StoreOptions
+from xdplb.model.store_address import StoreAccess, StoreAddress
 
-__all__ = ["chosen_store", "store_options"]
+from .gathering import gathering
+from .params import file_option, parsed
 
-_Decorated = TypeVar("_Decorated", bound=Callable[..., object])
-
-
-def _file(name: str, parameter: str, text: str) -> Callable[[_Decorated], _Decorated]:
-    return click.option(name, parameter, type=click.Path(path_type=Path, readable=False), metavar="FILE", help=text)
+__all__ = ["store_options"]
 
 
-def _options() -> list[Callable[[_Decorated], _Decorated]]:
+def _options() -> list[Callable[[Any], Any]]:
     return [
         click.option(
             "--store",
+            callback=parsed(StoreAddress.parse),
             metavar="etcd://HOST:PORT,…/PREFIX",
             help="The etcd that several balancers share: what one of them is asked for, all of them do. What is on this"
             " host is a copy, with which it goes on while etcd is away. etcds:// for TLS. Not with --config.",
         ),
-        _file("--store-ca", "store_ca", "The authorities that vouch for the store.  [those that this host trusts]"),
-        _file("--store-cert", "store_cert", "The certificate that this balancer shows to the store."),
-        _file("--store-key", "store_key", "Its private key."),
+        file_option("--store-ca", "The authorities that vouch for the store.  [those that this host trusts]"),
+        file_option("--store-cert", "The certificate that this balancer shows to the store."),
+        file_option("--store-key", "Its private key."),
         click.option("--store-user", metavar="NAME", help="The user that this balancer is to the store."),
-        _file("--store-password-file", "store_password_file", "A file with that user's password."),
+        file_option("--store-password-file", "A file with that user's password."),
     ]
 
 
-def store_options(command: _Decorated) -> _Decorated:
-    """Add the options; the command gives them to `chosen_store`."""
-    return reduce(lambda made, option: option(made), reversed(_options()), command)
-
-
-def chosen_store(
+def _chosen(
     *,
-    config: Path | None,
-    store: str | None,
+    store: StoreAddress | None,
     store_ca: Path | None,
     store_cert: Path | None,
     store_key: Path | None,
     store_user: str | None,
     store_password_file: Path | None,
 ) -> StoreOptions | None:
-    """Return the store that was asked for, None if there is none. Raises UsageError and InvalidError."""
-    from xdplb.daemon.options import StoreOptions
-    from xdplb.model.store_address import StoreAccess, StoreAddress
-
+    """Return the store that was asked for, None if there is none. UsageError for options that do not go together."""
     access = StoreAccess(store_ca, store_cert, store_key, store_user, store_password_file)
     if store is None:
         if access != StoreAccess():
             raise click.UsageError("there are options for a store, but --store is missing: give it as well")
         return None
-    if config is not None:
-        raise click.UsageError(
-            "--store and --config exclude each other: either a file says what there is, or what the balancers share;"
-            " to put a file into the store, use xdplb config apply"
-        )
-    address = StoreAddress.parse(store)
-    access.check(address)
-    return StoreOptions(address, access)
+    access.check(store)
+    return StoreOptions(store, access)
+
+
+store_options = gathering("store", _options(), _chosen)
+"""Adds the options. The command gets what they say as `store`, None if there is none."""

@@ -10,19 +10,21 @@ from typing import Any
 
 import click
 
+from xdplb.daemon.sharing_options import PeerOptions, StoreOptions
 from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.announcing import Announcing
 from xdplb.model.errors import InvalidError, XdplbError
-from xdplb.model.node import name_of_host, parse_node_name
+from xdplb.model.node import name_of_host, parse_node_name, parse_node_url
 
 from .announce_options import announce_options
 from .api_options import api_options
 from .event_options import event_options
 from .output import hint_of
-from .params import Whole, mode_option, pin_dir_option, state_dir_option
-from .peer_options import chosen_peers, peer_options
+from .params import Whole, mode_option, parsed, pin_dir_option, state_dir_option
+from .peer_options import peer_options
 from .right_options import chosen_api, right_options
-from .store_options import chosen_store, store_options
+from .sections import SectionedCommand
+from .store_options import store_options
 
 __all__ = ["command"]
 
@@ -48,18 +50,35 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
     return tuple(networks.values())
 
 
-def _node(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str:
-    """Return the name of this node: that of the host, if none is given."""
-    if text is None:
-        return name_of_host()
-    try:
-        return parse_node_name(text)
-    except InvalidError as error:
-        raise click.BadParameter(f"{error.detail}; {error.hint}") from None
+_SECTIONS = {
+    "What it balances with": (
+        "--mode",
+        "--pin-dir",
+        "--max-",
+        "--ipip-source",
+        "--accept-differences",
+        "--exec-checks",
+    ),
+    "What is desired": ("--config", "--state-dir", "--restore", "--replace-state", "--adopt-maps", "--discard-maps"),
+    "The API, and who may use it": ("--listen", "--metrics-listen", "--socket-group", "--tls-", "--allowed-host"),
+    "Several balancers": ("--node", "--advertise-url"),
+    "Several balancers: one desired state in a store (docs/cluster.md)": ("--store",),
+    "Several balancers: peers, which know each other's connections (docs/cluster.md)": ("--peer",),
+    "Several balancers: routes for BGP, files for keepalived (docs/ha.md)": (
+        "--announce-",
+        "--on-daemon-loss",
+        "--vrrp-",
+    ),
+    "The log and events": ("--log-format", "--events-"),
+    "How much the API takes on": ("--api-",),
+}
+"""The headings in the help, each with how the names of its options begin."""
 
 
 @click.command(
     name="up",
+    cls=SectionedCommand,
+    sections=_SECTIONS,
     short_help="Attach to NICs and balance, in the foreground.",
     epilog="""\b
 Examples:
@@ -68,6 +87,7 @@ Examples:
   sudo xdplb up eth0 eth1 --mode native --metrics-listen 10.0.0.2:9780
   sudo xdplb up eth0 --socket-group operate=netops --socket-group read=monitoring
   sudo xdplb up eth0 --store etcd://10.0.0.1,10.0.0.2,10.0.0.3/xdplb
+  sudo xdplb up eth0 --peer-listen 10.0.0.1 --peer 10.0.0.2 --peer-key-file /etc/xdplb/peers.key
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
 @click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
@@ -79,12 +99,6 @@ Examples:
     metavar="FILE",
     help="A config file that owns the VIPs and backends: it is read now and at each SIGHUP. Without it, the API owns "
     "them.",
-)
-@click.option(
-    "--node",
-    callback=_node,
-    metavar="NAME",
-    help="The name of this balancer among others: a to z, 0 to 9, and - . _.  [the host's name]",
 )
 @state_dir_option("Where the VIPs, backends and checks are stored.")
 @pin_dir_option
@@ -139,17 +153,30 @@ Examples:
     is_flag=True,
     help="Allow exec checks: whoever may set checks can then run commands of this host, as any user but root.",
 )
-@peer_options
-@event_options
+@click.option(
+    "--node",
+    callback=parsed(parse_node_name),
+    metavar="NAME",
+    help="The name of this balancer among others: a to z, 0 to 9, and - . _.  [the host's name]",
+)
+@click.option(
+    "--advertise-url",
+    callback=parsed(parse_node_url),
+    metavar="URL",
+    help="Where the others reach this API: https://lb1.example.net:8443.",
+)
 @store_options
+@peer_options
 @announce_options
+@event_options
 @api_options
 def command(
     *,
     interfaces: tuple[str, ...],
     mode: str,
     config: Path | None,
-    node: str,
+    node: str | None,
+    advertise_url: str | None,
     state_dir: Path,
     pin_dir: Path,
     max_vips: int | None,
@@ -165,21 +192,9 @@ def command(
     log_format: str,
     event_rows: int,
     event_days: float,
-    store: str | None,
-    store_ca: Path | None,
-    store_cert: Path | None,
-    store_key: Path | None,
-    store_user: str | None,
-    store_password_file: Path | None,
+    store: StoreOptions | None,
+    peering: PeerOptions | None,
     announcing: Announcing,
-    advertise_url: str | None,
-    peer_listen: tuple[str, ...],
-    peers: tuple[str, ...],
-    peer_key_file: Path | None,
-    peer_token_file: Path | None,
-    peer_tls_ca: Path | None,
-    peer_tls_cert: Path | None,
-    peer_tls_key: Path | None,
     **api: Any,
 ) -> int:
     """Balance on these NICs: attach, serve the API, and stay in the foreground.
@@ -194,6 +209,11 @@ def command(
         raise click.UsageError("--adopt-maps, --discard-maps and --restore exclude each other: give one of them")
     if replace_state and restore is None:
         raise click.UsageError("--replace-state is for --restore FILE, which is missing")
+    if store is not None and config is not None:
+        raise click.UsageError(
+            "--store and --config exclude each other: either a file says what is desired, or the balancers share it;"
+            " to put a file into the store, use xdplb config apply"
+        )
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr(LogFormat(log_format))
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
@@ -203,15 +223,6 @@ def command(
         from xdplb.daemon.options import DaemonOptions, Otherwise, Retention
         from xdplb.daemon.run import run
 
-        chosen = chosen_peers(
-            peer_listen=peer_listen,
-            peers=peers,
-            peer_key_file=peer_key_file,
-            peer_token_file=peer_token_file,
-            peer_tls_ca=peer_tls_ca,
-            peer_tls_cert=peer_tls_cert,
-            peer_tls_key=peer_tls_key,
-        )
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
         try:
             run(
@@ -228,19 +239,11 @@ def command(
                     config=config,
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
-                    node=node,
-                    store=chosen_store(
-                        config=config,
-                        store=store,
-                        store_ca=store_ca,
-                        store_cert=store_cert,
-                        store_key=store_key,
-                        store_user=store_user,
-                        store_password_file=store_password_file,
-                    ),
+                    node=node or name_of_host(),
+                    store=store,
                     announcing=announcing,
-                    url="" if advertise_url is None else advertise_url,
-                    peers=chosen,
+                    url=advertise_url or "",
+                    peers=peering,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
                 )

@@ -96,7 +96,7 @@ def withdraw(pin_dir: Path, run_dir: Path = RUN_DIR, *, detaches: bool = False) 
     for file in note.track_files:
         with suppress(OSError):  # its folder is gone, and so is who read it
             write_track_file(Path(file), value)
-            done.append(f"this node as a master of keepalived: {file} says {value}")
+            done.append(f"the right to be keepalived's master: {file} says {value}")
     remove_note(pin_dir, _KIND, run_dir)
     return done
 

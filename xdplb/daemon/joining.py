@@ -12,7 +12,8 @@ from xdplb.control.state.lineage import Verdict, judged
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.model.errors import ConflictError, StoreAwayError, XdplbError
 
-from .options import DaemonOptions, StoreOptions
+from .options import DaemonOptions
+from .sharing_options import StoreOptions
 
 __all__ = ["open_repository", "require_empty_to_restore", "require_joinable"]
 
@@ -57,6 +58,11 @@ def require_joinable(
     If the store does not answer, the start goes on with what is here.
     """
     if options.store is None:
+        if snapshot.copy.lineage:
+            _log.warning(
+                "the state here is that of a store, and no --store is given: with the first change it is this"
+                " balancer's own, and does not go back into that store"
+            )
         return
     try:
         head = head_of(asyncio.run(_read(options.store, repository, options.node)))

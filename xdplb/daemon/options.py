@@ -18,21 +18,19 @@ from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import name_of_host
 from xdplb.model.role import Role
-from xdplb.model.store_address import StoreAccess, StoreAddress
 from xdplb.net.links import link
 from xdplb_api.limits import Limits
 from xdplb_api.rights.tls import TlsFiles
 
 from .privileges import require_privileges
+from .sharing_options import PeerOptions, StoreOptions
 
 __all__ = [
     "ApiOptions",
     "DaemonOptions",
     "Limits",
     "Otherwise",
-    "PeerOptions",
     "Retention",
-    "StoreOptions",
     "TlsFiles",
     "require_host",
 ]
@@ -60,30 +58,6 @@ class ApiOptions:
     client_roles: tuple[tuple[Role, str], ...] = ()
     hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """The store that balancers share: where it is, and how this one makes itself known there."""
-
-    address: StoreAddress
-    access: StoreAccess
-
-
-@dataclass(frozen=True, slots=True)
-class PeerOptions:
-    """Where this node listens to its peers, who they are, and the key that all share; each as the options have it.
-
-    The other files are what is shown to the peers' APIs, where records are pulled.
-    """
-
-    listen: tuple[str, ...]
-    peers: tuple[str, ...]
-    key_file: Path
-    token_file: Path | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    cert_key_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

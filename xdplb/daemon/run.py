@@ -52,11 +52,12 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .joining import open_repository, require_empty_to_restore, require_joinable
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
-from .options import DaemonOptions, StoreOptions, require_host
-from .peering import open_peering, require_url
+from .options import DaemonOptions, require_host
+from .peering import open_peering
 from .privileges import give_up_privileges
 from .process import Process
 from .reloads import Reloads
+from .sharing_options import StoreOptions
 from .signals import Signals
 from .start import state_at_start
 from .state_dir import shut_state_dir
@@ -124,7 +125,6 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
 
 def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOwner) -> None:
     parts.require_host(options)
-    require_url(options.url)
     owner.read()
     log_to_stderr()
     os.umask(0o077)  # whatever is made without a mode of its own is for root only

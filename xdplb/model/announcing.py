@@ -106,7 +106,9 @@ def checked_table(number: int) -> int:
 
 
 def checked_protocol(number: int) -> int:
-    """Return a number for routes of ours; InvalidError if others use it."""
+    """Return a number for routes of ours; InvalidError if it is none, or if others use it."""
+    if not 1 <= number <= 255:
+        raise InvalidError(f"{number} is not the number of a protocol", hint="give one from 1 to 255, such as 244")
     if (by := TAKEN_PROTOCOLS.get(number)) is not None:
         raise InvalidError(
             f"protocol {number} is {by}'s", hint="give a number that nobody uses on this host, such as 244"

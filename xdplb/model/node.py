@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import socket
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from xdplb.model.errors import InvalidError
 from xdplb.model.printable import quoted
 
-__all__ = ["NodeState", "SeenState", "name_of_host", "parse_node_name"]
+__all__ = ["NodeState", "SeenState", "name_of_host", "parse_node_name", "parse_node_url"]
 
 _LONGEST = 63
+_LONGEST_URL = 300
 _NAME = re.compile(rf"[a-z0-9._-]{{1,{_LONGEST}}}")
 _OTHER = re.compile(r"[^a-z0-9._-]+")
 
@@ -48,6 +50,21 @@ def parse_node_name(text: str) -> str:
         raise InvalidError(
             f"{quoted(text, 80)} cannot be the name of a node",
             hint=f"it has 1 to {_LONGEST} characters: a to z, 0 to 9, and - . _",
+        )
+    return text
+
+
+def parse_node_url(text: str) -> str:
+    """Return `text` if it can be the URL at which others reach a node's API; InvalidError if not."""
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or not text.isascii() or not text.isprintable() or " " in text or len(text) > _LONGEST_URL:
+        raise InvalidError(
+            f"{quoted(text, 80)} is not the URL of an API",
+            hint="write it like https://lb1.example.net:8443, as other balancers reach it",
         )
     return text
 

@@ -78,13 +78,13 @@ class StoreAccess:
     def check(self, address: StoreAddress) -> None:
         """Raise InvalidError for options that do not go together, or not with the address."""
         if not address.tls and (self.ca or self.cert or self.key):
-            raise _wrong("there are files for TLS, but the store is not talked to by TLS", f"give {_tls(address)}")
+            raise _wrong("--store-ca, --store-cert and --store-key are for TLS", f"give --store {_tls(address)}")
         if (self.cert is None) != (self.key is None):
-            raise _wrong("a certificate for the store needs its key, and a key its certificate", "give both or neither")
+            raise _wrong("--store-cert needs --store-key, and this needs that", "give both or neither")
         if (self.user is None) != (self.password_file is None):
-            raise _wrong("a user of the store needs a password, and a password its user", "give both or neither")
+            raise _wrong("--store-user needs --store-password-file, and this needs that", "give both or neither")
         if self.user is not None and not self.user:
-            raise _wrong("the user of the store has no name", "give the name of a user of etcd")
+            raise _wrong("--store-user is empty", "give the name of a user of etcd")
 
 
 def _tls(address: StoreAddress) -> str:

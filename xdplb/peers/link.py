@@ -92,7 +92,7 @@ class Link:
                 echo=echo,
                 boot=self._boot,
                 knows_you=echo != NO_NONCE and echo == self.peer_nonce,
-                sent=self.sent,
+                sent=self.sent if echo == self.peer_nonce else 0,  # what another session had, this one will not miss
                 stamp=int(now * 1e6) + 1,
                 echo_stamp=self._peer_stamp,
                 held=held,

@@ -421,7 +421,8 @@ class AnnouncedOut(ResponseBody):
     """Whether the route of the VIP's address is in the table that a BGP daemon reads."""
 
     metric: int | None = Field(
-        description="The metric of the route: 100 while the node drains; null if it is not there.", examples=[0]
+        description="Metric of the route: 100 while the node drains or the VIP fails open; null if it is not there.",
+        examples=[0],
     )
     reason: str = Field(description="Why it is not there, or has metric 100; empty if all is well.")
 

@@ -180,6 +180,30 @@ def test_a_route_follows_the_health_and_returns_later_each_time(node: Node) -> N
     node.run(scenario)
 
 
+def test_a_vip_that_fails_open_is_announced_only_as_a_last_resort(node: Node) -> None:
+    """With nobody healthy the route goes, although the VIP still forwards; with too few, other nodes are preferred."""
+
+    async def scenario(door: Door) -> None:
+        await checked(door, node, replace(HEALTHY, panic_share=0.5), 1, 2, 3)
+        await until(lambda: node.table.ours == {FOUR: 0})
+        node.flip(2, Health.DOWN)
+        node.flip(3, Health.DOWN)
+        await until(lambda: node.table.ours == {FOUR: 100})
+        assert node.table.changes()[-2:] == [f"+{FOUR} 100", f"-{FOUR} 0"], "it is never gone"
+        assert _reason(door).startswith("203.0.113.10:443/tcp fails open, so other nodes are preferred")
+        node.flip(1, Health.DOWN)
+        await until(lambda: node.table.ours == {})
+        assert door.vip("web").operating_status == "FAILING_OPEN"
+        node.flip(1, Health.UP)
+        await in_time(node, lambda: node.table.ours == {FOUR: 100})
+        node.flip(2, Health.UP)
+        await until(lambda: "announced when" in _reason(door))
+        assert node.table.ours == {FOUR: 100}, "it must be well for a while, as after a failure"
+        await in_time(node, lambda: node.table.ours == {FOUR: 0})
+
+    node.run(scenario)
+
+
 def _reason(door: Door) -> str:
     shown = door.vip("web").announced
     assert shown is not None
@@ -371,6 +395,14 @@ def test_the_file_for_keepalived_follows_its_vips_and_the_node(node: Node, tmp_p
         await in_time(node, lambda: texts() == ["0", "0", "0"])
         node.flip(1, Health.DOWN)
         await until(lambda: texts() == ["-50", "-50", "-50"])
+        await door.create_backend("web", backend(3))
+        await door.patch_vip("web", {"panic_share": 1})
+        node.flip(3, Health.UP)
+        await in_time(node, lambda: door.vip("web").min_serving_met)
+        assert door.vip("web").operating_status == "FAILING_OPEN"
+        await asyncio.sleep(0.05)
+        assert texts() == ["-50", "-50", "-50"], "the other balancer may see more of them healthy"
+        await door.delete_backend("web", "10.0.0.3")
         await checked(door, node, other, 2)
         await in_time(node, lambda: texts() == ["0", "-50", "0"])
         await door.manager.node.begin(600, 600, DAEMON)

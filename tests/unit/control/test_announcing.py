@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from xdplb.control.plan.announcing import Difference, Returning, Wish, difference, metric_of, verdict_of
+from xdplb.control.plan.announcing import Difference, Offer, Returning, Verdict, Wish, difference, metric_of, verdict_of
 from xdplb.model.announcing import AnnouncedRoute, checked_table
 from xdplb.model.errors import InvalidError
 from xdplb.model.node import NodeState
@@ -15,33 +15,37 @@ from xdplb.model.vip import Announce
 FOUR, SIX, PREFIX = (ip_network(text) for text in ("203.0.113.10/32", "2001:db8::10/128", "203.0.113.0/24"))
 
 
-def wish(announce: Announce, ailing: str = "") -> Wish:
-    return Wish("203.0.113.10:80/tcp", announce, ailing)
+def wish(announce: Announce, ailing: str = "", strained: str = "") -> Wish:
+    return Wish("203.0.113.10:80/tcp", announce, ailing, strained)
 
 
 @pytest.mark.parametrize(
-    ("wishes", "is_wanted", "reason"),
+    ("wishes", "offer", "reason"),
     [
-        ([], False, "no VIP asks for it"),
-        ([wish(Announce.NEVER)], False, "no VIP asks for it"),
-        ([wish(Announce.HEALTHY)], True, ""),
-        ([wish(Announce.HEALTHY, "a: down")], False, "a: down"),
-        ([wish(Announce.ALWAYS, "a: down")], True, ""),
-        ([wish(Announce.HEALTHY), wish(Announce.HEALTHY, "b: down")], False, "b: down"),
-        ([wish(Announce.HEALTHY), wish(Announce.NEVER, "b: down")], True, ""),
-        ([wish(Announce.ALWAYS), wish(Announce.HEALTHY, "b: down")], True, ""),
+        ([], Offer.NOTHING, "no VIP asks for it"),
+        ([wish(Announce.NEVER)], Offer.NOTHING, "no VIP asks for it"),
+        ([wish(Announce.HEALTHY)], Offer.FULL, ""),
+        ([wish(Announce.HEALTHY, "a: down")], Offer.NOTHING, "a: down"),
+        ([wish(Announce.ALWAYS, "a: down")], Offer.FULL, ""),
+        ([wish(Announce.HEALTHY), wish(Announce.HEALTHY, "b: down")], Offer.NOTHING, "b: down"),
+        ([wish(Announce.HEALTHY), wish(Announce.NEVER, "b: down")], Offer.FULL, ""),
+        ([wish(Announce.ALWAYS), wish(Announce.HEALTHY, "b: down")], Offer.FULL, ""),
+        ([wish(Announce.HEALTHY), wish(Announce.HEALTHY, strained="b: open")], Offer.LAST_RESORT, "b: open"),
+        ([wish(Announce.HEALTHY, "a: down"), wish(Announce.HEALTHY, strained="b: open")], Offer.NOTHING, "a: down"),
+        ([wish(Announce.ALWAYS, strained="a: open")], Offer.FULL, ""),
     ],
 )
-def test_an_address_is_announced_while_all_its_vips_that_ask_for_it_are_well(
-    wishes: list[Wish], is_wanted: bool, reason: str
+def test_an_address_offers_what_the_worst_of_its_vips_that_ask_for_it_allows(
+    wishes: list[Wish], offer: Offer, reason: str
 ) -> None:
-    verdict = verdict_of(wishes)
-    assert (verdict.is_wanted, verdict.reason) == (is_wanted, reason)
+    assert verdict_of(wishes) == Verdict(offer, reason)
 
 
-def test_the_metric_says_whether_the_node_drains() -> None:
-    assert [metric_of(FOUR, state) for state in NodeState] == [0, 100, None]
-    assert [metric_of(SIX, state) for state in NodeState] == [1024, 100, None]
+def test_the_metric_says_whether_the_node_drains_or_is_a_last_resort() -> None:
+    assert [metric_of(FOUR, state, Offer.FULL) for state in NodeState] == [0, 100, None]
+    assert [metric_of(SIX, state, Offer.FULL) for state in NodeState] == [1024, 100, None]
+    assert [metric_of(SIX, state, Offer.LAST_RESORT) for state in NodeState] == [100, 100, None]
+    assert [metric_of(SIX, state, Offer.NOTHING) for state in NodeState] == [None, None, None]
 
 
 def test_a_new_metric_comes_before_the_old_one_goes() -> None:

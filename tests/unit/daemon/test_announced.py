@@ -61,7 +61,8 @@ def test_the_files_for_keepalived_are_known_from_the_start_on(tmp_path: Path, mo
     gone = TrackFile(tmp_path / "no folder" / "vrrp")
     asked = {"track_files": (gone, TrackFile(file)), "track_weight": -40, "on_daemon_loss": OnDaemonLoss.WITHDRAW}
     started(tmp_path, **asked)
-    assert withdraw(pins(tmp_path), tmp_path / "run") == []
+    told = [f"the right to be keepalived's master: {file} says -40"]
+    assert withdraw(pins(tmp_path), tmp_path / "run") == told
     assert file.read_text() == "-40\n"
     assert foresee_withdrawal(pins(tmp_path), tmp_path / "run") == [], "the note is gone"
 

@@ -17,7 +17,8 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.store_copy import NO_COPY
 from xdplb.control.state.written import all_written
 from xdplb.daemon.joining import require_empty_to_restore, require_joinable
-from xdplb.daemon.options import ApiOptions, DaemonOptions, StoreOptions
+from xdplb.daemon.options import ApiOptions, DaemonOptions
+from xdplb.daemon.sharing_options import StoreOptions
 from xdplb.model.errors import ConflictError, StoreAwayError
 from xdplb.model.store_address import StoreAccess, StoreAddress
 

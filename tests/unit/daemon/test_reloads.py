@@ -27,7 +27,7 @@ class _Owner:
 def test_a_storm_of_signals_is_two_reloads_and_the_end_waits_for_the_one_under_way() -> None:
     async def scenario() -> None:
         owner = _Owner()
-        manager: Any = SimpleNamespace(reload=None, events=SimpleNamespace(say=None))
+        manager: Any = SimpleNamespace(reload=None, peers=None, events=SimpleNamespace(say=None))
         doors: Any = SimpleNamespace(reload=lambda _say: None)
         reloads = Reloads(manager, cast("Any", owner), doors)
         reloads.begin()

@@ -120,6 +120,23 @@ def test_a_daemon_that_starts_again_is_there_again_within_some_round_trips():
     assert one.ear.told[-1] == "began 10.0.0.2:4815"
 
 
+@pytest.mark.parametrize("sent_before", [5, 3000])
+def test_what_an_earlier_daemon_was_sent_is_not_missing_and_what_comes_now_is_taken(sent_before: int):
+    net = Net()
+    one, _ = net.pair()
+    for port in range(1, sent_before + 1):
+        one.send(record(port=port))
+    net.run(0.1)
+    other = net.add("lb2", "10.0.0.2")
+    other.name_peers("10.0.0.1")
+    net.run(0.1)
+    for port in range(1, 4):
+        one.send(record(port=port))
+    net.run(1)
+    assert other.ports == [1, 2, 3]
+    assert (other.ear.missing, other.hub.counts.refused["replay"]) == (0, 0)
+
+
 def test_a_key_is_replaced_without_a_moment_in_which_nodes_do_not_understand_each_other():
     net = Net()
     one, other = net.pair()

@@ -6,6 +6,7 @@ An edit names VIPs by key and backends by address, never by an id or a name: it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -47,6 +48,7 @@ __all__ = [
     "WholeEdit",
     "addresses_of_edit",
     "backend_of_edit",
+    "kind_of",
     "vip_of_edit",
 ]
 
@@ -265,6 +267,11 @@ WholeEdit = PutConfig | ReleaseConfig
 """Edits of the whole state, which are not part of a batch."""
 
 Edit = SingleEdit | WholeEdit | Batch
+
+
+def kind_of(edit: Edit) -> str:
+    """Return an edit's kind, such as `put_vip`. It is kept with events and in the store: a class keeps its name."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(edit).__name__).lower()
 
 
 def vip_of_edit(edit: Edit) -> VipKey | None:

@@ -3,6 +3,9 @@
 VIPs with the same address and other ports share a route. It stands while each of them that asks for it is well: a node
 that cannot serve one of them leaves that address to other nodes. A VIP that shall not count says `never`, and one that
 says `always` keeps the route whatever becomes of the others.
+
+A VIP that fails open, although enough of its backends are healthy, is announced as by a node that drains: routers
+prefer nodes that see more of them healthy, and if all nodes see the same, clients still reach those that are.
 """
 
 from __future__ import annotations
@@ -10,54 +13,70 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from xdplb.model.address import IPNetwork
 from xdplb.model.announcing import DRAIN_METRIC, AnnouncedRoute
 from xdplb.model.node import NodeState
 from xdplb.model.vip import Announce
 
-__all__ = ["Difference", "Returning", "Verdict", "Wish", "difference", "metric_of", "verdict_of"]
+__all__ = ["Difference", "Offer", "Returning", "Verdict", "Wish", "difference", "metric_of", "verdict_of"]
 
 _NORMAL_METRIC = {4: 0, 6: 1024}
 """The kernel's own: an IPv6 route without a metric gets 1024."""
 
 _REMEMBERED_SECONDS = 600.0
 _LONGEST_DELAY_SECONDS = 60.0
+_TOLD = 3
+"""How many of the VIPs of an address a reason tells of."""
+
+
+class Offer(IntEnum):
+    """What a route tells routers: nothing, since it is not there; to come here if no other node will do; to come."""
+
+    NOTHING = 0
+    LAST_RESORT = 1
+    FULL = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a VIP asks for. `ailing` says why it is not well, empty if it is."""
+    """What a VIP asks for. `ailing`: why it is not well; `strained`: why other nodes may be better; empty if not."""
 
     vip: str
     announce: Announce
     ailing: str = ""
+    strained: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a route should be there; `reason` says why not."""
+    """What a route should offer; `reason` says why no more than that."""
 
-    is_wanted: bool
+    offer: Offer
     reason: str = ""
 
 
 def verdict_of(wishes: Collection[Wish]) -> Verdict:
-    """Return whether the route of an address should be there, by what its VIPs ask for."""
+    """Return what the route of an address should offer, by what its VIPs ask for."""
     asking = [wish for wish in wishes if wish.announce is not Announce.NEVER]
     if not asking:
-        return Verdict(is_wanted=False, reason="no VIP asks for it")
+        return Verdict(Offer.NOTHING, "no VIP asks for it")
     if any(wish.announce is Announce.ALWAYS for wish in asking):
-        return Verdict(is_wanted=True)
-    ailing = [wish.ailing for wish in asking if wish.ailing]
-    return Verdict(is_wanted=not ailing, reason="; ".join(ailing[:3]))
+        return Verdict(Offer.FULL)
+    if ailing := [wish.ailing for wish in asking if wish.ailing]:
+        return Verdict(Offer.NOTHING, "; ".join(ailing[:_TOLD]))
+    if strained := [wish.strained for wish in asking if wish.strained]:
+        return Verdict(Offer.LAST_RESORT, "; ".join(strained[:_TOLD]))
+    return Verdict(Offer.FULL)
 
 
-def metric_of(network: IPNetwork, state: NodeState) -> int | None:
-    """Return the metric of a route on a node in this state; None: it has no routes."""
-    if state is NodeState.DRAINED:
+def metric_of(network: IPNetwork, state: NodeState, offer: Offer) -> int | None:
+    """Return the metric of a route with this offer on a node in this state; None: there is no route."""
+    if state is NodeState.DRAINED or offer is Offer.NOTHING:
         return None
-    return DRAIN_METRIC if state is NodeState.DRAINING else _NORMAL_METRIC[network.version]
+    is_last_resort = state is NodeState.DRAINING or offer is Offer.LAST_RESORT
+    return DRAIN_METRIC if is_last_resort else _NORMAL_METRIC[network.version]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The desired state to JSON and back: for the store, and in one canonical form that balancers can compare.
+"""Parts of the desired state to JSON and back: for the state on disk, and for the store that balancers share.
 
 Absent fields get their defaults, so that data of earlier versions can be read.
 """
@@ -9,13 +9,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from dataclasses import fields as fields_of
-from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any
 
-from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.desired import NO_ACCESS_LIST, Declared
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress, address_order
+from xdplb.model.address import IPAddress
 from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, BackendRole
 from xdplb.model.check_type import FIELDS_OF
@@ -49,12 +47,10 @@ __all__ = [
     "advice_to_json",
     "backend_from_json",
     "backend_to_json",
-    "canonical",
     "check_from_json",
     "check_to_json",
     "declared_from_json",
     "declared_to_json",
-    "desired_from_json",
     "pack_access",
     "settings_from_json",
     "settings_to_json",
@@ -64,20 +60,6 @@ __all__ = [
 ]
 
 Json = dict[str, Any]
-
-
-def canonical(desired: Desired) -> str:
-    """Return the canonical JSON text: equal desired states have the same text, in whatever order they were built."""
-    vips = [_desired_vip(desired.vips[key]) for key in sorted(desired.vips)]
-    whole = {"vips": vips, "settings": settings_to_json(desired.settings), "owner": desired.owner}
-    return json.dumps(whole, sort_keys=True, separators=(",", ":"))
-
-
-def desired_from_json(text: str) -> Desired:
-    """Return the desired state in a text that `canonical` made."""
-    whole = json.loads(text)
-    vips = [_desired_vip_from(fields) for fields in whole["vips"]]
-    return Desired({vip.vip.key: vip for vip in vips}, settings_from_json(whole["settings"]), whole["owner"])
 
 
 def settings_to_json(settings: Settings) -> Json:
@@ -262,60 +244,3 @@ def unpack_access(allow4: bytes, allow6: bytes, deny4: bytes, deny6: bytes) -> A
     """Return the access list that `pack_access` packed."""
     version, allow, deny = (6, allow6, deny6) if allow6 or deny6 else (4, allow4, deny4)
     return AccessList(Prefixes.unpack(version, allow), Prefixes.unpack(version, deny))
-
-
-def _desired_vip(desired: DesiredVip) -> Json:
-    return {
-        "vip": str(desired.vip.key),
-        **vip_to_json(desired.vip),
-        "checks": [check_to_json(check) for check in desired.checks],
-        "access": access_to_json(desired.access) if desired.access else None,
-        "backends": [_desired_backend(desired.backends[a]) for a in sorted(desired.backends, key=address_order)],
-    }
-
-
-def _desired_vip_from(fields: Json) -> DesiredVip:
-    key = VipKey.parse(fields.pop("vip"))
-    checks, access, backends = (fields.pop(name, None) for name in ("checks", "access", "backends"))
-    made = [_desired_backend_from(backend) for backend in backends or ()]
-    return DesiredVip(
-        vip_from_json(key, fields),
-        tuple(check_from_json(check) for check in checks or ()),
-        {desired.backend.address: desired for desired in made},
-        NO_ACCESS_LIST if access is None else access_from_json(key.address.version, access),
-    )
-
-
-def _desired_backend(desired: DesiredBackend) -> Json:
-    drain = desired.drain
-    times = None
-    if drain is not None:
-        # Equal times may be written in several ways: one of them is the canonical one.
-        times = {
-            "id": drain.id,
-            "started": drain.started.astimezone(UTC).isoformat(),
-            "cut_at_deadline": drain.cut_at_deadline,
-            "timeout_seconds": float(drain.timeout_seconds),
-            "quiet_seconds": float(drain.quiet_seconds),
-        }
-    return {
-        "address": str(desired.backend.address),
-        **backend_to_json(desired.backend),
-        "drain": times,
-        "declared": None if desired.declared is None else declared_to_json(desired.declared),
-    }
-
-
-def _desired_backend_from(fields: Json) -> DesiredBackend:
-    backend, times, told = backend_from_json(ip_address(fields["address"]), fields), fields["drain"], fields["declared"]
-    drain = None
-    if times is not None:
-        started = datetime.fromisoformat(times["started"]).astimezone(UTC)
-        drain = Drain(
-            started,
-            times["timeout_seconds"],
-            times["quiet_seconds"],
-            times.get("cut_at_deadline", False),
-            times.get("id", ""),
-        )
-    return DesiredBackend(backend, drain, None if told is None else declared_from_json(told))

@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from xdplb.control.events import Announced, DriftKind, Event, Events, Withdrawn
-from xdplb.control.plan.announcing import Difference, Returning, Wish, difference, metric_of, verdict_of
+from xdplb.control.plan.announcing import Difference, Offer, Returning, Wish, difference, metric_of, verdict_of
 from xdplb.control.plan.drafts import VipDraft
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.writing.applier import Applier
 from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.drifts import Drifts
@@ -89,12 +90,14 @@ class AnnounceWatch:
         self._wishes: dict[int, tuple[IPNetwork, Wish]] = {}
         """By VIP id, of those that ask for a route."""
         self._groups: dict[IPNetwork, dict[int, Wish]] = {}
-        self._well: set[IPNetwork] = set()
-        """The addresses that are well, and have been for long enough."""
+        self._offers: dict[IPNetwork, Offer] = {}
+        """What addresses offer that offer something: what they should, and should have for long enough."""
         self._returning: dict[IPNetwork, Returning] = {}
         self._waiting: dict[IPNetwork, float] = {}
-        """When addresses that are well again may come back."""
+        """When addresses that should offer more again may do so."""
         self._reasons: dict[IPNetwork, str] = {}
+        self._blocks: dict[IPNetwork, str] = {}
+        """Why routes that should be there could not be written."""
         self._wanted: dict[IPNetwork, int] = {}
         """The routes that should be there, with their metrics."""
         self._present: dict[IPNetwork, int] = {}
@@ -211,42 +214,42 @@ class AnnounceWatch:
         self._waiting.pop(network, None)
         group = self._groups.get(network)
         if group is None:
-            self._well.discard(network)
+            self._offers.pop(network, None)
             self._returning.pop(network, None)
             self._want(network, None, "no VIP asks for it")
             return
         verdict = verdict_of(group.values())
         reason = verdict.reason
-        if not verdict.is_wanted:
-            self._ails(network, now)
-        elif waits := self._waits(network, now):
+        if waits := self._follow(network, verdict.offer, now):
             self._waiting[network] = now + waits
             reason = f"it is well again, and is announced when it has been so for {waits:.1f} s more"
-        else:
-            self._well.add(network)
-        metric = metric_of(network, state) if network in self._well and not nics else None
-        if network in self._well:
-            reason = f"no NIC carries packets: {nics}" if nics else _why_of(state)
-        self._want(network, metric, reason)
+        offer = self._offers.get(network, Offer.NOTHING)
+        if offer is not Offer.NOTHING:
+            reason = f"no NIC carries packets: {nics}" if nics else _why_of(state) or reason
+        self._want(network, None if nics else metric_of(network, state, offer), reason)
 
-    def _ails(self, network: IPNetwork, now: float) -> None:
-        known = self._returning.get(network)
-        if network in self._well:
-            self._well.discard(network)
+    def _follow(self, network: IPNetwork, offer: Offer, now: float) -> float:
+        """Have an address offer less at once, and more when it may; return for how many seconds it must still wait."""
+        held, known = self._offers.get(network, Offer.NOTHING), self._returning.get(network)
+        if offer > held and known is not None and (waits := known.waits(now, is_well=True)):
+            return waits
+        if offer < held:
             if known is None:
                 known = self._returning[network] = Returning(self._announcing.delay_seconds)
             known.withdrawn(now)
         elif known is not None:
-            known.waits(now, is_well=False)
-
-    def _waits(self, network: IPNetwork, now: float) -> float:
-        known = self._returning.get(network)
-        return 0.0 if known is None or network in self._well else known.waits(now, is_well=True)
+            known.waits(now, is_well=False)  # the next step up waits anew
+        if offer is Offer.NOTHING:
+            self._offers.pop(network, None)
+        else:
+            self._offers[network] = offer
+        return 0.0
 
     def _want(self, network: IPNetwork, metric: int | None, reason: str) -> None:
         self._reasons[network] = reason
         if metric is None:
             self._wanted.pop(network, None)
+            self._blocks.pop(network, None)
             self._drifts.well(DriftKind.ANNOUNCEMENT, str(network))
         else:
             self._wanted[network] = metric
@@ -374,7 +377,7 @@ class AnnounceWatch:
                 self._look_at = -math.inf
                 continue
             before, self._present[route.network] = self._present.get(route.network), route.metric
-            self._reasons[route.network] = _why_of(self._node.state)  # it may have been blocked until now
+            self._blocks.pop(route.network, None)
             self._drifts.well(DriftKind.ANNOUNCEMENT, str(route.network))
             if before != route.metric:
                 vips = self._vips_of(route.network)
@@ -390,7 +393,7 @@ class AnnounceWatch:
         return Withdrawn(_address_text(network), reason, self._vips_of(network))
 
     def _blocked(self, network: IPNetwork, why: str) -> None:
-        self._reasons[network] = why
+        self._blocks[network] = why
         reason = f"{network} is not announced: {why}, in table {self._announcing.table}"
         self._drifts.stands(DriftKind.ANNOUNCEMENT, str(network), reason)
 
@@ -403,7 +406,8 @@ class AnnounceWatch:
 
     def _show(self, network: IPNetwork) -> None:
         if network in self._groups:
-            self.shown[network] = Announcement(self._present.get(network), self._reasons.get(network, ""))
+            reason = self._blocks.get(network) or self._reasons.get(network, "")
+            self.shown[network] = Announcement(self._present.get(network), reason)
         else:
             self.shown.pop(network, None)
             self._reasons.pop(network, None)
@@ -421,11 +425,13 @@ class AnnounceWatch:
 
 def _wish_of(draft: VipDraft) -> Wish:
     vip, standing = draft.vip.vip, draft.standing(nics_carry=True)
-    ailing = ""
+    ailing, strained = "", ""
     if not standing.min_serving_met:
         serve = "1 backend serves" if standing.serving == 1 else f"{standing.serving} backends serve"
         ailing = f"{vip.key}: {serve}, and {standing.needed} must"
-    return Wish(str(vip.key), vip.announce, ailing)
+    elif standing.status is OperatingStatus.FAILING_OPEN:
+        strained = f"{vip.key} fails open, so other nodes are preferred: backends that are not healthy get connections"
+    return Wish(str(vip.key), vip.announce, ailing, strained)
 
 
 def _why_of(state: NodeState) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from xdplb.control.edits.codec import kind_of
-from xdplb.control.edits.edit import Edit, backend_of_edit, vip_of_edit
+from xdplb.control.edits.edit import Edit, backend_of_edit, kind_of, vip_of_edit
 from xdplb.control.events import DAEMON, Actor, ChangeMade
 from xdplb.control.plan.desired_diff import diff
 from xdplb.control.plan.impact import NO_IMPACT, Impact

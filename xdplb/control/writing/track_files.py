@@ -15,6 +15,7 @@ from xdplb.control.edits.find import find_key
 from xdplb.control.events import DriftKind, Events, TrackFileWritten
 from xdplb.control.plan.announcing import Returning
 from xdplb.control.plan.drafts import VipDraft
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
@@ -165,7 +166,10 @@ def _why_none(drafts: Iterable[VipDraft], otherwise: str = "") -> str:
     why = otherwise
     for draft in drafts:
         standing = draft.standing(nics_carry=True)
-        if standing.min_serving_met:
+        fails_open = standing.status is OperatingStatus.FAILING_OPEN
+        if standing.min_serving_met and not fails_open:
             return ""
-        why = why if why and why != otherwise else f"of no VIP enough backends serve, such as {draft.vip.vip.key}"
+        if not why or why == otherwise:
+            what = "every VIP fails open or has too few backends" if fails_open else "of no VIP enough backends serve"
+            why = f"{what}, such as {draft.vip.vip.key}"
     return why

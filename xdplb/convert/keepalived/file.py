@@ -37,7 +37,7 @@ _TOP = {
     "SSL": "there is no https check",
 }
 GLOBAL = {
-    "lvs_sync_daemon": "balancers share no state",
+    "lvs_sync_daemon": "balancers tell each other of connections by xdplb up --peer-listen and --peer",
     "lvs_flush": "xdplb leaves IPVS alone: ipvsadm -C empties it",
     "lvs_flush_on_stop": "xdplb leaves IPVS alone: ipvsadm -C empties it",
 }
