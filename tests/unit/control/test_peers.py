@@ -204,8 +204,9 @@ def test_a_node_stops_although_a_peer_has_not_told_all_that_it_knows(tmp_path: P
         cluster = Cluster(tmp_path, 2)
         slow = Slow()
         async with cluster.node(0, waits=False) as first, cluster.node(1, source=slow, waits=False) as second:
-            first.manager.peers.found(cluster.places)
-            second.manager.peers.found(cluster.places)
+            for node in (first, second):
+                assert node.manager.peers is not None
+                node.manager.peers.found(cluster.places)
             await until(lambda: slow.asked)
 
     began = time.monotonic()
