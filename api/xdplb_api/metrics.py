@@ -9,8 +9,8 @@ from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetric
 from xdplb.control.answers.views import BackendStatsView, StoreView, TruthView, VipStatsView
 from xdplb.control.health.passive.latency import BOUNDS
 from xdplb.control.health.tally import CheckTally
-from xdplb.control.writing.cluster import StoreState
 from xdplb.control.writing.passive_watch import HandshakeCounts
+from xdplb.control.writing.store_standing import StoreState
 from xdplb.model.health import labels_of
 
 from .exposition import Family, Histogram, Labels, Observed

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.fakes import FakeHealth, FakeIcmpErrors, FakeNextHops
 from xdplb.cluster.repository import Repository
+from xdplb.control.among import Among, SharedStore
 from xdplb.control.events import Actor, ActorKind
 from xdplb.control.manager import Manager
 from xdplb.control.state.sqlite import SqliteStore
@@ -120,9 +121,10 @@ def running_api(
             health,
             nics=nics,
             icmp_errors=errors,
-            node="lb1",
-            repository=repository,
-            store_place="etcd://192.0.2.1:2379/xdplb",
+            among=Among(
+                node="lb1",
+                store=None if repository is None else SharedStore(repository, "etcd://192.0.2.1:2379/xdplb"),
+            ),
         )
         app = create_app(manager, version=VERSION)
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_errors) as client:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from pathlib import Path
 
 from xdplb.cluster.repository import Repository
+from xdplb.control.among import Among, SharedStore
 from xdplb.control.answers.answers import Answers
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
@@ -24,7 +24,7 @@ from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
-from xdplb.control.writing.cluster import Cluster, StoreState
+from xdplb.control.writing.cluster import Cluster
 from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.dns_keeper import DnsKeeper
 from xdplb.control.writing.dns_watch import DnsWatch
@@ -42,6 +42,7 @@ from xdplb.control.writing.rate_watch import RateWatch
 from xdplb.control.writing.record_sync import RecordSync
 from xdplb.control.writing.request import Outcome, Request
 from xdplb.control.writing.store_nodes import StoreNodes
+from xdplb.control.writing.store_standing import StoreState
 from xdplb.control.writing.suspects import Suspects
 from xdplb.control.writing.track_files import TrackFiles
 from xdplb.control.writing.verifier import Verifier
@@ -54,7 +55,7 @@ from xdplb.model.config import Settings
 from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
-from xdplb.model.node import NodeState, name_of_host
+from xdplb.model.node import NodeState
 from xdplb.net.icmp_errors import IcmpErrorSource
 from xdplb.net.next_hops import NextHopSource
 from xdplb.peers.addresses import Place, parse_place
@@ -71,17 +72,12 @@ Reload = Callable[[Actor, bool], Awaitable[Outcome | None]]
 class Manager:
     """The control plane of one host, which balances on `nics`. It is used in `loop`, in which `start` ran.
 
-    `node` is the name of this balancer among others, by default that of the host, and `url` where those reach its API,
-    empty if they cannot. `peering` is what it talks to its peers with, None if it has none. `repository` is the store
-    that it shares with them, None if it has none, and `store_place` is where that is; it is not closed here. `dns_book`
-    is the file in which the names in DNS are kept at which it has entered addresses, and `leaves_dns` says at the end
-    whether to withdraw them.
+    `among` says what it is among other balancers, None if it knows of none.
 
     `answers` reports the desired state and the status, from other threads, too; `explainer` says what would happen to a
     packet, `capturer` starts and ends captures, `events` reports what happens, and `history` what has happened: in
     memory, unless one is given that the caller starts and stops. `notes` returns sentences about the daemon itself,
-    which the status has. `table` is where routes announce VIPs, None if none do; `announcing` is what was told of
-    that, and of files for keepalived. `on_settings` is called with the settings at the start, and when they change.
+    which the status has. `on_settings` is called with the settings at the start, and when they change.
     """
 
     def __init__(  # noqa: PLR0915 (it puts the parts together)
@@ -91,13 +87,7 @@ class Manager:
         next_hops: NextHopSource,
         checker: HealthSource | None,
         *,
-        node: str = "",
-        repository: Repository | None = None,
-        store_place: str = "",
-        dns_book: Path | None = None,
-        leaves_dns: Callable[[], bool] = lambda: False,
-        url: str = "",
-        peering: Peering | None = None,
+        among: Among | None = None,
         nics: Sequence[DesiredNic] = (),
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
@@ -110,9 +100,8 @@ class Manager:
         longest_pause: Callable[[], float] = lambda: 0.0,
         history: History | None = None,
         on_settings: Callable[[Settings], None] = lambda _settings: None,
-        announcing: Announcing | None = None,
-        table: UsedTable | None = None,
     ) -> None:
+        among = among or Among()
         self._steady = steady = steady or SteadyClock()
         self.history = history or History(None, Events(), now=steady.now)
         self.events = self.history.events
@@ -145,85 +134,34 @@ class Manager:
             plane, self._writer, self.events, checker, clock=clock, suspects=self.suspects.found
         )
         self._nics = NicWatch(self._writer, next_hops, drifts)
-        self.node = NodeWatch(
-            node or name_of_host(), self._writer, self.events, now=steady.now, period_seconds=scan_seconds
-        )
+        self.node = NodeWatch(among.node, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         """This balancer as a whole, which may be drained."""
         self._probe_ways = ProbeWays(plane, self._writer, drifts, clock=clock, on_ready=self._probes_can_go)
         self._writer.on_targets = self._probe_ways.follow
         self._aftermath = Aftermath(self._writer, self.events, seconds=aftermath_seconds)
         self._writer.on_change = self._aftermath.begin
-        self.cluster = self._writer.shared = (
-            None
-            if repository is None
-            else Cluster(
-                repository,
-                self._writer,
-                self.events,
-                drifts,
-                node=self.node.name,
-                place=store_place,
-                capacity=plane.capacity,
-                host=next_hops.host,
-                runs_commands=checker is None or checker.runs_commands,
-            )
-        )
+        self.cluster = self._writer.shared = None if among.store is None else self._sharing(among.store, plane)
         """What this balancer shares with others by a store, None if it shares nothing."""
         self._verifier = Verifier(self._writer, drifts)
         self._vips = VipWatch(applier, self.events)
-        announcing = announcing or Announcing()
-        self._announces = (
-            None
-            if table is None
-            else AnnounceWatch(
-                announcing,
-                table,
-                applier=applier,
-                node=self.node,
-                events=self.events,
-                drifts=drifts,
-                clock=clock,
-            )
-        )
-        self._leaves_dns = leaves_dns
+        self._announces = None if among.table is None else self._announcing(among.announcing, among.table, clock)
+        self._leaves_dns = among.names.leaves
         self.dns = DnsKeeper(
-            self.node.name, dns_book, self.events, drifts, steady.now, on_thread=self._watch_dns_thread
+            self.node.name, among.names.book, self.events, drifts, steady.now, on_thread=self._watch_dns_thread
         )
         """The names in DNS of VIPs."""
         self._dns_watch = dns_watch = DnsWatch(self.dns, self._why_not_in_dns)
         self._writer.on_brought = self._brought
         self.node.on_change = self._node_changed
         self._vips.on_looked, self._vips.on_all_looked = dns_watch.look, dns_watch.look_at_host
-        rates = self._rates = RateWatch(self._writer, clock)
-        self.own_status = OwnStatus(
-            self._writer,
-            self.node,
-            self._vips,
-            rates,
-            steady=steady,
-            url=url,
-            peer="" if peering is None else str(next(iter(peering.sockets.places), "")),
-            is_running=lambda: self.answers.is_running,
-            clock=clock,
-        )
+        self._rates = RateWatch(self._writer, clock)
+        self.own_status = self._status_among(among, clock)
         """What this node tells the others of itself."""
         self.records = RecordSync(plane, self._writer, drifts, clock=clock)
         """The records that go to the peers, and those that come from them."""
-        self.peers = (
-            None
-            if peering is None
-            else PeerWatch(
-                peering,
-                self.records,
-                self._writer,
-                checker=checker,
-                status=self.own_status,
-                events=self.events,
-                drifts=drifts,
-            )
-        )
+        self.peers = None if among.peering is None else self._peers_by(among.peering)
         """The other balancers, None if it has none."""
-        self.store_nodes = None if repository is None else self._nodes_in(repository, clock)
+        self.store_nodes = None if among.store is None else self._nodes_in(among.store.repository, clock)
         """What nodes tell each other by the store, None if there is none."""
         self.answers = Answers(
             plane,
@@ -249,7 +187,7 @@ class Manager:
             announces=self._announces,
         )
         self._tracking = TrackFiles(
-            announcing,
+            among.announcing,
             self._writer,
             events=self.events,
             drifts=drifts,
@@ -330,6 +268,55 @@ class Manager:
         if self._announces is not None:  # only now: what comes because of that may be of connections that peers know
             self._tasks.append(asyncio.create_task(self._announces.run()))
         self.answers.is_running = True
+
+    def _sharing(self, store: SharedStore, plane: DataPlane) -> Cluster:
+        checker = self._checker
+        return Cluster(
+            store.repository,
+            self._writer,
+            self.events,
+            self._drifts,
+            node=self.node.name,
+            place=store.place,
+            capacity=plane.capacity,
+            host=self._next_hops.host,
+            runs_commands=checker is None or checker.runs_commands,
+        )
+
+    def _announcing(self, asked: Announcing, table: UsedTable, clock: Callable[[], float]) -> AnnounceWatch:
+        return AnnounceWatch(
+            asked,
+            table,
+            applier=self._writer.applier,
+            node=self.node,
+            events=self.events,
+            drifts=self._drifts,
+            clock=clock,
+        )
+
+    def _status_among(self, among: Among, clock: Callable[[], float]) -> OwnStatus:
+        return OwnStatus(
+            self._writer,
+            self.node,
+            self._vips,
+            self._rates,
+            steady=self._steady,
+            url=among.url,
+            peer="" if among.peering is None else str(next(iter(among.peering.sockets.places), "")),
+            is_running=lambda: self.answers.is_running,
+            clock=clock,
+        )
+
+    def _peers_by(self, peering: Peering) -> PeerWatch:
+        return PeerWatch(
+            peering,
+            self.records,
+            self._writer,
+            checker=self._checker,
+            status=self.own_status,
+            events=self.events,
+            drifts=self._drifts,
+        )
 
     def _nodes_in(self, repository: Repository, clock: Callable[[], float]) -> StoreNodes:
         """Return what has this node and the others tell each other what they are, by the store."""

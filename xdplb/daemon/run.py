@@ -15,6 +15,7 @@ import xdplb
 from xdplb.balance.compiled import IS_COMPILED
 from xdplb.cluster.repository import Repository
 from xdplb.cluster.thread import RepositoryThread
+from xdplb.control.among import Among, Names, SharedStore
 from xdplb.control.answers.views import NicView, PlaceView
 from xdplb.control.clock import SteadyClock, boot_id
 from xdplb.control.events import DaemonStarted, DaemonStopped, Events, TookOver
@@ -43,7 +44,7 @@ from xdplb_api.metrics_app import METRICS_LIMITS, create_metrics_app
 from xdplb_api.server import Service, Stop, serve_in_thread
 
 from .announced import used_table
-from .budget import budget, raise_limit
+from .budget import Budget, budget, raise_limit
 from .commands import command_runner
 from .config_owner import ConfigOwner
 from .doors import Doors, open_doors
@@ -151,8 +152,7 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 needed = [features_needed_at_start(each, Observed()) for each in states]
                 if peering is not None:
                     needed.append(frozenset({Feature.SYNC}))
-                with_peers = frozenset[Feature]() if peering is None else frozenset({Feature.SYNC})
-                plane = parts.load(options, with_peers.union(*needed))
+                plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             owner.look_again()
             with log_beside(), _history(options, store) as history:
@@ -231,64 +231,38 @@ async def _balance(
     signals: Signals,
     owner: ConfigOwner,
 ) -> None:
+    shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
+    told = replace(shares.api)
     async with _sharing(options, parts) as repository:
-        await _balance_sharing(
-            options,
-            parts,
+        manager = Manager(
             plane,
             store,
-            doors,
-            repository=repository,
-            peering=peering,
-            commands=commands,
+            parts.next_hops(),
+            parts.checker(shares.probes, commands),
+            icmp_errors=parts.icmp_errors(),
+            among=_among(options, parts, repository, peering),
+            nics=options.nics,
+            tunnel_sources=options.tunnel_sources,
+            place=_place(options),
+            notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
+            longest_pause=longest_pause(asyncio.get_running_loop()),
+            on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
             history=history,
-            signals=signals,
-            owner=owner,
         )
+        await _serve(manager, shares, doors, repository=repository, signals=signals, owner=owner)
 
 
-async def _balance_sharing(
-    options: DaemonOptions,
-    parts: Parts,
-    plane: DataPlane,
-    store: SqliteStore,
+async def _serve(
+    manager: Manager,
+    shares: Budget,
     doors: Doors,
     *,
     repository: RepositoryThread | None,
-    peering: Peering | None,
-    commands: Commands | None,
-    history: History,
     signals: Signals,
     owner: ConfigOwner,
 ) -> None:
-    shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
-    told = replace(shares.api)
-    manager = Manager(
-        plane,
-        store,
-        parts.next_hops(),
-        parts.checker(shares.probes, commands),
-        icmp_errors=parts.icmp_errors(),
-        node=options.node,
-        repository=repository,
-        store_place="" if options.store is None else str(options.store.address),
-        dns_book=options.state_dir / "dns.json",
-        leaves_dns=lambda: (
-            options.announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW
-            or told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None
-        ),
-        url=options.url,
-        peering=peering,
-        nics=options.nics,
-        tunnel_sources=options.tunnel_sources,
-        place=_place(options),
-        notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
-        longest_pause=longest_pause(asyncio.get_running_loop()),
-        on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
-        history=history,
-        announcing=options.announcing,
-        table=used_table(options, parts.routes, parts.run_dir),
-    )
+    """Start the manager, and serve the API until a signal ends that."""
+    history = manager.history
 
     def started() -> None:
         status = manager.answers.status()
@@ -354,6 +328,25 @@ async def _sharing(options: DaemonOptions, parts: Parts) -> AsyncIterator[Reposi
         yield repository
     finally:
         await repository.close()
+
+
+def _among(options: DaemonOptions, parts: Parts, repository: RepositoryThread | None, peering: Peering | None) -> Among:
+    """Return what this balancer is among others."""
+
+    def leaves_dns() -> bool:
+        is_down = told_to_detach(options.pin_dir, os.getpid(), parts.run_dir) is not None
+        return is_down or options.announcing.on_daemon_loss is OnDaemonLoss.WITHDRAW
+
+    shared = options.store
+    return Among(
+        node=options.node,
+        url=options.url,
+        store=None if shared is None or repository is None else SharedStore(repository, str(shared.address)),
+        peering=peering,
+        announcing=options.announcing,
+        table=used_table(options, parts.routes, parts.run_dir),
+        names=Names(options.state_dir / "dns.json", leaves_dns),
+    )
 
 
 def _place(options: DaemonOptions) -> PlaceView:

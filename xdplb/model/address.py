@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import AF_INET, inet_pton
@@ -12,11 +14,22 @@ from .misspelt import address_fault
 from .numbers import whole_of
 from .printable import printable, quoted
 
-__all__ = ["IPAddress", "IPNetwork", "address_order", "parse_address", "parse_network", "parse_port", "with_port"]
+__all__ = [
+    "IPAddress",
+    "IPNetwork",
+    "address_order",
+    "parse_address",
+    "parse_host",
+    "parse_network",
+    "parse_port",
+    "split_port",
+    "with_port",
+]
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
+_WITH_PORT = re.compile(r"\[(?P<six>[^\[\]]*)\](?::(?P<port6>.*))?|(?P<four>[^:\[\]]*)(?::(?P<port4>[^:]*))?")
 _CACHED = 1024  # a quarter of a megabyte
 _BROADCAST = IPv4Address(0xFFFFFFFF)
 _USUAL = frozenset(range(1, 224)) - {127}
@@ -32,6 +45,25 @@ def with_port(address: IPAddress | str, port: int) -> str:
     """Return an address and a port as they are written in URLs: IPv6 in brackets."""
     host = str(address)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_port(text: str) -> tuple[str, str | None]:
+    """Return address and port of ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT, None for no port; neither is looked at."""
+    found = _WITH_PORT.fullmatch(text)
+    if found is None:  # such as an IPv6 address alone, which needs no brackets
+        return text, None
+    return (found["six"], found["port6"]) if found["six"] is not None else (found["four"], found["port4"])
+
+
+def parse_host(text: str, pointer: str) -> IPAddress:
+    """Return the unicast or loopback address in `text`, where a socket is. Raises InvalidError for `pointer`."""
+    try:
+        return parse_address(text, pointer)
+    except InvalidError:
+        with suppress(ValueError):
+            if (address := ip_address(text)).is_loopback:
+                return address
+        raise
 
 
 def parse_address(text: str, pointer: str = "/address") -> IPAddress:

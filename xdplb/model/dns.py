@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 
-from .address import IPAddress, parse_address, parse_port, with_port
+from .address import IPAddress, parse_host, parse_port, split_port, with_port
 from .check_fields import FILE_PATTERN
 from .errors import InvalidError
 
@@ -66,30 +65,11 @@ def server_of(text: str) -> tuple[IPAddress, int]:
     A loopback address is one, too: the server may run on the balancer.
     """
     pointer = "/dns/server"
-    found = re.fullmatch(r"\[([^\]]*)\](?::([0-9]+))?|([^:]*)(?::([0-9]+))?", text)
-    host, port = (text, None) if found is None else (found[1] or found[3] or "", found[2] or found[4])
+    host, port = split_port(text)
     number = _DNS_PORT if port is None else parse_port(port, pointer)
     if number == 0:
         raise InvalidError.field(pointer, "the port of the server is 0", hint="give a port from 1 to 65535")
-    return _host(host, pointer), number
-
-
-def _host(text: str, pointer: str) -> IPAddress:
-    try:
-        return parse_address(text, pointer)
-    except InvalidError:
-        loopback = _loopback(text)
-        if loopback is None:
-            raise
-        return loopback
-
-
-def _loopback(text: str) -> IPAddress | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return address if address.is_loopback else None
+    return parse_host(host, pointer), number
 
 
 def _domain(field: str, text: str) -> str:

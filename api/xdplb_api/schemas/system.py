@@ -20,7 +20,7 @@ from xdplb.control.answers.views import (
 )
 from xdplb.control.events import DriftKind
 from xdplb.control.plan.operating import OperatingStatus
-from xdplb.control.writing.cluster import StoreState
+from xdplb.control.writing.store_standing import StoreState
 from xdplb.dataplane.plane import Attachment
 from xdplb.model.backend import AdminState
 

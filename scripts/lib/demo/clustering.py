@@ -30,6 +30,7 @@ LONG, RATE = 300, 100.0
 FLOWS = 20
 SETTLE_SECONDS = 2.0
 EQUAL_SECONDS = 60.0
+SESSIONS_SECONDS = 30.0
 
 
 class Stage:
@@ -89,7 +90,10 @@ def start(stage: Stage, screen: Screen) -> None:
     for host in BALANCERS:
         screen.command(["xdplb", "up", "eth0", *_shown(stage.world.node_options(host))], where=host)
     stage.world.start_nodes()
-    screen.expect(stage.world.sessions_are_up(), "all balancers are ready, and all BGP sessions are up")
+    screen.expect(
+        _comes_true(stage.world.sessions_are_up, SESSIONS_SECONDS),
+        "all balancers are ready, and all BGP sessions are up",
+    )
 
 
 def announce(stage: Stage, screen: Screen) -> None:
@@ -170,8 +174,7 @@ def without_store(stage: Stage, screen: Screen) -> None:
     def drained() -> bool:
         return all(one.ask("backend", "show", vip_key(VIP), address)["admin_state"] == "drain" for one in others)
 
-    wait_for(drained, EQUAL_SECONDS, "the other balancers have the drain")
-    screen.expect(drained(), "it is written now, and the other balancers drain as well")
+    screen.expect(_comes_true(drained, EQUAL_SECONDS), "it is written now, and the other balancers drain as well")
     stage.cli("balancer2", "backend", "undrain", vip_key(VIP), address)
     _expect_equal(stage, screen)
     stage.end_gaps()
@@ -223,10 +226,16 @@ def _expect_equal(stage: Stage, screen: Screen) -> None:
             digests.update({node["name"]: node["digest"] for node in client.nodes.list().json()["nodes"]})
         return set(digests) == ALL and None not in digests.values() and len(set(digests.values())) == 1
 
-    with contextlib.suppress(RuntimeError):
-        wait_for(equal, EQUAL_SECONDS, "the states are equal")
+    are_equal = _comes_true(equal, EQUAL_SECONDS)
     stage.show(stage.cli("balancer1", "node", "ls"))
-    screen.expect(equal(), "all balancers have the same desired state, bit for bit", str(digests))
+    screen.expect(are_equal, "all balancers have the same desired state, bit for bit", str(digests))
+
+
+def _comes_true(true: Callable[[], bool], seconds: float) -> bool:
+    with contextlib.suppress(RuntimeError):
+        wait_for(true, seconds, "it is so")
+        return True
+    return False
 
 
 def _shown(options: Sequence[str]) -> list[str]:

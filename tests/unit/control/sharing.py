@@ -13,7 +13,8 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import World
 from xdplb.cluster.memory import MemoryRepository, MemoryStore
 from xdplb.control.state.snapshot import Snapshot
-from xdplb.control.writing.cluster import Cluster, StoreState
+from xdplb.control.writing.cluster import Cluster
+from xdplb.control.writing.store_standing import StoreState
 
 __all__ = ["Node", "Shared", "play"]
 

@@ -15,6 +15,7 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend
+from xdplb.control.among import Among
 from xdplb.control.events import DAEMON, Announced, DriftFound, Event, Withdrawn
 from xdplb.control.manager import Manager
 from xdplb.control.state.sqlite import SqliteStore
@@ -100,8 +101,9 @@ class Node:
                 clock=world.clock.monotonic,
                 steady=world.clock.steady(),
                 scan_seconds=0.005,
-                announcing=announcing,
-                table=UsedTable(self.table, begin=self._begin, **used),
+                among=Among(
+                    announcing=announcing or Announcing(), table=UsedTable(self.table, begin=self._begin, **used)
+                ),
             )
             manager.events.listen(self.said.append)
             await manager.start()

@@ -13,7 +13,7 @@ from tests.unit.control.sharing import Node, Shared, play
 from tests.unit.control.world import WEB, backend, with_backends
 from xdplb.cluster.memory import MemoryRepository
 from xdplb.cluster.repository import Change
-from xdplb.control.writing.cluster import StoreState
+from xdplb.control.writing.store_standing import StoreState
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import AdminState
 from xdplb.model.errors import CapacityError, ConflictError, PreconditionError, StoreAwayError, StoreRefusedError

@@ -255,11 +255,13 @@ def test_no_room_for_what_a_start_writes_is_called_so(small: Path) -> None:
     with sqlite3.connect(small / "state" / "state.db") as connection:
         connection.execute("DELETE FROM counter")
         connection.execute("ALTER TABLE desired_vip RENAME COLUMN checks TO health_check")
-        for table in ("clock", "told", "declared_backend", "config", "drain_certificate"):
+        tables = "clock", "told", "declared_backend", "config", "drain_certificate", "node_drain"
+        for table in (*tables, "store_copy", "store_odd", "store_pending", "store_past"):
             connection.execute(f"DROP TABLE {table}")
         for column in ("was_up", "advice"):
             connection.execute(f"ALTER TABLE health DROP COLUMN {column}")
-        connection.execute("ALTER TABLE desired_backend DROP COLUMN drain_cut")
+        for column in ("drain_cut", "drain_id"):
+            connection.execute(f"ALTER TABLE desired_backend DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
     fill(small / "filler")

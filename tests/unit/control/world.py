@@ -18,6 +18,7 @@ from xdplb.balance import table
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import Slots, unpack
 from xdplb.cluster.repository import Repository
+from xdplb.control.among import Among, SharedStore
 from xdplb.control.answers.views import BackendView, VipView
 from xdplb.control.events import Event
 from xdplb.control.manager import Manager
@@ -26,6 +27,7 @@ from xdplb.dataplane.fake import FakePlane
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend
 from xdplb.model.nic import DesiredNic
+from xdplb.model.node import name_of_host
 from xdplb.model.vip import Vip, VipKey
 
 WEB = Vip(VipKey.parse("203.0.113.10:443/tcp"), name="web", idle_timeout_seconds=60)
@@ -65,7 +67,10 @@ class World:
     async def running(
         self, prepare: Callable[[Manager], None] = lambda _manager: None, **more: Any
     ) -> AsyncIterator[Door]:
-        """Run a manager, new each time, and stop it. `more` is for it, and `prepare` is called before it starts."""
+        """Run a manager, new each time, and stop it; `prepare` is called before it starts.
+
+        `more` is what it is among others, besides its name and its store.
+        """
         self.health.targets = {}
         manager = Manager(
             self.plane,
@@ -77,9 +82,11 @@ class World:
             clock=self.clock.monotonic,
             steady=self.clock.steady(),
             scan_seconds=0.005,
-            node=self.node,
-            repository=None if self.repository is None else self.repository(),
-            **more,
+            among=Among(
+                node=self.node or name_of_host(),
+                store=None if self.repository is None else SharedStore(self.repository(), ""),
+                **more,
+            ),
         )
         self.said = []
         manager.events.listen(self.said.append)

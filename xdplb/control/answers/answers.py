@@ -13,9 +13,10 @@ from xdplb.control.answers import render
 from xdplb.control.answers.gathered import Gathered
 from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
 from xdplb.control.answers.nics import nics_shown
-from xdplb.control.answers.nodes import heard_by_peers, heard_by_store, nodes_view
+from xdplb.control.answers.nodes import heard_by_peers, heard_by_store, nodes_view, this_node
 from xdplb.control.answers.nodes_of_vip import node_of_vip, other_of_vip
 from xdplb.control.answers.readiness import not_ready, too_few_serve
+from xdplb.control.answers.store import store_view
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -26,11 +27,9 @@ from xdplb.control.answers.views import (
     DataplaneView,
     DnsNameView,
     FlowTableView,
-    NodeDrainView,
     NodeOfVipView,
     NodeView,
     OverlayView,
-    PendingView,
     PlaceView,
     StatsView,
     StatusView,
@@ -70,7 +69,7 @@ from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_L
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
-from xdplb.model.node import NodeState, SeenState
+from xdplb.model.node import NodeState
 from xdplb.model.printable import word
 from xdplb.model.vip import VipKey
 
@@ -229,28 +228,8 @@ class Answers:
 
     def store(self) -> StoreView | None:
         """Return how this balancer stands to the store that it shares with others, None if it is alone."""
-        if self._cluster is None:
-            return None
-        standing, snapshot = self._cluster.standing, self._snapshot
-        copy = snapshot.copy
-        pending = (
-            PendingView(str(key), snapshot.vips[key].backends[address].backend, each.base.backend)
-            for (key, address), each in sorted(copy.pending.items(), key=lambda one: (one[0][0], int(one[0][1])))
-        )
-        return StoreView(
-            place=self._cluster.place,
-            state=standing.state,
-            reason=standing.reason,
-            since=standing.since + self._steady.ahead(),
-            revision=standing.revision,
-            lineage=copy.lineage,
-            generation=copy.generation,
-            digest=str(copy.digest),
-            pending=tuple(pending),
-            refused=tuple(sorted(copy.refused().items())),
-            writes=standing.writes,
-            conflicts=standing.conflicts,
-        )
+        cluster = self._cluster
+        return None if cluster is None else store_view(cluster, self._snapshot, self._steady.ahead())
 
     async def stats(self) -> StatsView:
         """Read all counters."""
@@ -390,34 +369,12 @@ class Answers:
         return views, [*self.not_ready(), *filter(None, map(too_few_serve, views))]
 
     def _this_node(self) -> NodeView:
-        node, ahead = self._node, self._steady.ahead()
-        drain = node.drain
-        since = self.started if drain is None else drain.ended or drain.started
-        return NodeView(
-            name=node.name,
-            is_this=True,
-            state=SeenState(node.state),
-            since=since + ahead,
-            version=__version__,
-            generation=self._snapshot.generation,
-            observed_generation=self._writer.applied.generation,
-            not_ready=tuple(self.not_ready()),
-            drain=None
-            if drain is None
-            else NodeDrainView(
-                started=drain.started + ahead,
-                deadline=drain.deadline + ahead,
-                quiet_seconds=drain.quiet_seconds,
-                ended=None if drain.ended is None else drain.ended + ahead,
-                timed_out=drain.timed_out,
-                packets_per_second=node.packets_per_second,
-            ),
-            status=self._own_status(),
-            heard=None,
-            peer_is_up=None,
-            state_is_equal=None,
-            health_is_equal=None,
-            share=None,
+        return this_node(
+            self._node,
+            self._own_status(),
+            started=self.started,
+            ahead=self._steady.ahead(),
+            not_ready=self.not_ready(),
             in_store=self._store_nodes is not None,
             announces_in=None if self._announces is None else self._announces.place,
         )

@@ -1,4 +1,4 @@
-"""The nodes as they are shown: this one, and what the others tell of themselves. Pure."""
+"""The nodes as they are shown: this one, and what the others tell of themselves."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from xdplb.cluster.repository import LEASE_SECONDS
-from xdplb.control.answers.views import NodeView
+from xdplb.control.answers.views import NodeDrainView, NodeView
+from xdplb.control.writing.node_watch import NodeWatch
 from xdplb.control.writing.store_nodes import StoreNode
 from xdplb.model.moment import moment_of_seconds
 from xdplb.model.node import SeenState
 from xdplb.model.node_status import NodeStatus
 from xdplb.peers.exchange import Peer
 
-__all__ = ["HeardOf", "heard_by_peers", "heard_by_store", "nodes_view"]
+__all__ = ["HeardOf", "heard_by_peers", "heard_by_store", "nodes_view", "this_node"]
 
 _LEASE = timedelta(seconds=LEASE_SECONDS)
 
@@ -60,6 +61,49 @@ def heard_by_store(
         HeardOf(node.status, (end or now) + ahead, peer_is_up=None, is_there=end is None, in_store=True)
         for node, end in zip(nodes, ends, strict=True)
     ]
+
+
+def this_node(
+    node: NodeWatch,
+    status: NodeStatus,
+    *,
+    started: datetime,
+    ahead: timedelta,
+    not_ready: Sequence[str],
+    in_store: bool,
+    announces_in: tuple[int, int] | None,
+) -> NodeView:
+    """Return this node, which has `started` then and tells the others this `status`."""
+    drain = node.drain
+    since = started if drain is None else drain.ended or drain.started
+    return NodeView(
+        name=node.name,
+        is_this=True,
+        state=SeenState(node.state),
+        since=since + ahead,
+        version=status.version,
+        generation=status.generation,
+        observed_generation=status.observed_generation,
+        not_ready=tuple(not_ready),
+        drain=None
+        if drain is None
+        else NodeDrainView(
+            started=drain.started + ahead,
+            deadline=drain.deadline + ahead,
+            quiet_seconds=drain.quiet_seconds,
+            ended=None if drain.ended is None else drain.ended + ahead,
+            timed_out=drain.timed_out,
+            packets_per_second=node.packets_per_second,
+        ),
+        status=status,
+        heard=None,
+        peer_is_up=None,
+        state_is_equal=None,
+        health_is_equal=None,
+        share=None,
+        in_store=in_store,
+        announces_in=announces_in,
+    )
 
 
 def nodes_view(this: NodeView, heard: Sequence[HeardOf]) -> list[NodeView]:

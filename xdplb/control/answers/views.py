@@ -17,9 +17,9 @@ from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.state.certificate import Certificate
 from xdplb.control.state.desired import Declared, Desired
 from xdplb.control.writing.announce_watch import Announcement
-from xdplb.control.writing.cluster import StoreState
 from xdplb.control.writing.drifts import Drift
 from xdplb.control.writing.path_watch import PathView
+from xdplb.control.writing.store_standing import StoreState
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, Capacity
 from xdplb.dns.records import Place

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 
 from xdplb.cluster.repository import ABSENT, Away, Back, Change, Delta, Json, Nodes, Repository, Seen, Version, Whole
 from xdplb.control.edits.belonging import foreign, has_state, head_of, why_newer
-from xdplb.control.edits.edit import PutConfig, backend_of_edit, kind_of, vip_of_edit
+from xdplb.control.edits.edit import PutConfig
 from xdplb.control.edits.joined import Joined, News, joined, news_of_all
 from xdplb.control.edits.overlay import release_config
 from xdplb.control.edits.pending import Rebased, based, may_wait, rebased, stamped, with_pending
 from xdplb.control.events import (
-    Actor,
-    ActorKind,
     ChangeMade,
     DriftKind,
     Events,
@@ -44,7 +40,9 @@ from xdplb.control.state.touched import touched
 from xdplb.control.state.written import HEAD, SCHEMA, all_entries, all_written, restamp, written
 from xdplb.control.writing.commands_allowed import refuse_commands
 from xdplb.control.writing.drifts import Drifts
+from xdplb.control.writing.head_change import change_in_head, event_of_head
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.control.writing.store_standing import Standing, StoreState
 from xdplb.control.writing.writer import Writer
 from xdplb.dataplane.plane import Capacity
 from xdplb.model.errors import (
@@ -61,7 +59,7 @@ from xdplb.model.errors import (
 from xdplb.model.host import Host
 from xdplb.model.vip import VipKey
 
-__all__ = ["Cluster", "Standing", "StoreState"]
+__all__ = ["Cluster"]
 
 _log = logging.getLogger(__name__)
 
@@ -72,30 +70,6 @@ _MEND_SECONDS = 1.0
 _MOST_TRIES = 20
 _STORE = "the store"
 _MEANWHILE = "meanwhile drain, undrain, weight and maint work on this balancer, and are written later; see xdplb status"
-
-
-class StoreState(StrEnum):
-    """How a balancer stands to the store. The words are in the API, and never change.
-
-    AWAY: it does not answer. JOINING: it is not known yet how what is here and there go together. APART: they do not.
-    """
-
-    UP = "up"
-    AWAY = "away"
-    JOINING = "joining"
-    APART = "apart"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a balancer stands to the store, why, and since when by the steady clock; `revision` is the store's."""
-
-    state: StoreState
-    reason: str
-    since: datetime
-    revision: int = 0
-    writes: int = 0
-    conflicts: int = 0
 
 
 class Cluster:
@@ -203,27 +177,12 @@ class Cluster:
         copy = before.copy
         lineage = copy.lineage or uuid.uuid4().hex
         made = written(before.desired, after.desired, after.generation, copy)
-        head = made.head(copy, lineage, after.generation, self._by(request))
+        head = made.head(copy, lineage, after.generation, change_in_head(self._node, request))
         self._news.clear()
         version = await self._repository.commit(self._version, Change(head, made.puts, sorted(made.deletes)))
         self._version = version
         self._count(writes=1)
         return after.copied(StoreCopy(lineage, after.generation, made.digest, head, made.odd))
-
-    def _by(self, request: Request | None) -> dict[str, object]:
-        """Return what the head says of who made a change."""
-        if request is None:
-            return {"writer": self._node, "change": {"edit": "store", "vip": None, "backend": None, "actor": {}}}
-        vip, backend = vip_of_edit(request.edit), backend_of_edit(request.edit)
-        return {
-            "writer": self._node,
-            "change": {
-                "edit": kind_of(request.edit),
-                "vip": None if vip is None else str(vip),
-                "backend": None if backend is None else str(backend),
-                "actor": request.actor.data(),
-            },
-        }
 
     def _here_alone(self, request: Request, outcome: Outcome, error: XdplbError) -> Snapshot:
         if self.standing.state is not StoreState.APART and may_wait(request.edit):
@@ -371,7 +330,9 @@ class Cluster:
         if copy.lineage:
             head = copy.head
         else:
-            head = all_written(desired).head(copy, uuid.uuid4().hex, max(generations.current, 1), self._by(None))
+            head = all_written(desired).head(
+                copy, uuid.uuid4().hex, max(generations.current, 1), change_in_head(self._node, None)
+            )
         version = await self._repository.commit(whole.version, Change(head, puts, deletes))
         self._version = version
         self._count(writes=1)
@@ -401,7 +362,7 @@ class Cluster:
         made, fitted = await self._fitting(join)
         after, version = await self._with_pending(snapshot, made, fitted, whole.version)
         if after is not snapshot:
-            await self._make(after, self._event(head, None) if after.desired != snapshot.desired else None)
+            await self._make(after, event_of_head(head, is_one=False) if after.desired != snapshot.desired else None)
         self._version = version
         self._tell_entries(after.copy)
         if verdict is Verdict.DIVERGED:
@@ -430,7 +391,7 @@ class Cluster:
         change = written(made.desired, found.desired, generation, made.copy)
         restamp(change, found.desired, there, generation)
         generations = stamped(made.generations, there, generation)
-        head = change.head(made.copy, made.copy.lineage, generation, self._by(None))
+        head = change.head(made.copy, made.copy.lineage, generation, change_in_head(self._node, None))
         version = await self._repository.commit(version, Change(head, change.puts, sorted(change.deletes)))
         self._count(writes=1)
         copy = StoreCopy(made.copy.lineage, generation, change.digest, head, change.odd)
@@ -456,7 +417,7 @@ class Cluster:
 
         made, after = await self._fitting(join)
         is_change = made.desired != snapshot.desired
-        await self._make(after, self._event(news.head, news) if is_change else None)
+        await self._make(after, event_of_head(news.head, is_one=True) if is_change else None)
         self._tell_entries(after.copy)
 
     async def _fitting(self, join: Callable[[Mapping[VipKey, str]], Joined]) -> tuple[Joined, Snapshot]:
@@ -514,30 +475,6 @@ class Cluster:
         new = after.addresses() - self._writer.snapshot.addresses() if event is not None else frozenset()
         async with self._writer.seek(new):
             await self._writer.make_given(after, event or (lambda _: None))
-
-    def _event(self, head: Json, news: News | None) -> Callable[[Outcome], ChangeMade]:
-        """Return what tells of a change that another balancer has made; without `news`, of more than one."""
-        change = head.get("change") if news is not None else None
-        change = change if isinstance(change, Mapping) else {}
-        node, told = str(head.get("writer", "")), change.get("actor")
-        actor = Actor(ActorKind.NODE, node=node)
-        if news is not None and isinstance(told, Mapping) and told:
-            actor = Actor.of_node(node, told)
-
-        def event(outcome: Outcome) -> ChangeMade:
-            vip, backend = change.get("vip"), change.get("backend")
-            return ChangeMade(
-                actor=actor,
-                generation=outcome.generation,
-                edit=str(change.get("edit", "store")),
-                vip=None if vip is None else str(vip),
-                backend=None if backend is None else str(backend),
-                asked=None,
-                impact=outcome.impact,
-                at=time.time_ns(),
-            )
-
-        return event
 
     def _tell_entries(self, copy: StoreCopy) -> None:
         """Tell which entries are not taken here, and which are again."""

@@ -102,9 +102,7 @@ class PeerPulls:
             state = await unawaited("xdplb-pull", partial(self._puller.pull, status.name, status.url))
             await self._records.take_over(state)
         except XdplbError as error:
-            self._failed(
-                place, status.name, pulls, reason, f"{error.detail} ({error.hint})" if error.hint else error.detail
-            )
+            self._failed(place, status.name, pulls, reason, str(error))
             return
         seconds = self._clock() - began
         self._counts.pulls["done"] += 1
