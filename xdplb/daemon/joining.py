@@ -58,6 +58,11 @@ def require_joinable(
     If the store does not answer, the start goes on with what is here.
     """
     if options.store is None:
+        if snapshot.copy.lineage:
+            _log.warning(
+                "the state here is that of a store, and no --store is given: with the first change it is this"
+                " balancer's own, and does not go back into that store"
+            )
         return
     try:
         head = head_of(asyncio.run(_read(options.store, repository, options.node)))

@@ -4,6 +4,7 @@ PREFIX/v1/head                     the head: what the state is
 PREFIX/v1/PATH                     an entry of the state, such as vips/203.0.113.10:443:tcp
 PREFIX/v1/staged/NODE:ID/NNNN      a part of a change that is too large for one step
 PREFIX/v1/writers/NODE             the id of the last change that a node has written
+PREFIX/v1/turn                     the node whose turn it is to change something, since it was too late too often
 PREFIX/v1/nodes/NODE/NAME          what a node publishes; under its lease
 """
 
@@ -19,6 +20,7 @@ __all__ = ["Layout", "json_of"]
 _NODES = "nodes/"
 _STAGED = "staged/"
 _WRITERS = "writers/"
+_TURN = "turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Layout:
     def head(self) -> str:
         """The key of the head."""
         return f"{self.root}head"
+
+    @property
+    def turn(self) -> str:
+        """The key that says whose turn it is."""
+        return f"{self.root}{_TURN}"
 
     @property
     def nodes(self) -> str:
@@ -65,7 +72,7 @@ class Layout:
     def path_of(self, key: str) -> str | None:
         """Return the path of the entry at a key, None if it is none."""
         path = key.removeprefix(self.root)
-        return None if path == "head" or path.startswith((_NODES, _STAGED, _WRITERS)) else path
+        return None if path in {"head", _TURN} or path.startswith((_NODES, _STAGED, _WRITERS)) else path
 
     def publication_of(self, key: str) -> tuple[str, str] | None:
         """Return which node has published a key, and under which name; None if none has."""

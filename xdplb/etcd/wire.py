@@ -21,6 +21,8 @@ __all__ = [
     "events_of",
     "is_absent",
     "is_at",
+    "is_of_revision",
+    "is_present",
     "key_values_of",
     "number",
     "object_in",
@@ -104,6 +106,16 @@ def is_at(key: str, revision: int, value: bytes) -> Ops:
 def is_absent(key: str) -> Ops:
     """Return the comparisons that hold if there is no such key."""
     return ({"key": text_of(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"},)
+
+
+def is_present(key: str) -> Ops:
+    """Return the comparisons that hold if there is such a key."""
+    return ({"key": text_of(key), "target": "CREATE", "result": "GREATER", "create_revision": "0"},)
+
+
+def is_of_revision(key: str, revision: int) -> Ops:
+    """Return the comparisons that hold if a key was last written at this revision."""
+    return ({"key": text_of(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)},)
 
 
 def key_values_of(answer: Fields) -> list[KeyValue]:

@@ -6,10 +6,22 @@ from dataclasses import dataclass, field
 
 from .access import AccessList
 from .backend import Backend
+from .errors import InvalidError
 from .health import HealthCheck
 from .vip import Vip, VipKey
 
-__all__ = ["NO_SETTINGS", "ApiSettings", "Config", "DeclaredVip", "Settings"]
+__all__ = ["API_MOST", "NO_SETTINGS", "ApiSettings", "Config", "DeclaredVip", "Settings"]
+
+
+API_MOST = {
+    "connections": 65536,
+    "requests": 1024,
+    "head_timeout_seconds": 3600,
+    "body_timeout_seconds": 3600,
+    "idle_timeout_seconds": 86400,
+    "max_body_mib": 1024,
+}
+"""The largest value of each setting of the API; all are above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +34,14 @@ class ApiSettings:
     body_timeout_seconds: float | None = None
     idle_timeout_seconds: float | None = None
     max_body_mib: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in API_MOST.items():
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= most:
+                raise InvalidError.field(
+                    f"/settings/api/{name}", f"{name} is {value}", hint=f"give more than 0, and at most {most}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

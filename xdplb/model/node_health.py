@@ -5,12 +5,12 @@ Unknown fields and bad ones are left out, since a newer version may have written
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .backend import Health
+from .node_status import LATEST
 from .printable import printable
 
 __all__ = ["MOST_OUT", "NodeHealth", "SeenHealth"]
@@ -20,6 +20,7 @@ MOST_OUT = 1000
 
 _LONGEST_REASON = 200
 _LONGEST_WORD = 80
+_LARGEST = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,14 @@ class NodeHealth:
 def _seen(told: Mapping[str, Any]) -> SeenHealth:
     word, reason, since = told.get("health"), told.get("reason"), told.get("since")
     return SeenHealth(
-        Health(word) if word in set(Health) else Health.UNKNOWN,
+        Health(word) if isinstance(word, str) and word in set(Health) else Health.UNKNOWN,
         printable(reason, _LONGEST_REASON) if isinstance(reason, str) else "",
-        float(since) if isinstance(since, int | float) and math.isfinite(since) and since >= 0 else 0.0,
+        float(since) if isinstance(since, int | float) and 0 <= since < LATEST else 0.0,
     )
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else 0
 
 
 def _word(value: object) -> str:

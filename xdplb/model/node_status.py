@@ -7,7 +7,6 @@ makes it long. Fields that are not known are ignored, since a newer version may 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +19,8 @@ __all__ = ["NodeStatus"]
 
 _LONGEST_TEXT = 300
 _LARGEST = 1 << 63
+LATEST = 253_402_300_800.0
+"""The end of the year 9999, in seconds since 1970: no later time can be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class NodeStatus:
             generation=_count(data.get("generation")),
             observed_generation=_count(data.get("observed_generation")),
             digest=_text(data, "digest"),
-            since=_rate(data.get("since")),
+            since=since if (since := _rate(data.get("since"))) < LATEST else 0.0,
             url=_text(data, "url"),
             peer=_text(data, "peer"),
             state=_text(data, "state") or NodeState.SERVING.value,
@@ -124,7 +125,7 @@ def _count(value: object) -> int:
 
 def _rate(value: object) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) and 0 <= value < _LARGEST else 0.0  # type: ignore[arg-type, operator]
+    return float(value) if is_number and 0 <= value < _LARGEST else 0.0  # type: ignore[arg-type, operator]
 
 
 def _counts(value: object) -> dict[str, int]:

@@ -166,30 +166,42 @@ class ApiSettings(RequestBody):
     """What the API takes on at once, and how long it waits for a client. Null: as the options of `xdplb up` say."""
 
     connections: int | None = Field(
-        default=None, ge=1, le=65536, description="Connections at a time; more are answered with 503.", examples=[256]
+        default=None,
+        ge=1,
+        le=model.API_MOST["connections"],
+        description="Connections at a time; more are answered with 503.",
+        examples=[256],
     )
     requests: int | None = Field(
-        default=None, ge=1, le=1024, description="Requests worked on at a time; others wait.", examples=[16]
+        default=None,
+        ge=1,
+        le=model.API_MOST["requests"],
+        description="Requests worked on at a time; others wait.",
+        examples=[16],
     )
     head_timeout_seconds: float | None = Field(
         default=None,
         gt=0,
-        le=3600,
+        le=model.API_MOST["head_timeout_seconds"],
         description="Seconds for the request line and the headers, and for the longest pause in a body.",
         examples=[10.0],
     )
     body_timeout_seconds: float | None = Field(
-        default=None, gt=0, le=3600, description="Seconds for a body.", examples=[60.0]
+        default=None,
+        gt=0,
+        le=model.API_MOST["body_timeout_seconds"],
+        description="Seconds for a body.",
+        examples=[60.0],
     )
     idle_timeout_seconds: float | None = Field(
         default=None,
         gt=0,
-        le=86400,
+        le=model.API_MOST["idle_timeout_seconds"],
         description="Seconds that a connection is kept for the next request.",
         examples=[30.0],
     )
     max_body_mib: int | None = Field(
-        default=None, ge=1, le=1024, description="The largest body, in MiB.", examples=[48]
+        default=None, ge=1, le=model.API_MOST["max_body_mib"], description="The largest body, in MiB.", examples=[48]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -245,6 +246,39 @@ def test_a_balancer_with_a_state_of_its_own_does_not_join_a_store_with_another(t
     play(tmp_path, scenario)
 
 
+def test_a_balancer_that_was_without_the_store_comes_back_if_nothing_was_changed_there(tmp_path: Path) -> None:
+    async def scenario(shared: Shared) -> None:
+        async with shared.running("lb1", "lb2") as (one, two):
+            await with_backends(one.door, 1, 2)
+            await shared.agree(one, two)
+        world = shared.world("lb1")
+        with_store, world.repository = world.repository, None
+        async with world.running() as alone:
+            assert alone.backend("web", "10.0.0.1").backend.weight == 1
+        async with shared.running("lb2") as (two,):
+            await two.door.patch_backend("web", "10.0.0.1", {"weight": 7})
+        world.repository = with_store
+        async with shared.running("lb1", "lb2") as (one, two):
+            await shared.agree(one, two)
+            assert one.door.backend("web", "10.0.0.1").backend.weight == 7
+        world.repository = None
+        async with world.running() as alone:
+            await alone.patch_backend("web", "10.0.0.1", {"weight": 9})
+        world.repository = with_store
+        with pytest.raises(ConflictError, match="or was changed without it"):
+            async with world.running():
+                pass
+        world.repository = None
+        async with world.running() as alone:
+            await alone.patch_backend("web", "10.0.0.1", {"weight": 7})  # as it is in the store
+        world.repository = with_store
+        async with shared.running("lb1", "lb2") as (one, two):
+            await two.door.patch_backend("web", "10.0.0.2", {"weight": 5})
+            await shared.agree(one, two)
+
+    play(tmp_path, scenario)
+
+
 def test_a_balancer_with_a_state_of_its_own_begins_an_empty_store_with_it(tmp_path: Path) -> None:
     async def scenario(shared: Shared) -> None:
         alone = shared.world("lb1")
@@ -343,6 +377,28 @@ def test_drains_count_from_when_a_balancer_has_seen_them(tmp_path: Path) -> None
             await one.door.patch_backend("web", "10.0.0.1", {"weight": 3})
             await shared.agree(one, two)
             assert two.snapshot.vips[WEB.key].backends[backend(1).address].drain == first
+
+    play(tmp_path, scenario)
+
+
+def test_a_change_of_another_balancer_is_planned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(shared: Shared) -> None:
+        async with shared.running("lb1", "lb2") as (one, two):
+            await with_backends(one.door, 1, 2)
+            await shared.agree(one, two)
+            applier = two.door.manager._writer.applier
+            planned: list[int] = []
+            forecast = applier.forecast
+
+            def counted(*given: Any, **more: Any) -> Any:
+                planned.append(1)
+                return forecast(*given, **more)
+
+            monkeypatch.setattr(applier, "forecast", counted)
+            for weight in range(2, 12):
+                await one.door.patch_backend("web", "10.0.0.1", {"weight": weight})
+                await shared.agree(one, two)
+            assert 10 <= len(planned) < 16  # something may be observed in between
 
     play(tmp_path, scenario)
 

@@ -42,14 +42,15 @@ def test_of_many_that_are_out_only_some_are_told():
         {"out": {WEB: []}},
         {"out": {WEB: {"10.0.0.11": 5}}},
         {"generation": True, "left_out": -1, "out": None},
+        {"generation": 10**400, "left_out": 1 << 64},
     ],
 )
 def test_what_is_not_understood_is_left_out(data):
     assert NodeHealth.of(data) == NodeHealth()
 
 
-def test_bad_fields_are_made_harmless():
-    told = NodeHealth.of(
-        {"out": {WEB: {"10.0.0.11": {"health": "fine", "reason": "a\x1b[1m\n", "since": float("nan")}}}}
-    )
+@pytest.mark.parametrize("health", ["fine", [], {}, 10**400])
+@pytest.mark.parametrize("since", [float("nan"), 10**400, 1e12, -1, []])
+def test_bad_fields_are_made_harmless(health, since):
+    told = NodeHealth.of({"out": {WEB: {"10.0.0.11": {"health": health, "reason": "a\x1b[1m\n", "since": since}}}})
     assert told.out == {(WEB, "10.0.0.11"): SeenHealth(Health.UNKNOWN, r"a\x1b[1m\n", 0.0)}

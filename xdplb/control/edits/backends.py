@@ -26,6 +26,7 @@ from xdplb.model.backend import AdminState, Backend
 from xdplb.model.errors import ConflictError, InvalidError
 
 __all__ = [
+    "check_drain_times",
     "create_backend",
     "delete_backend",
     "drain_backend",
@@ -90,7 +91,7 @@ def drain_backend(desired: Desired, edit: DrainBackend, now: datetime) -> Desire
     """Stop sending new connections to the backend. A drain under way gets the new times and keeps its start."""
     vip = vip_of(desired, edit.key)
     present = _backend_of(vip, edit.address)
-    _check_drain_times(edit.timeout_seconds, edit.quiet_seconds)
+    check_drain_times(edit.timeout_seconds, edit.quiet_seconds)
     begun = Drain.begun(now) if present.drain is None else present.drain
     drained = DesiredBackend(
         replace(present.backend, admin_state=AdminState.DRAIN),
@@ -132,7 +133,8 @@ def _with_backend(desired: Desired, vip: DesiredVip, backend: Backend, now: date
     return after
 
 
-def _check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:
+def check_drain_times(timeout_seconds: float, quiet_seconds: float) -> None:
+    """Raise InvalidError if a drain cannot have these times."""
     if not 0 < timeout_seconds <= _LONGEST_DRAIN_SECONDS:
         raise InvalidError.field(
             "/timeout_seconds",

@@ -12,13 +12,21 @@ from xdplb.model.errors import ConflictError, StoreRefusedError
 __all__ = ["foreign", "has_state", "head_of", "why_newer"]
 
 
+_NO_GENERATION = 1 << 62
+"""No cluster comes as far; what is on disk has numbers of up to 63 bits."""
+
+
 def head_of(whole: Whole) -> Json | None:
     """Return the head, None if there is none; StoreRefusedError if it is none that xdplb has written."""
     head = whole.head
     if head is None:
         return None
     kinds = {"instance": str, "generation": int, "schema": int, "digest": str}
-    if wrong := [name for name, kind in kinds.items() if not isinstance(head.get(name), kind)]:
+    wrong = [name for name, kind in kinds.items() if type(head.get(name)) is not kind]
+    wrong += [name for name in ("instance", "digest") if not wrong and not head[name].isascii()]
+    if not wrong and not 0 < head["generation"] < _NO_GENERATION:
+        wrong = ["generation"]
+    if wrong:
         raise StoreRefusedError(
             f"the head in the store is none that xdplb has written: its {wrong[0]} is missing or wrong",
             hint="look at it with etcdctl get; remove it, and the balancers write theirs again",
@@ -39,8 +47,8 @@ def why_newer(head: Json) -> str:
 def foreign(snapshot: Snapshot, head: Json) -> ConflictError:
     """Return the error for a state that was never in the store, which has another one."""
     return ConflictError(
-        f"the state here has {len(snapshot.vips)} VIPs and was never in the store, which has another state (generation"
-        f" {head['generation']}, written by {head.get('writer', 'an unknown balancer')})",
+        f"the state here has {len(snapshot.vips)} VIPs and was never in the store, or was changed without it; the store"
+        f" has another state (generation {head['generation']}, written by {head.get('writer', 'an unknown balancer')})",
         hint="to join the others, move the state dir away (xdplb backup saves it first); to begin a store with what is"
         " here, give a prefix that nothing is under",
     )

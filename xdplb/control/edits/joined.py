@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from xdplb.control.edits.backends import check_drain_times
 from xdplb.control.edits.overlap import check_new_vip, check_no_vips
 from xdplb.control.edits.rules import check_backends, check_settings
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
@@ -39,7 +40,7 @@ from xdplb.model.vip import VipKey
 __all__ = ["Joined", "News", "joined", "news_of_all"]
 
 _FEW = 8
-_NOT_UNDERSTOOD = (ValueError, TypeError, KeyError, AttributeError, XdplbError)
+_NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, XdplbError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def news_of_all(
     puts: dict[str, Json] = {path: entry for path, entry in strange.items() if mine.get(path) != entry}
     exact = set()
     for key, of_vip in found.items():
-        latest = max(_number(entry, 0) for entry in of_vip.values())
+        latest = max(_number(entry, 0, int(head["generation"])) for entry in of_vip.values())
         mine_of_vip = {path: mine[path] for path in of_vip if path in mine}
         if vip_path(key) in mine_of_vip and vip_path(key) not in copy.odd:
             mine_of_vip[vip_path(key)]["generation"] = of_vip.get(vip_path(key), {}).get("generation")
@@ -132,8 +133,9 @@ class _Joining:
         was, settings = settings_of_head(self.copy.head), settings_of_head(self.news.head)
         digest = self.digest.changed(HEAD, was if self.copy.head else None, settings)
         head = self.news.head
+        after = self._with_settings(after, settings)
         copy = StoreCopy(str(head["instance"]), int(head["generation"]), digest, head, self.odd)
-        return Joined(self._with_settings(after), numbers, copy)
+        return Joined(after, numbers, copy)
 
     def _sort(self) -> None:
         """Find which VIPs and backends the news is about, and those that were not taken until now."""
@@ -199,6 +201,8 @@ class _Joining:
                 continue
             try:
                 made = desired_backend(address, entry, known, self.now)
+                if made.drain is not None:
+                    check_drain_times(made.drain.timeout_seconds, made.drain.quiet_seconds)
             except _NOT_UNDERSTOOD as error:
                 self.reasons[path] = _not_understood(error)
                 continue
@@ -268,12 +272,12 @@ class _Joining:
         for address in self.places[key]:
             if address is None:
                 entry = self.news.puts.get(vip_path(key))
-                latest = max(latest, 0 if entry is None else _number(entry, default))
+                latest = max(latest, 0 if entry is None else _number(entry, default, default))
                 continue
             path = backend_path(key, address)
             entry = self._raw(path, None)
             if entry is not None and address in new.backends and path not in self.reasons:
-                given[address] = _number(entry, default)
+                given[address] = _number(entry, default, default)
                 latest = max(latest, given[address])
         gone = [address for address in before if address not in new.backends]
         given |= {address: default for address in new.backends if address not in before and address not in given}
@@ -304,11 +308,13 @@ class _Joining:
         else:
             self.odd[path] = Odd(raw, reason)
 
-    def _with_settings(self, after: Desired) -> Desired:
+    def _with_settings(self, after: Desired, raw: Json) -> Desired:
+        self.odd.pop(HEAD, None)
         try:
             settings = head_settings(self.news.head)
-        except _NOT_UNDERSTOOD:
+        except _NOT_UNDERSTOOD as error:
             settings = after.settings
+            self.odd[HEAD] = Odd(raw, f"its settings: {_not_understood(error)}")
         owner = str(self.news.head.get("owner", ""))
         if settings == after.settings and owner == after.owner:
             return after
@@ -341,10 +347,10 @@ def _text(entry: Json | None) -> str:
     return "" if entry is None else text_of({name: value for name, value in entry.items() if name != "generation"})
 
 
-def _number(entry: Json, default: int) -> int:
-    """Return the generation in an entry."""
+def _number(entry: Json, default: int, newest: int) -> int:
+    """Return the generation in an entry, `default` if it has none that the store can have had by now."""
     number = entry.get("generation", default)
-    return number if isinstance(number, int) and number > 0 else default
+    return number if type(number) is int and 0 < number <= newest else default
 
 
 def _not_understood(error: Exception) -> str:

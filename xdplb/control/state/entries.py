@@ -31,14 +31,15 @@ from xdplb.control.state.codec import (
     vip_from_json,
     vip_to_json,
 )
-from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
+from xdplb.control.state.kinds import require_kinds
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.backend import Backend
-from xdplb.model.config import Settings
+from xdplb.model.config import ApiSettings, Settings
 from xdplb.model.dns import DnsEntry
 from xdplb.model.errors import InvalidError
-from xdplb.model.health import FIELD_NAMES
+from xdplb.model.health import FIELD_NAMES, HealthCheck
 from xdplb.model.vip import QuicIds, RateLimits, Vip, VipKey
 
 __all__ = [
@@ -89,9 +90,9 @@ def place_of(path: str) -> tuple[VipKey, IPAddress | None]:
     text, slash, address = rest.partition("/")
     try:
         key = VipKey.parse(text)
-        found = ip_address(address) if slash else None
-    except ValueError as error:
-        raise InvalidError(f"{path} is no path of a VIP or a backend") from error
+        found = parse_address(address) if slash else None
+    except InvalidError as error:
+        raise InvalidError(f"{path} is no path of a VIP or a backend: {error.detail}") from error
     if kind not in {"vips", "backends"} or (kind == "vips") == bool(slash):
         raise InvalidError(f"{path} is no path of a VIP or a backend")
     if path != (vip_path(key) if found is None else backend_path(key, found)):
@@ -117,11 +118,13 @@ def desired_vip(key: VipKey, entry: Json, known: DesiredVip | None) -> DesiredVi
     InvalidError if it does not understand a field that it knows.
     """
     given = {name: value for name, value in entry.items() if name in _VIP_FIELDS}
-    for name, kind in (("dns", DnsEntry), ("limits", RateLimits), ("quic", QuicIds)):
+    require_kinds(Vip, given)
+    for name, kind in (("limits", RateLimits), ("quic", QuicIds), ("dns", DnsEntry)):
         if isinstance(given.get(name), Mapping):
             given[name] = _only(given[name], {field.name for field in fields_of(kind)})
+            require_kinds(kind, given[name])
     vip = vip_from_json(key, given)
-    checks = tuple(check_from_json(_only(check, {*FIELD_NAMES, "type", "target"})) for check in entry.get("checks", ()))
+    checks = tuple(map(_check, entry.get("checks", ())))
     access = _access(key.address.version, entry["access"]) if "access" in entry else NO_ACCESS_LIST
     if known is None:
         return DesiredVip(vip, checks, {}, access)
@@ -155,8 +158,9 @@ def desired_backend(address: IPAddress, entry: Json, known: DesiredBackend | Non
 
     Raises what `desired_vip` does.
     """
+    require_kinds(Backend, entry)
     backend = backend_from_json(address, {**_BACKEND_DEFAULTS, **entry})
-    declared = declared_from_json(entry["declared"]) if "declared" in entry else None
+    declared = _declared(entry["declared"]) if "declared" in entry else None
     drain = _drain(entry["drain"], None if known is None else known.drain, now) if "drain" in entry else None
     if known is None:
         return DesiredBackend(backend, drain, declared)
@@ -172,22 +176,29 @@ def settings_entry(desired: Desired) -> dict[str, Any]:
 
 def head_settings(head: Json) -> Settings:
     """Return the settings in a head, as far as this version knows them; raises what `desired_vip` does."""
-    known = {field.name for field in fields_of(Settings().api)}
-    return settings_from_json({"api": _only(head.get("settings", {}).get("api", {}), known)})
+    given = _only(head.get("settings", {}).get("api", {}), {field.name for field in fields_of(ApiSettings)})
+    require_kinds(ApiSettings, given)
+    return settings_from_json({"api": given})
 
 
 def merged(kept: Json, before: Json, after: Json) -> dict[str, Any]:
     """Return the entry that was `kept` as it was read, and is `before` to this version, after it has become `after`.
 
-    What has not changed stays as it was written, also what this version does not know.
+    What has not changed stays as it was written, also what this version does not know, and so in the objects in it.
     """
     made = dict(kept)
     for name in before.keys() | after.keys():
         if name not in after:
             made.pop(name, None)
         elif name not in before or before[name] != after[name]:
-            made[name] = after[name]
+            made[name] = _merged(kept.get(name), before.get(name), after[name])
     return made
+
+
+def _merged(kept: object, before: object, after: object) -> object:
+    if isinstance(kept, Mapping) and isinstance(before, Mapping) and isinstance(after, Mapping):
+        return merged(kept, before, after)
+    return after
 
 
 def _only(fields: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
@@ -209,7 +220,19 @@ def _access(family: int, entry: Json) -> AccessList:
     return unpack_access(allow4, allow6, deny4, deny6) or NO_ACCESS_LIST
 
 
+def _check(entry: Json) -> HealthCheck:
+    fields = _only(entry, {*FIELD_NAMES, "type", "target"})
+    require_kinds(HealthCheck, fields)
+    return check_from_json(fields)
+
+
+def _declared(entry: Json) -> Declared:
+    require_kinds(Declared, entry)
+    return declared_from_json(entry)
+
+
 def _drain(entry: Json, known: Drain | None, now: datetime) -> Drain:
+    require_kinds(Drain, {name: value for name, value in entry.items() if name != "started"})
     drain_id = str(entry["id"])
     return Drain(
         known.started if known is not None and known.id == drain_id else now,

@@ -100,6 +100,8 @@ def all_entries(desired: Desired, generations: Mapping[VipKey, Any], copy: Store
         for address, backend in vip.backends.items():
             entries[backend_path(key, address)] = {**backend_entry(backend), "generation": numbers.backends[address]}
     for path, odd in copy.odd.items():
+        if path == HEAD:
+            continue
         if odd.value is None:
             entries.pop(path, None)
         else:
@@ -181,4 +183,5 @@ def _set_settings(made: Written, before: Desired, after: Desired, copy: StoreCop
     made.settings = was if copy.head else settings_entry(after)
     if copy.head and (before.settings, before.owner) != (after.settings, after.owner):
         made.settings = merged(was, settings_entry(before), settings_entry(after))
+        made.odd.pop(HEAD, None)
     made.digest = made.digest.changed(HEAD, was if copy.head else None, made.settings)

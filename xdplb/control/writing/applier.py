@@ -178,9 +178,15 @@ class Applier:
         self.require(planned.features)
         self._carry_out(planned, held, planned.after(held), only)
 
-    def carry_out(self, forecast: Forecast, only: AbstractSet[int] | None) -> None:
-        """Carry out the plan of a forecast that was made for what the maps hold now."""
+    def carry_out(self, forecast: Forecast, only: AbstractSet[int] | None, generation: int) -> None:
+        """Carry out the plan of a forecast that was made for what the maps hold now; note the generation then."""
         self._carry_out(forecast.plan, forecast.held, forecast.after, only)
+        if not self.is_marked(generation):
+            self.brought_to(generation)
+
+    def holds(self, forecast: Forecast) -> bool:
+        """Return whether the maps hold what this forecast was made for, between changes of the maps."""
+        return self._held is forecast.held
 
     def _carry_out(self, planned: Plan, made_for: Held, after: Held, only: AbstractSet[int] | None) -> None:
         with self._changing() as held:

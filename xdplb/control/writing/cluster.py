@@ -194,6 +194,11 @@ class Cluster:
         standing = self.standing
         if standing.state is StoreState.APART:
             return StoreRefusedError(f"changes are refused here: {standing.reason}", hint="see xdplb status")
+        if standing.state is StoreState.JOINING:
+            why = (
+                f"the change was not made, since this balancer does not have the state of the store: {standing.reason}"
+            )
+            return StoreAwayError(why, hint=_MEANWHILE)
         return StoreAwayError(f"the change was not made, since the store is away: {standing.reason}", hint=_MEANWHILE)
 
     async def _see(self, seen: Seen) -> None:
@@ -227,8 +232,8 @@ class Cluster:
         """Read the store, and make what is there and what is here the same."""
         try:
             whole = await self._repository.read()  # while changes go on: it may be away, and take seconds to say so
-        except XdplbError as error:
-            self._is_away(error.detail)
+        except Exception as error:
+            self._is_away(error.detail if isinstance(error, XdplbError) else repr(error))
             return
         async with self._writer.turn():
             if self._settled and whole.version == self._version:
@@ -248,6 +253,12 @@ class Cluster:
         except XdplbError as error:
             self._settled = False
             self._stands(StoreState.JOINING, error.detail)
+            return
+        except Exception as error:  # what is in the store may be anything, and must not end what follows it
+            self._settled = False
+            if self.standing.reason != repr(error):
+                _log.exception("what is in the store cannot be taken")
+            self._stands(StoreState.JOINING, repr(error))
             return
         self._settled = self.standing.state is not StoreState.APART
         if self._settled:
@@ -348,8 +359,8 @@ class Cluster:
         def join(refused: Mapping[VipKey, str]) -> Joined:
             return joined(desired, generations, copy, news, now=self._writer.now(), host=self._host(), refused=refused)
 
-        made = await self._fitting(join)
-        after, version = await self._with_pending(snapshot, made, whole.version)
+        made, fitted = await self._fitting(join)
+        after, version = await self._with_pending(snapshot, made, fitted, whole.version)
         if after is not snapshot:
             await self._make(after, event_of_head(head, is_one=False) if after.desired != snapshot.desired else None)
         self._version = version
@@ -362,7 +373,9 @@ class Cluster:
         elif not snapshot.copy.lineage:
             self._events.say(StoreJoined(after.copy.lineage, after.generation, len(after.vips)))
 
-    async def _with_pending(self, snapshot: Snapshot, made: Joined, version: Version) -> tuple[Snapshot, Version]:
+    async def _with_pending(
+        self, snapshot: Snapshot, made: Joined, fitted: Snapshot, version: Version
+    ) -> tuple[Snapshot, Version]:
         """Return the state with what is pending in it, which is written to the store first, and the store's version.
 
         No generation that this balancer has shown is given to anything else: the store's is raised above it.
@@ -371,7 +384,7 @@ class Cluster:
         if not pending and made.copy.generation >= snapshot.generation:
             if made.copy == snapshot.copy and made.generations == snapshot.generations:
                 return snapshot, version
-            return snapshot.given(made.desired, made.generations, made.copy, self._capacity), version
+            return fitted, version
         found = rebased(snapshot.desired, pending, made.desired, made.generations)
         generation = max(made.copy.generation, snapshot.generation) + 1
         there = [place for place in pending if _is_there(found, place)]
@@ -402,13 +415,12 @@ class Cluster:
                 refused=refused,
             )
 
-        made = await self._fitting(join)
-        after = snapshot.given(made.desired, made.generations, made.copy, self._capacity)
+        made, after = await self._fitting(join)
         is_change = made.desired != snapshot.desired
         await self._make(after, event_of_head(news.head, is_one=True) if is_change else None)
         self._tell_entries(after.copy)
 
-    async def _fitting(self, join: Callable[[Mapping[VipKey, str]], Joined]) -> Joined:
+    async def _fitting(self, join: Callable[[Mapping[VipKey, str]], Joined]) -> tuple[Joined, Snapshot]:
         """Return the state as others want it, without what this host cannot have; the program can do it then."""
         snapshot = self._writer.snapshot
         refused: dict[VipKey, str] = {}
@@ -416,7 +428,7 @@ class Cluster:
             made = join(refused)
             changed = [key for key in differing(snapshot.desired.vips, made.desired.vips).present if key not in refused]
             if not changed and made.desired.vips.keys() == snapshot.desired.vips.keys():
-                return made
+                return made, snapshot.given(made.desired, made.generations, made.copy, self._capacity)
             try:
                 after = snapshot.given(made.desired, made.generations, made.copy, self._capacity)
                 self._refuse_commands(snapshot, after, refused)
@@ -424,7 +436,7 @@ class Cluster:
                     continue
                 if features := await self._writer.foresee_given(after):
                     await self._writer.compile_with(features)
-                return made
+                return made, after
             except (CapacityError, PlatformError) as error:
                 if not changed:
                     raise

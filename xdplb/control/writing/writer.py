@@ -37,6 +37,7 @@ from xdplb.control.paths.book import PathBook
 from xdplb.control.plan.eligibility import Observed
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.state.store import Store
+from xdplb.control.state.store_copy import NO_COPY
 from xdplb.control.state.touched import Touched, touched
 from xdplb.control.writing.agent_watch import AgentWatch
 from xdplb.control.writing.applier import Applier
@@ -44,6 +45,7 @@ from xdplb.control.writing.batches import batches
 from xdplb.control.writing.dirty import Dirty, Index
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.flap_watch import FlapWatch
+from xdplb.control.writing.foreseen import Foreseen
 from xdplb.control.writing.host_watch import HostWatch
 from xdplb.control.writing.many_events import ManyEvents
 from xdplb.control.writing.observe import observe
@@ -176,8 +178,8 @@ class Writer:
         self._disturbed = asyncio.Event()
         self._dirty = Dirty()
         self._to_the_end = Unbroken()
-        self._retry_seconds = 0.0
-        self._is_stopping = False
+        self._retry_seconds, self._is_stopping, self._times_brought = 0.0, False, 0
+        self._foreseen: Foreseen | None = None  # what is waiting for the store that balancers share
         self._index = Index()
         self._flaps = FlapWatch(steady.now, self._index, self._many_events, self._observed_anew)
         self.agents = AgentWatch(self.health, self._index, self._many_events, touch=self._observed_anew, now=steady.now)
@@ -476,6 +478,8 @@ class Writer:
                     return outcome
                 if outcome.impact.features:
                     return outcome.impact.features
+                if outcome.after.copy is not NO_COPY:  # of a store that is not given any more: the state is our own now
+                    outcome = replace(outcome, after=outcome.after.copied(NO_COPY))
                 await self._make(outcome, prepared, dirty, event_of(request, outcome))
             return outcome
 
@@ -487,9 +491,11 @@ class Writer:
         assert self.shared is not None
         async with self._queue:
             async with self._lock:
-                outcome, prepared = await self._preparer.prepare(self.snapshot, request, self._dirty.copied())
+                dirty, noted = self._dirty.copied(), self._dirty.copied()
+                outcome, prepared = await self._preparer.prepare(self.snapshot, request, noted)
             if prepared is None:
                 return outcome
+            self._foreseen = Foreseen(outcome, prepared, dirty, noted, self._times_brought)
             if outcome.impact.features:
                 return outcome.impact.features
             after = await self.shared.write(request, outcome)
@@ -530,7 +536,9 @@ class Writer:
     async def foresee_given(self, after: Snapshot) -> Features:
         """Return the features that a state needs in a `turn`; CapacityError if the maps have no room for it."""
         async with self._lock:
-            outcome, _ = await self._preparer.prepare_given(self.snapshot, after, self._dirty.copied())
+            dirty, noted = self._dirty.copied(), self._dirty.copied()
+            outcome, prepared = await self._preparer.prepare_given(self.snapshot, after, noted)
+            self._foreseen = Foreseen(outcome, prepared, dirty, noted, self._times_brought)
         return outcome.impact.features
 
     async def compile_with(self, features: Features) -> None:
@@ -540,7 +548,14 @@ class Writer:
     async def _make_given(self, after: Snapshot, event: ChangeMade | Callable[[Outcome], ChangeMade | None]) -> None:
         async with self._lock:
             with self._planning() as dirty:
-                outcome, prepared = await self._preparer.prepare_given(self.snapshot, after, dirty)
+                foreseen, self._foreseen = self._foreseen, None
+                if foreseen is not None and foreseen.is_still_so(
+                    self.snapshot, after, dirty, self._times_brought, self.applier
+                ):
+                    dirty.add(foreseen.noted)
+                    outcome, prepared = replace(foreseen.outcome, after=after), foreseen.prepared
+                else:
+                    outcome, prepared = await self._preparer.prepare_given(self.snapshot, after, dirty)
                 if outcome.impact.features:  # something was observed since: it is brought with the program it needs
                     prepared = prepared._replace(forecast=None)
                 told = event(outcome) if callable(event) else event
@@ -569,7 +584,8 @@ class Writer:
         if forecast is None:
             await self._bring(dirty)
         else:
-            await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only)))
+            generation = self.snapshot.generation
+            await self._bringing(dirty, self._maps(lambda: self.applier.carry_out(forecast, only, generation)))
 
     def _take(self, outcome: Outcome, prepared: Prepared) -> None:
         gone = reissued(prepared.changes)
@@ -619,6 +635,7 @@ class Writer:
     async def _bringing(self, dirty: Dirty, work: Awaitable[None]) -> None:
         """Wait for `work`, which brings the dirty parts of the maps to the snapshot."""
         snapshot = self.snapshot
+        self._times_brought += 1
         try:
             await work
             if not self.applier.is_marked(snapshot.generation):
