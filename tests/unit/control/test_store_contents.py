@@ -15,7 +15,7 @@ from tests.unit.control.sharing import Node, Shared, play
 from tests.unit.control.world import with_backends
 from xdplb.cluster.memory import MemoryRepository
 from xdplb.cluster.repository import Change
-from xdplb.control.writing.cluster import StoreState
+from xdplb.control.writing.store_standing import StoreState
 from xdplb.model.errors import StoreAwayError
 
 VIP = "203.0.113.10:443:tcp"
