@@ -23,6 +23,7 @@ VIPS = [
     ("2001:db8::10/tcp", "an IPv6 address needs brackets", "write it like [2001:db8:"),
     ("2001:db8::10:443", "an IPv6 address needs brackets", "write it like [2001:db8::10]:443/tcp"),
     ("2001:db8:1:2:3:4:5:6/udp", "an IPv6 address needs brackets", "write it like [2001:db8:1:2:3:4:5:6]:443/udp"),
+    ("[2001:db8:f::]/64:80/tcp", "length of a prefix stands inside the brackets", "write [2001:db8:f::/64]:80/tcp"),
     ("http://203.0.113.10:8080/x", "it is a URL", "write it like 203.0.113.10:8080/tcp"),
     ("tcp://203.0.113.10", "it is a URL", "write it like 203.0.113.10:443/tcp"),
     ("203.0.113.10:65536/tcp", "'65536' is not a port", "from 1 to 65535, or 0 for all ports"),

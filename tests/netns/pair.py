@@ -13,7 +13,8 @@ from typing import Any
 from xdplb.net.lab import VIP, VIP6
 
 from .balancer import until
-from .pair_lab import LB1, LB2, REPOSITORY, PairBalancer, PairLab
+from .own_folders import REPOSITORY
+from .pair_lab import LB1, LB2, PairBalancer, PairLab
 from .recipe import Step, steps_of
 
 __all__ = ["EXAMPLES", "RECIPE", "Pair"]

@@ -5,79 +5,31 @@
                                  ├── dr1   10.0.0.11
                                  └── dr2   10.0.0.12
 
-The network of the VIPs, 203.0.113.0/24 and 2001:db8:f::/64, is on the segment: the router asks there who has a VIP. On
-these four `/etc`, `/run`, `/opt`, `/var/lib`, `/sys/fs/bpf` and the host name are their own, and `systemctl` is that
-of `bin/`. So the commands and configurations are those that users have, with the paths that users have.
+The network of the VIPs, 203.0.113.0/24 and 2001:db8:f::/64, is on the segment: the router asks there who has a VIP.
+These four have folders of their own, so commands and configurations are those that users have.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from xdplb.net import netns
 from xdplb.net.lab import ADDRESSES, Lab
 
 from .balancer import READY_SECONDS, Balancer
+from .own_folders import OwnFolders
 
-__all__ = ["LB1", "LB2", "REPOSITORY", "PairBalancer", "PairLab"]
+__all__ = ["LB1", "LB2", "PairBalancer", "PairLab"]
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 LB1, LB2 = "balancer", "balancer2"
 NAMES = {LB1: "lb1", LB2: "lb2", "dr1": "dr1", "dr2": "dr2"}
 ADDRESS, ADDRESS6 = {LB1: "10.0.0.2", LB2: "10.0.0.3"}, {LB1: "2001:db8::2", LB2: "2001:db8::3"}
-_COMMANDS = Path(sys.executable).parent
-_STAND_INS = Path(__file__).with_name("bin")
-
-# The holder keeps the namespaces of a host, and ends with its input. The overlays need a file system that is none below
-# them, hence the tmpfs. keepalived asks for the address of its host's name; without an answer it starts seconds late.
-_HOLD = """
-set -e
-hostname "$1"
-mount -t tmpfs own "$2"
-for folder in etc opt var/lib; do
-    mkdir -p "$2/$folder/upper" "$2/$folder/work"
-    mount -t overlay "$1" -o "lowerdir=/$folder,upperdir=$2/$folder/upper,workdir=$2/$folder/work" "/$folder"
-done
-mkdir -p "$2/run" "$2/state" /etc/xdplb /etc/keepalived /etc/systemd/system /opt/xdplb/.venv /var/lib/xdplb
-echo 'DAEMON_ARGS="--log-console --log-detail"' >/etc/default/keepalived
-ln -s "$4" /opt/xdplb/.venv/bin
-printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' "$1" >/etc/hosts
-mount --bind "$2/state" /var/lib/xdplb
-mount --bind "$3" /sys/fs/bpf
-mount --bind "$2/run" /run
-echo ready
-exec cat
-"""
 
 
-class PairLab(Lab):
+class PairLab(OwnFolders, Lab):
     """The topology above."""
 
-    def __init__(self, *, port_program: int) -> None:
-        super().__init__(port_program=port_program)
-        self._holders: dict[str, int] = {}
-
-    def run(
-        self, host: str, argv: Sequence[str], *, check: bool = True, timeout: float = 30, **options: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command on a host and return its output. Raises CalledProcessError unless `check` is False."""
-        line = self._line(host, argv, dies_with_parent=True)
-        options = {"env": _environment()} | options
-        return subprocess.run(line, check=check, capture_output=True, text=True, timeout=timeout, **options)
-
-    def popen(
-        self, host: str, argv: Sequence[str], *, dies_with_parent: bool = True, **options: Any
-    ) -> subprocess.Popen[Any]:
-        """Start a command on a host; it is stopped with the lab."""
-        line = self._line(host, argv, dies_with_parent=dies_with_parent)
-        process = subprocess.Popen(line, **({"env": _environment()} | options))
-        self._processes.append(process)
-        return process
+    NAMES = NAMES
 
     def cut_off(self, host: str) -> None:
         """Take a balancer's cable out of the switch, without its NIC noticing."""
@@ -95,13 +47,6 @@ class PairLab(Lab):
         """End that."""
         self.configure("switch", *(f"link set {host} type bridge_slave isolated off" for host in NAMES))
 
-    def _line(self, host: str, argv: Sequence[str], *, dies_with_parent: bool) -> list[str]:
-        """Return the command line that runs `argv` on a host, in all of its namespaces."""
-        if host not in self._holders:
-            return netns.command(self.namespace(host), argv, dies_with_parent=dies_with_parent)
-        enter = ["nsenter", f"--target={self._holders[host]}", "--net", "--mount", "--uts", f"--wd={REPOSITORY}"]
-        return [*(["setpriv", "--pdeathsig", "KILL", "--"] if dies_with_parent else []), *enter, "--", *argv]
-
     def _build(self) -> None:
         super()._build()
         self._create([LB2])
@@ -118,18 +63,6 @@ class PairLab(Lab):
         )
         for host in NAMES:
             self._hold(host)
-
-    def _hold(self, host: str) -> None:
-        """Give a host its own folders and its own name."""
-        own, bpffs = self.folder / NAMES[host], self.home.bpffs / NAMES[host]
-        own.mkdir()
-        bpffs.mkdir()
-        unshare = ["unshare", "--mount", "--uts", "--propagation", "private", "--", "sh", "-c", _HOLD, "hold"]
-        argv = [*unshare, NAMES[host], str(own), str(bpffs), str(_COMMANDS)]
-        holder = self.popen(host, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
-        self._holders[host] = holder.pid
 
 
 class PairBalancer(Balancer):
@@ -175,8 +108,3 @@ class PairBalancer(Balancer):
     def log(self) -> str:
         """Return what the services have said."""
         return self.sh("cat /run/*.log")
-
-
-def _environment() -> dict[str, str]:
-    """Have the `xdplb` of these tests on the PATH, and what stands for systemd."""
-    return os.environ | {"PATH": f"{_STAND_INS}:{_COMMANDS}:{os.environ['PATH']}:/usr/sbin:/sbin"}

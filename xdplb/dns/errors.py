@@ -56,7 +56,8 @@ def trouble(place: Place, key: Key, error: BaseException) -> DnsError:
     server = place.server_text
     for kinds, said, hint in _SENTENCES:
         if isinstance(error, kinds):
-            return DnsError(said.format(server=server, key=key.name, algorithm=key.algorithm), hint=hint)
+            words = {"server": server, "key": key.name, "algorithm": key.algorithm}
+            return DnsError(said.format(**words), hint=hint.format(**words))
     if type(error) is dns.exception.FormError:  # how dnspython tells it; what is malformed is of classes below
         return refusal(place, key, dns.rcode.NOERROR, is_update=False)
     if isinstance(error, dns.exception.TooBig):

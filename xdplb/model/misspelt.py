@@ -17,6 +17,7 @@ _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _QUAD = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _WITH_PORT = re.compile(r"(\[[^\[\]]+\]|[^\[\]:/]+):([0-9]+)")
 _ADDRESS_AND_PORTS = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+):([0-9]+(?:-[0-9]+)?)")
+_LENGTH_OUTSIDE = re.compile(r"\[([0-9A-Fa-f:.]+)\](/[0-9]{1,3})(:.*)?")
 _AND_PROTOCOL = re.compile(r"(.*)[/:](tcp\+udp|tcp|udp)", re.IGNORECASE)
 
 
@@ -72,6 +73,9 @@ def vip_fault(text: str) -> Fault:
     rest, protocol = (ended[1], ended[2].lower()) if ended is not None else (bare, "")
     if "[" not in rest and rest.count(":") > 1:
         return Fault("an IPv6 address needs brackets", f"write it like {_bracketed(rest)}/{protocol or 'tcp'}")
+    if (found := _LENGTH_OUTSIDE.fullmatch(rest)) is not None and _is_network(found[1] + found[2]):
+        right = f"[{found[1]}{found[2]}]{found[3] or ':443'}/{protocol or 'tcp'}"
+        return Fault("the length of a prefix stands inside the brackets", f"write {right}")
     if (found := _ADDRESS_AND_PORTS.fullmatch(rest)) is not None and not protocol:
         known = _is_address(found[1].strip("[]")) or _is_network(found[1].strip("[]"))
         return Fault("the protocol is missing", f"write {rest}/tcp or {rest}/udp" if known else _VIP_HINT)

@@ -274,6 +274,16 @@ def _key(text: str) -> Callable[[Setting], None]:
     return spoil
 
 
+def _sends(made: Callable[[bytes], bytes]) -> Callable[[Setting], None]:
+    """Have the server's answers be made into something else."""
+
+    def spoil(on: Setting) -> None:
+        answer = on.server.answer
+        on.server.answer = lambda wire: made(answer(wire))  # type: ignore[method-assign]
+
+    return spoil
+
+
 def _other(**changes: int) -> Callable[[Setting], None]:
     def spoil(on: Setting) -> None:
         for name, value in changes.items():
@@ -298,6 +308,11 @@ def _other(**changes: int) -> Callable[[Setting], None]:
         (_other(signs=False), "does not sign its answer"),
         (_other(hangs=True), "does not answer"),
         (_other(has_authority=False), "does not answer with authority"),
+        (_sends(lambda _: b""), "gives an answer that cannot be understood"),
+        (_sends(lambda answer: answer[:-7]), "does not sign its answer"),
+        (_sends(lambda answer: answer[:2] + b"\xff" * 60_000), "gives an answer that cannot be understood"),
+        # A forged answer, such as one that says it was truncated.
+        (_sends(lambda answer: answer[:2] + bytes([answer[2] | 2]) + answer[3:]), "is not signed with the key xdplb"),
         (lambda on: on.server.put(NAME, "CNAME", "elsewhere.test."), "is an alias"),
     ],
 )
@@ -308,6 +323,7 @@ def test_what_is_wrong_is_a_sentence(tmp_path: Path, spoil: Callable[[Setting], 
         await until(lambda: told in on.error())
         assert told in on.drifts.standing()[0].reason
         assert "c2l4" not in on.error()
+        assert "{" not in on.error()
 
     run(tmp_path, scenario)
 

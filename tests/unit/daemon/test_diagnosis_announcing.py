@@ -87,6 +87,13 @@ def test_an_frr_that_does_not_answer_is_not_blamed():
     assert finding.level is Level.OK
 
 
+def test_the_ready_configuration_of_bird_lacks_nothing() -> None:
+    config = Path(__file__).parents[3] / "docs/examples/ha/bird-balancer.conf"
+    bird = Reader("BIRD", os.getpid(), ("bird", "-c", str(config)))
+    (finding,) = examined(vip(), found=[bird])
+    assert finding.level is Level.OK
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

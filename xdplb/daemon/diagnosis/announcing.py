@@ -23,7 +23,7 @@ _READERS = {"bird": "BIRD", "bird6": "BIRD", "zebra": "FRR", "exabgp": "ExaBGP",
 _ASK_SECONDS = 5
 _BIRD_CONFIG = "/etc/bird/bird.conf"
 _INCLUDE = re.compile(r'^\s*include\s+"([^"]+)"\s*;', re.MULTILINE)
-_COMMENT = re.compile(r"#.*|/\*.*?\*/", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"#[^\n]*|/\*.*?\*/", re.DOTALL)
 
 Ask = Callable[[Sequence[str]], str]
 """Runs a command that only reads, and returns what it says; OSError or SubprocessError if it cannot."""
