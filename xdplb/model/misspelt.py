@@ -79,6 +79,11 @@ def vip_fault(text: str) -> Fault:
     if (found := _ADDRESS_AND_PORTS.fullmatch(rest)) is not None and not protocol:
         known = _is_address(found[1].strip("[]")) or _is_network(found[1].strip("[]"))
         return Fault("the protocol is missing", f"write {rest}/tcp or {rest}/udp" if known else _VIP_HINT)
+    return _missing(rest, protocol)
+
+
+def _missing(rest: str, protocol: str) -> Fault:
+    """Return which part is missing of a VIP whose protocol, if there is one, was taken from its end."""
     if not rest.strip("[]:") or rest.startswith(":") or rest.isdigit():
         return Fault("the address is missing", _VIP_HINT)
     if _is_address(rest.strip("[]:")) or _is_network(rest.strip("[]:")):
