@@ -6,6 +6,7 @@ would by the network. All that a connection's packets may not do is to reach ano
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -36,6 +37,8 @@ from xdplb.reference.flow_state import SharedFlow
 
 IDLE_SECONDS = 90
 LOOK_SECONDS = 15
+SILENT_SECONDS = 2 / 3 * IDLE_SECONDS
+"""For how long a client is silent at most: of longer silence, the loss of a balancer takes the knowledge."""
 KEY = VipKey.parse("203.0.113.10:80/tcp")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -67,6 +70,11 @@ class Node:
         self.applier = Applier(cast("DataPlane", self.path), lambda: self.path.now, Events(), new_drifts())
         self.applier.peers_late_seconds = PEERS_LATE_SECONDS
         self.wanted = Wanted({})
+        self.failed_here: frozenset[int] = frozenset()
+        """Backends whose checks fail at this balancer alone."""
+        self.unchecked: frozenset[int] = frozenset()
+        """Those whose first check is not over."""
+        self._were_up: frozenset[int] = frozenset()
         self.told = 0
 
     def id_of(self, number: int) -> int:
@@ -82,13 +90,17 @@ class Node:
         return snapshot(1, {KEY: vip}, {one.id: 0 for one in vip.backends.values()})
 
     def observed(self) -> Observed:
+        failed = self.wanted.failed | self.failed_here
+        checked = self.wanted.backends.keys() - self.unchecked
+        self._were_up |= checked - failed
         health = {
-            self.id_of(number): KnownHealth(Health.DOWN if number in self.wanted.failed else Health.UP, "", LONG_AGO)
-            for number in self.wanted.backends
+            self.id_of(number): KnownHealth(Health.DOWN, "", LONG_AGO, number in self._were_up)
+            if number in failed
+            else KnownHealth(Health.UP, "", LONG_AGO)
+            for number in checked
         }
-        return Observed(
-            health, {each.address: Resolution(next_hop(each.address)) for each in self.wanted.backends.values()}
-        )
+        hops = {each.address: Resolution(next_hop(each.address)) for each in self.wanted.backends.values()}
+        return Observed(health, hops, has_peers=self.applier.peers_late_seconds > 0)
 
     def bring(self, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -163,11 +175,15 @@ class Cluster:
                 if connection.node == number:
                     connection.node = rest[place % len(rest)]
 
-    def start(self, number: int) -> None:
-        """Let a balancer start that knows nothing, and take over what the others know before it serves."""
+    def start(self, number: int, chance: random.Random) -> None:
+        """Let a balancer start that knows nothing, and take over what the others know before it serves.
+
+        If no backend has failed, packets come to it as soon as the first one has passed its check.
+        """
         if number in self.nodes:
             return
         node = Node(number, self.now)
+        node.unchecked = frozenset() if self.wanted.failed else frozenset(self.wanted.backends)
         node.bring(self.wanted)
         if self.syncs:
             for other in self.nodes.values():
@@ -175,6 +191,30 @@ class Cluster:
                     node.applier.take_over(slots)
                 node.applier.take(other.present())
         self.nodes[number] = node
+        for checked in chance.sample(sorted(node.unchecked), len(node.unchecked)):
+            node.unchecked -= {checked}
+            node.bring(self.wanted)
+            for _ in range(3 if any(table.has_owner for table in node.applier.tables.values()) else 0):
+                self.open(number)
+                self.reroute(chance.randrange(1000), number)
+
+    def flap(self, number: int, backend: int, chance: random.Random) -> None:
+        """Let a living backend fail for a while at one balancer, to which none of its packets come meanwhile."""
+        node = self._node(number)
+        others = [each for each in self.nodes if each != node.number]
+        if backend not in self.wanted.backends or backend in self.wanted.failed or not others:
+            return
+        node.failed_here = frozenset({backend})
+        address = self.wanted.backends[backend].address
+        for connection in self.connections:
+            if connection.backend == address and connection.node == node.number:
+                connection.node = chance.choice(others)
+        node.bring(self.wanted)
+        for _ in range(5):
+            self.open(node.number)
+        self.wait(chance.choice([0.1, 5, 25]))
+        node.failed_here = frozenset()
+        node.bring(self.wanted)
 
     # --- what clients and routers do
 
@@ -211,20 +251,20 @@ class Cluster:
         self.sync()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass: nobody is silent for longer than the idle timeout, and balancers look at their tables."""
+        """Let time pass: nobody is silent for longer than SILENT_SECONDS, and balancers look at their tables."""
         while seconds > 0:
             self._wait(min(seconds, LOOK_SECONDS))
             seconds -= LOOK_SECONDS
 
     def _wait(self, seconds: float) -> None:
         for connection in self.connections:
-            if self.now + seconds - connection.last_spoke > IDLE_SECONDS:
+            if self.now + seconds - connection.last_spoke > SILENT_SECONDS:
                 self._speak(connection)
         self.sync()
         self.now += seconds
         for node in self.nodes.values():
             node.path.now = self.now
-        if self.now - self._refreshed_at >= IDLE_SECONDS / 3:
+        if self.now - self._refreshed_at > IDLE_SECONDS / 3 - LOOK_SECONDS:  # else it is too late the next time
             since, self._refreshed_at = self.now - self._refreshed_at, self.now
             for node in self.nodes.values():
                 self._tell(node, node.present(since=since))

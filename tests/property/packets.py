@@ -13,7 +13,7 @@ import numpy as np
 
 from xdplb.balance.slots import NOBODY, PINNED, STEADY
 from xdplb.dataplane import layout
-from xdplb.dataplane.features import Features
+from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.plane import Attachment, BackendEntry, Capacity, Counters, FlowRecords, Slots, VipEntry
 from xdplb.dataplane.told_flows import Fate, after, told_flows
 from xdplb.model.access import AccessList
@@ -222,7 +222,9 @@ class PacketPath:
             for word in words.tolist():
                 owner, previous = word & 0xFFFF, word >> 16
                 assert owner == NOBODY or self._usable(owner), f"the table names {owner}, which cannot be sent to"
-                assert previous in {STEADY, PINNED} or self._usable(previous), f"the table names {previous}"
+                # With peers, one that is lost here is the previous owner until it is back: it may live for others.
+                is_there = previous in self.entries if Feature.SYNC in self.features else self._usable(previous)
+                assert previous in {STEADY, PINNED} or is_there, f"the table names {previous}"
 
     def _usable(self, backend: int) -> bool:
         return backend in self.entries and self.entries[backend].usable

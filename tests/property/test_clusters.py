@@ -29,7 +29,9 @@ def do_something(chance: random.Random, cluster: Cluster) -> None:
     elif kind < 0.86:
         cluster.lose(chance.randrange(BALANCERS))
     elif kind < 0.9:
-        cluster.start(chance.randrange(BALANCERS))
+        cluster.start(chance.randrange(BALANCERS), chance)
+    elif kind < 0.93:
+        cluster.flap(chance.randrange(BALANCERS), chance.randrange(BACKENDS), chance)
     else:
         change_something(chance, cluster)
 

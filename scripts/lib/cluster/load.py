@@ -118,7 +118,7 @@ class Load:
                     lambda: Talk(self.tally, kind, began + seconds), address, self._port
                 )
         except (OSError, TimeoutError) as error:
-            why = f"not made: {type(error).__name__}"
+            why = f"not made: {error!r}"
             broken: dict[str, object] = {"kind": kind, "backend": "", "why": why, "port": 0}
             self.tally.broken.append(broken | {"began": began, "at": time.monotonic()})
         else:

@@ -166,12 +166,13 @@ class World:
         return wait_for(so, seconds, f"the routers send packets to {sorted(balancers)}")
 
     def lose(self, host: str) -> None:
-        """Lose a balancer: its daemon is killed with -9, and its NIC is down.
+        """Lose a balancer: its NIC is down, and its daemon is killed with -9.
 
-        As with ExecStopPost= of its unit, it does not announce what it cannot know to be right once its NIC is back.
+        In this order, since what begins while the daemon is dead and packets still come, no peer can hear of. As with
+        ExecStopPost= of its unit, it does not announce what it cannot know to be right once its NIC is back.
         """
-        self.nodes[host].kill()
         self.lab.cut(host)
+        self.nodes[host].kill()
         self.nodes[host].withdraw()
 
     def bring_back(self, host: str) -> None:

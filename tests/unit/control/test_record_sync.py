@@ -17,6 +17,7 @@ from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import PINNED, STEADY, unpack
+from xdplb.control.flows.settle import PEERS_LATE_SECONDS
 from xdplb.control.flows.telling import Arrived
 from xdplb.control.writing.record_sync import RecordSync
 from xdplb.dataplane import layout
@@ -36,6 +37,7 @@ class Node:
         manager = door.manager
         self.world, self.door = world, door
         self.writer = manager._writer
+        self.writer.applier.peers_late_seconds = PEERS_LATE_SECONDS
         self.records = RecordSync(world.plane, self.writer, manager._drifts, clock=world.clock.monotonic)
         self.told: list[SharedRecords] = []
         self.gaps = 0

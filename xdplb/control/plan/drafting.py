@@ -35,7 +35,7 @@ from xdplb.control.state.differing import differing, without
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
 from xdplb.dataplane.needs import needs_of
 from xdplb.dataplane.plane import BackendEntry
-from xdplb.model.backend import BackendRole
+from xdplb.model.backend import BackendRole, Health
 
 __all__ = ["draft"]
 
@@ -64,6 +64,7 @@ def _whole_draft(
     eligibility, rule = assess_by_rule(vip, observed)
     out = frozenset([key for key, standing in eligibility.items() if standing.use is not Use.SERVING])
     kept = frozenset([key for key, standing in eligibility.items() if standing.use is not Use.OUT])
+    lost = frozenset(_lost(eligibility, observed))
     if before is None:
         ramps = ramps_at_start(vip, eligibility, observed)
     else:
@@ -85,7 +86,7 @@ def _whole_draft(
         HostSide.of(observed),
         backends,
         eligibility,
-        TableSource(vip.vip.scheduler, configured, out, kept, of_table(vip, coming)),
+        TableSource(vip.vip.scheduler, configured, out, kept, of_table(vip, coming), lost),
         frozenset([bound.id for bound in vip.backends.values() if is_asked(bound.backend)]),
         frozenset([bound.id for bound in vip.backends.values() if bound.backend.max_new_flows]),
         rule,
@@ -128,8 +129,8 @@ def _changed_draft(
         if known is not None and vip.backends.get(known.bound.backend.address) is known.bound:
             touched[number] = known.bound
     looks = {number: look_at(vip, bound, observed) for number, bound in touched.items()}
-    lost = [before.eligibility[number].traits for number in gone | touched.keys() if number in before.eligibility]
-    tally = before.tally.after(lost, [look.traits for look in looks.values()])
+    past = [before.eligibility[number].traits for number in gone | touched.keys() if number in before.eligibility]
+    tally = before.tally.after(past, [look.traits for look in looks.values()])
     anew = gone | looks.keys()
     others = ((number, each) for number, each in before.eligibility.items() if number not in anew)
     rule = rule_for(vip, tally, chain(others, looks.items()), observed)
@@ -148,6 +149,7 @@ def _changed_draft(
     source = before.table
     out = (source.out - gone - serving) | (touched.keys() - serving)
     kept = (source.kept - gone - (touched.keys() - keeping)) | keeping
+    lost = (source.lost - gone - touched.keys()) | _lost(eligibility, observed)
     ramps = ramps_now(vip, eligibility, observed, before, gone)
     coming = newcomers_of(vip, ramps, observed, out, rule)
     stepping = at_another_step(before.newcomers, coming)
@@ -172,6 +174,7 @@ def _changed_draft(
         out,
         kept,
         of_table(vip, coming),
+        lost,
     )
     return VipDraft(
         vip,
@@ -192,6 +195,18 @@ def _changed_draft(
         next_step_of(vip, coming, observed),
         changed=frozenset(gone | made.keys()),
     )
+
+
+def _lost(eligibility: Mapping[int, Eligibility], observed: Observed) -> AbstractSet[int]:
+    """Return which backends have failed here, but were well before, as they may still be for other balancers."""
+    if not observed.has_peers:
+        return set()
+    failed = (
+        number
+        for number, standing in eligibility.items()
+        if standing.use is Use.OUT and (standing.about_check or not standing.reachable)
+    )
+    return {n for n in failed if (known := observed.health.get(n)) and (known.was_up or known.health is Health.UP)}
 
 
 def _after(before: frozenset[int], lost: AbstractSet[int], got: Iterable[int]) -> frozenset[int]:

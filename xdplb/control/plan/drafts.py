@@ -34,7 +34,7 @@ class TableSource:
     """What a table is built from. While it is the same, so is the table, except for slots that settle.
 
     `out` are the ids that take no new connections, `kept` those that keep their open ones. `newcomers` have a part of
-    their share so far.
+    their share so far. `lost` are those that get no packets from here, while other balancers may see them otherwise.
     """
 
     scheduler: Scheduler
@@ -42,12 +42,13 @@ class TableSource:
     out: frozenset[int]
     kept: frozenset[int]
     newcomers: tuple[Newcomer, ...] = ()
+    lost: frozenset[int] = frozenset()
 
     @property
     def fingerprint(self) -> bytes:
         """16 bytes that differ wherever the table does: who asks for it later knows the table without computing it.
 
-        It is that of the table whose slots are all steady, for which it makes no difference who is `kept`.
+        It is that of the table whose slots are all steady, for which it makes no difference who is `kept` or `lost`.
         """
         digest = blake2b(f"{_FINGERPRINT_VERSION} {self.scheduler.value}".encode(), digest_size=16)
         for backend in sorted(self.configured, key=lambda backend: (backend.key, backend.id)):
@@ -160,6 +161,7 @@ class VipDraft:
             configured=configured,
             out=self.table.out - ids,
             kept=self.table.kept - ids,
+            lost=self.table.lost - ids,
             newcomers=tuple(newcomer for newcomer in self.table.newcomers if newcomer.id not in ids),
         )
         return replace(
@@ -179,8 +181,9 @@ class HostSide(NamedTuple):
     sources: Sources
     ifindexes: frozenset[int] | None
     nics_out: Mapping[str, str]
+    has_peers: bool
 
     @classmethod
     def of(cls, observed: Observed) -> HostSide:
         """Return what was observed of it."""
-        return cls(observed.tunnel_sources, observed.sources, observed.ifindexes, observed.nics_out)
+        return cls(observed.tunnel_sources, observed.sources, observed.ifindexes, observed.nics_out, observed.has_peers)

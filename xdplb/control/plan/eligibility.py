@@ -77,7 +77,8 @@ class Observed:
     come in. `sources` are the addresses that the host can send from. `path_mtus` are the MTUs of paths that a router
     has told, by the backend's address; they hold for tunnels. `now` is the time at which this was observed, None if
     no backend is to ramp up (slow start). `cuts` says when drains were cut, `ejected` are the backends that passive
-    health has ejected, with the reason, and `holds` those that flap and are held down, all by backend id.
+    health has ejected, with the reason, and `holds` those that flap and are held down, all by backend id. `has_peers`:
+    other balancers send packets to the same backends, and may have found them otherwise.
     """
 
     health: Mapping[int, KnownHealth] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class Observed:
     now: datetime | None = None
     cuts: Mapping[int, datetime] = field(default_factory=dict)
     holds: Mapping[int, Hold] = field(default_factory=dict)
+    has_peers: bool = False
     _looked_up: dict[int, tuple[IPAddress, Resolution | None]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

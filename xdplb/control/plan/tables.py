@@ -11,9 +11,10 @@ from xdplb.balance.pattern import Ownership
 from xdplb.balance.rotation import rotation
 from xdplb.balance.table import assign
 from xdplb.control.plan.drafts import TableSource, VipDraft
+from xdplb.control.plan.policies import Traits
 from xdplb.control.plan.steps import Held, WriteTable
 from xdplb.dataplane.plane import VipEntry
-from xdplb.model.vip import Protocol
+from xdplb.model.vip import Protocol, Vip
 
 __all__ = ["owed_slots", "owners_at_last", "owners_of", "table_step"]
 
@@ -52,16 +53,34 @@ def _after(wanted: VipDraft, before: HeldTable | None, present: VipEntry | None,
     """Return the wanted table, such that open connections stay with their backends."""
     vip, source = wanted.vip.vip, wanted.table
     owners = owners_of(source)
-    if before is None or present is None:
+    if _has_no_moves(vip):
         return HeldTable.steady(owners)
-    if vip.key.protocol is Protocol.UDP or vip.scheduler.is_per_connection:
-        return HeldTable.steady(owners)  # previous owners are not used: UDP moves with its slot, or all is recorded
-    if present.scheduler.is_per_connection:  # only records said where its connections go, not its slots
+    if before is None or present is None:
+        before = NO_TABLE
+    elif present.scheduler.is_per_connection:  # only records said where its connections go, not its slots
         steady = HeldTable.steady(owners)
         return steady if vip.tracks_always else _pinned(steady)
+    if not before.has_owner and owners.owned:
+        before = HeldTable(_first_owners(wanted), before.previous)
     if loses_records:
         before = _pinned(before)
-    return before.move(owners, gone=before.named - source.kept)
+    return before.move(owners, gone=before.named - source.kept - source.lost)
+
+
+def _first_owners(wanted: VipDraft) -> Ownership:
+    """Return from whom the slots of a table come that nobody has owned.
+
+    Other balancers may have long been sending packets to a backend whose first check is not over here. Its slots move
+    from it to those that serve until then: only what has begun here meanwhile is with these.
+    """
+    source = wanted.table
+    awaited = {number for number, standing in wanted.eligibility.items() if standing.traits & Traits.WAITS}
+    return owners_of(replace(source, out=source.out - awaited) if wanted.host.has_peers else source)
+
+
+def _has_no_moves(vip: Vip) -> bool:
+    """Return whether previous owners are not used: UDP moves with its slot, or all is recorded."""
+    return vip.key.protocol is Protocol.UDP or vip.scheduler.is_per_connection
 
 
 def _pinned(table: HeldTable) -> HeldTable:

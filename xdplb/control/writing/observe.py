@@ -29,6 +29,7 @@ def observe(
     now: datetime,
     cuts: Mapping[int, datetime],
     holds: Mapping[int, Hold],
+    has_peers: bool,
 ) -> Observed:
     """Return what is known now of all backends and of the NICs that the program is attached to; `health` is kept."""
     nics = {attachment.interface: attachment.ifindex for attachment in keeper.attachments}
@@ -45,4 +46,5 @@ def observe(
         now=now,
         cuts=cuts,
         holds=holds,
+        has_peers=has_peers,
     )

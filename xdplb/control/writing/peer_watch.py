@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from xdplb.control.events import Events, PeerAppeared, PeerKeysNotRead, PeerKeysRead, PeerLost
+from xdplb.control.flows.settle import PEERS_LATE_SECONDS
 from xdplb.control.health.health_source import HealthSource
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.own_status import OwnStatus
@@ -74,6 +75,7 @@ class PeerWatch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._peering, self._records, self._writer = peering, records, writer
+        writer.applier.peers_late_seconds = PEERS_LATE_SECONDS  # from the first table on, long before they are there
         self._status, self._events, self._clock = status, events, clock
         self._exchange = Exchange(peering.sockets, peering.keys, status, _Ear(self))
         self._drifts = PeerDrifts(drifts, clock)

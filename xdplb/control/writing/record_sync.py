@@ -15,7 +15,6 @@ import numpy as np
 
 from xdplb.control.events import DriftKind
 from xdplb.control.flows.drain import REFRESHED_WITHIN, TOUCH_SECONDS, open_flows
-from xdplb.control.flows.settle import PEERS_LATE_SECONDS
 from xdplb.control.flows.telling import of_shared, records_to_tell
 from xdplb.control.writing.drifts import Drifts
 from xdplb.control.writing.threads import Worker
@@ -102,7 +101,6 @@ class RecordSync:
     async def start(self) -> None:
         """Have the program hand out records, and call `on_new` with them from now on."""
         await self._writer.compile(lambda: self._writer.applier.require(frozenset({Feature.SYNC})))
-        self._writer.applier.peers_late_seconds = PEERS_LATE_SECONDS
         self._reader = self._plane.open_shared()
         self._thread = threading.Thread(target=self._hand_out, args=(self._reader,), name="xdplb-records", daemon=True)
         self._thread.start()

@@ -410,6 +410,7 @@ class Writer:
             now=self.now(),
             cuts=self.cuts,
             holds=self._flaps.holds,
+            has_peers=self.applier.peers_late_seconds > 0,
         )
 
     def plan_everything(self) -> None:
