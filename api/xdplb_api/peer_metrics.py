@@ -67,7 +67,7 @@ def of_peers(view: PeersView) -> Iterator[Family]:
     yield total("xdplb_peer_records_made_total", "Records that peers must have.", view.records.made)
     yield total(
         "xdplb_peer_records_lost_total",
-        "Records that peers must have and nobody could read, since there were too many at once: peers pull them.",
+        "Records that peers must have and were not told of, since there were too many: they pull them.",
         view.records.lost,
     )
     yield total("xdplb_peer_hints_sent_total", "Hints sent: a backend has gone down or come up.", counts.hints_sent)

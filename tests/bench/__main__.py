@@ -20,14 +20,15 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     benches = parser.add_subparsers(dest="what", required=True)
-    for name in ("packet", "parts", "sampling", "stages", "flows"):
+    for name in ("packet", "parts", "sampling", "sharing", "stages", "flows"):
         bench = benches.add_parser(name)
         bench.add_argument("--trials", type=int, default=15, help="measurements of each case (default: %(default)s)")
         bench.add_argument(
             "--turns", type=int, default=1 << 18, help="packets in a measurement of many flows (default: %(default)s)"
         )
-        if name == "packet":
+        if name in {"packet", "sharing"}:
             bench.add_argument("--against", type=Path, metavar="DIR", help="a checkout to compare with, row by row")
+        if name == "packet":
             bench.add_argument("cases", nargs="*", metavar="CASE", help="only those whose name contains one of these")
     bench = benches.add_parser("forward")
     bench.add_argument("--seconds", type=float, default=0.5, help="length of a measurement (default: %(default)s)")
@@ -92,6 +93,13 @@ def _sampling(arguments: argparse.Namespace) -> None:
 
     with private_bpffs() as pin_dir:
         measure_sampling(pin_dir, trials=arguments.trials, turns=arguments.turns)
+
+
+def _sharing(arguments: argparse.Namespace) -> None:
+    from tests.bench.sharing import measure_sharing
+
+    with private_bpffs() as pin_dir:
+        measure_sharing(pin_dir, trials=arguments.trials, turns=arguments.turns, against=arguments.against)
 
 
 def _stages(arguments: argparse.Namespace) -> None:

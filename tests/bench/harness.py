@@ -18,9 +18,9 @@ from xdplb.dataplane.libbpf import XDP_TX, Fd, obj_get, prog_test_run
 from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.source import flatten
 
-__all__ = ["FIXED", "FRESH", "RANDOM", "Case", "Harness", "Result"]
+__all__ = ["FIXED", "FRESH", "OPENING", "RANDOM", "Case", "Harness", "Result"]
 
-FIXED, RANDOM, FRESH = range(3)
+FIXED, RANDOM, FRESH, OPENING = range(4)
 BENCH = np.dtype(
     [
         ("turn", "<u8"),
@@ -122,7 +122,7 @@ class Harness:
         state = np.zeros(1, BENCH)
         state["turns"], state["random"] = turns, int.from_bytes(os.urandom(8), "little") | 1
         state["flows"], state["mode"] = case.flows, case.mode
-        state["fresh"] = int.from_bytes(os.urandom(4), "little")
+        state["fresh"] = int.from_bytes(os.urandom(4), "little") | 1  # odd: with OPENING, the next is a SYN
         state["cut"], state["frame"] = case.cut, pattern(case.frame)
         state["mimics"] = self._restores.get(case.name, 0) if empty else 0
         self._bench.update(0, state.tobytes())

@@ -11,7 +11,7 @@ import numpy as np
 from tests.bench import traffic
 from tests.bench.planes import LOOPBACK, next_hop
 from xdplb.balance.rotation import candidates, rotation
-from xdplb.balance.slots import Owners, pack
+from xdplb.balance.slots import PINNED, STEADY, Owners, pack
 from xdplb.balance.table import WeightedBackend, build
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.plane import BackendEntry, VipEntry
@@ -48,6 +48,7 @@ class Service:
     forward: Forward = Forward.DR
     outer: int | None = None
     moving: bool = False
+    pinned: bool = False
     tracks: bool = False
     hash_source: bool = False
     second_choice: bool = False
@@ -95,7 +96,7 @@ class Services:
         configured = [WeightedBackend(str(backend.address), backend.id, 1) for backend in backends]
         owners = _owners(service, configured)
         self._plane.write_backends(backends)
-        self._plane.write_table(vip_id, pack(owners, np.roll(owners, 1) if service.moving else np.zeros_like(owners)))
+        self._plane.write_table(vip_id, pack(owners, _previous(service, owners)))
         if service.strays:
             self._plane.maps.vip_strays.update(vip_id, time.monotonic_ns().to_bytes(8, "little"))
         if service.sampled is not None:
@@ -145,6 +146,12 @@ def _owners(service: Service, configured: list[WeightedBackend]) -> Owners:
     if service.scheduler in {Scheduler.WRR, Scheduler.WLC}:
         return rotation(configured, frozenset(), weighted=True)
     return build(configured, frozenset())
+
+
+def _previous(service: Service, owners: Owners) -> Owners:
+    if service.moving:
+        return np.roll(owners, 1)
+    return np.full_like(owners, PINNED if service.pinned else STEADY)
 
 
 def _access_list(version: int, name: str) -> AccessList:

@@ -64,6 +64,18 @@ def test_a_command_says_what_it_does_and_shows_how(name: str):
     assert all(example.startswith(f"xdplb {name} ") or example == f"xdplb {name}" for example in shown)
 
 
+@pytest.mark.parametrize("name", sorted({name.rpartition(" ")[0] for name in COMMANDS}))
+def test_no_sentence_of_a_list_of_commands_is_cut_short(name: str):
+    group: click.Command = cli
+    for word in name.split():
+        assert isinstance(group, click.Group)
+        found = group.get_command(click.Context(group), word)
+        assert found is not None
+        group = found
+    shown = group.get_help(click.Context(group, info_name=name, terminal_width=80))
+    assert re.findall(r"^  \w.*\.\.\.$", shown, re.MULTILINE) == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_is(name: str):
     silent = [

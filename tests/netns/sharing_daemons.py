@@ -54,7 +54,7 @@ class Daemons:
     def spawn(self, host: str, *options: str) -> None:
         """Run `xdplb up` on a balancer, and return at once."""
         argv = [XDPLB, "up", "eth0", "--node", host, "--listen", f"unix:{self.socket(host)}", "--store", STORE]
-        argv += ["--state-dir", str(self.state_dir(host)), "--pin-dir", str(self.lab.home.bpffs / host)]
+        argv += ["--state-dir", str(self.state_dir(host)), "--pin-dir", str(self.pin_dir(host))]
         with self._log(host).open("a") as log:
             self._running[host] = self.lab.popen(host, [*argv, *options], stdout=log, stderr=log)
 
@@ -85,6 +85,9 @@ class Daemons:
 
     def socket(self, host: str) -> Path:
         return self.lab.folder / f"{host}.sock"
+
+    def pin_dir(self, host: str) -> Path:
+        return self.lab.home.bpffs / host
 
     def state_dir(self, host: str) -> Path:
         return self.lab.folder / f"{host}.state"

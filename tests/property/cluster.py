@@ -187,7 +187,8 @@ class Cluster:
         node.bring(self.wanted)
         if self.syncs:
             for other in self.nodes.values():
-                node.applier.take_over(other.applier.moving())
+                for slots in other.applier.moving():
+                    node.applier.take_over(slots)
                 node.applier.take(other.present())
         self.nodes[number] = node
         for checked in chance.sample(sorted(node.unchecked), len(node.unchecked)):

@@ -158,7 +158,10 @@ def _say_what_is_shown(shown: Shown, state_dir: Path, *, asked: bool) -> None:
         note(f"for {shown.forward}: {state_dir} has no record of a setup; else give --forward or --state-dir")
 
 
-@command.command(epilog="\b\nExamples:\n  sudo xdplb backend-host undo 203.0.113.10")
+@command.command(
+    short_help="Put back what `setup` changed for a VIP.",
+    epilog="\b\nExamples:\n  sudo xdplb backend-host undo 203.0.113.10",
+)
 @click.argument("vip", metavar="VIP", type=_vip_address)
 @_state_dir_option
 @pin_dir_option

@@ -32,7 +32,10 @@ def command() -> None:
     """Show the names of VIPs, and take out what a balancer that is gone has left there."""
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb dns ls\n  xdplb dns ls -o json")
+@command.command(
+    short_help="List the names of VIPs and their addresses.",
+    epilog="\b\nExamples:\n  xdplb dns ls\n  xdplb dns ls -o json",
+)
 @output_option
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
@@ -54,7 +57,10 @@ def _row(name: DnsNameOut, address: DnsAddressOut) -> tuple[object, ...]:
     return name["name"], address["address"], "yes" if address["present"] else "no", by, *here
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb dns forget lb3 --dry-run\n  xdplb dns forget lb3")
+@command.command(
+    short_help="Take out what a balancer that is gone has left there.",
+    epilog="\b\nExamples:\n  xdplb dns forget lb3 --dry-run\n  xdplb dns forget lb3",
+)
 @click.argument("node", metavar="NODE")
 @changing()
 def forget(change: Change, /, node: str) -> None:

@@ -175,7 +175,8 @@ def _shown(field: str, value: object) -> object:
 
 
 @command.command(
-    epilog="\b\nExamples:\n  xdplb health ls\n  xdplb health ls 203.0.113.10:80/tcp\n  xdplb health ls web -o json"
+    short_help="List the results of the checks for each backend.",
+    epilog="\b\nExamples:\n  xdplb health ls\n  xdplb health ls 203.0.113.10:80/tcp\n  xdplb health ls web -o json",
 )
 @click.argument("vip", metavar="[VIP]", required=False)
 @output_option

@@ -97,10 +97,11 @@ def show(connection: Connection, name: str | None, as_json: bool) -> None:
 
 
 @command.command(
+    short_help="Take this node out of service, before maintenance.",
     epilog="""\b
 Examples:
   xdplb node drain
-  xdplb node drain --wait --timeout 2m"""
+  xdplb node drain --wait --timeout 2m""",
 )
 @click.option("--wait", is_flag=True, help="Return when it is drained: exit 0, or 5 if packets still come then.")
 @click.option(
@@ -164,10 +165,11 @@ def undrain(change: Change, /) -> None:
 
 
 @command.command(
+    short_help="Withdraw what a daemon that has ended still announces.",
     epilog="""\b
 Examples:
   sudo xdplb node withdraw
-  sudo xdplb node withdraw --force"""
+  sudo xdplb node withdraw --force""",
 )
 @click.option("--force", is_flag=True, help="Also if `xdplb up` had no --on-daemon-loss withdraw.")
 @pin_dir_option

@@ -125,7 +125,10 @@ def rm(change: Change, /, *, name: str) -> None:
     change.remove(lambda: change.client.tokens.remove(name, **change.how), f"token {name}")
 
 
-@command.command(epilog="\b\nExamples:\n  xdplb token ls\n  xdplb token ls -o json")
+@command.command(
+    short_help="List the tokens, and when they were used.",
+    epilog="\b\nExamples:\n  xdplb token ls\n  xdplb token ls -o json",
+)
 @output_option
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:

@@ -159,7 +159,7 @@ def _cluster_options() -> list[Callable[[_Command], _Command]]:
         click.option(
             "--announce",
             type=_words(Announce),
-            help=f"When the routers shall send its packets here, by a route for a BGP daemon.  [{_DEFAULTS.announce}]",
+            help=f"When a route for it is there, which a BGP daemon tells the routers.  [{_DEFAULTS.announce}]",
         ),
         click.option(
             "--sync",

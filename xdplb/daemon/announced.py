@@ -61,7 +61,10 @@ def used_table(options: DaemonOptions, table: Callable[[int, int], RouteTable], 
     earlier = tuple(each for each in left if each != own)
 
     def note(*tables: tuple[int, int]) -> None:
-        _write(pin_dir, _Note.of(asked, tables), run_dir)
+        if tables or asked.track_files:
+            _write(pin_dir, _Note.of(asked, tables), run_dir)
+        else:
+            remove_note(pin_dir, _KIND, run_dir)
 
     note(*left)
     return UsedTable(

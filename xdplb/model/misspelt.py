@@ -64,6 +64,16 @@ def host_and_port(text: str) -> tuple[str, int] | None:
     return match[1].strip("[]"), int(match[2])
 
 
+def _bracket_fault(rest: str, protocol: str) -> Fault | None:
+    """Return what is wrong with the brackets of an IPv6 address or prefix, with its port or without."""
+    if "[" not in rest and rest.count(":") > 1:
+        return Fault("an IPv6 address needs brackets", f"write it like {_bracketed(rest)}/{protocol}")
+    if (found := _LENGTH_OUTSIDE.fullmatch(rest)) is not None and _is_network(found[1] + found[2]):
+        right = f"[{found[1]}{found[2]}]{found[3] or ':443'}/{protocol}"
+        return Fault("the length of a prefix stands inside the brackets", f"write {right}")
+    return None
+
+
 def vip_fault(text: str) -> Fault:
     """Return what is wrong with a text that has not the form of a VIP."""
     bare = text.strip()
@@ -71,14 +81,16 @@ def vip_fault(text: str) -> Fault:
         return Fault("it is a URL", f"write it like {url[1] or '203.0.113.10'}:{url[2] or 443}/tcp")
     ended = _AND_PROTOCOL.fullmatch(bare)
     rest, protocol = (ended[1], ended[2].lower()) if ended is not None else (bare, "")
-    if "[" not in rest and rest.count(":") > 1:
-        return Fault("an IPv6 address needs brackets", f"write it like {_bracketed(rest)}/{protocol or 'tcp'}")
-    if (found := _LENGTH_OUTSIDE.fullmatch(rest)) is not None and _is_network(found[1] + found[2]):
-        right = f"[{found[1]}{found[2]}]{found[3] or ':443'}/{protocol or 'tcp'}"
-        return Fault("the length of a prefix stands inside the brackets", f"write {right}")
+    if (fault := _bracket_fault(rest, protocol or "tcp")) is not None:
+        return fault
     if (found := _ADDRESS_AND_PORTS.fullmatch(rest)) is not None and not protocol:
         known = _is_address(found[1].strip("[]")) or _is_network(found[1].strip("[]"))
         return Fault("the protocol is missing", f"write {rest}/tcp or {rest}/udp" if known else _VIP_HINT)
+    return _missing(rest, protocol)
+
+
+def _missing(rest: str, protocol: str) -> Fault:
+    """Return which part is missing of a VIP whose protocol, if there is one, was taken from its end."""
     if not rest.strip("[]:") or rest.startswith(":") or rest.isdigit():
         return Fault("the address is missing", _VIP_HINT)
     if _is_address(rest.strip("[]:")) or _is_network(rest.strip("[]:")):

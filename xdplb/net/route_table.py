@@ -37,7 +37,6 @@ __all__ = ["FoundRoute", "KernelTable", "RouteTable", "TableSocket", "withdraw_a
 
 NETLINK_GET_STRICT_CHK = 12
 RTN_BLACKHOLE = 6
-RT_SCOPE_NOWHERE = 255
 _GROUP = 64
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _HEADER = struct.Struct("=IHHII")

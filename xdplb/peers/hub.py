@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from xdplb.model.node_status import NodeStatus
 from xdplb.model.shared_record import SharedRecords
 
 from .addresses import Place
+from .budget import Budget
 from .counts import PeerCounts
 from .hello import BOOT_BYTES, NO_NONCE, decode_hello
 from .hints import Hint, decode_hints, encode_hints
@@ -63,22 +63,6 @@ class Listener(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Budget:
-    """So many a second, and no more than a second's worth at once."""
-
-    rate: int
-    left: float
-    at: float = 0.0
-
-    def take(self, wanted: int, now: float) -> int:
-        self.left = min(self.rate, self.left + (now - self.at) * self.rate)
-        self.at = now
-        given = min(wanted, int(self.left))
-        self.left -= given
-        return given
-
-
 class Hub:
     """The links of a node, used in one thread. Times are of a monotonic clock, in seconds.
 
@@ -93,7 +77,7 @@ class Hub:
         self._links: dict[Place, Link] = {}
         self._by_sender: dict[bytes, Link] = {}
         self._up: set[Link] = set()
-        self._hints = _Budget(_MOST_HINTS, _MOST_HINTS)
+        self._hints = Budget(_MOST_HINTS, _MOST_HINTS)
 
     @property
     def links(self) -> list[Link]:

@@ -81,7 +81,8 @@ class FlowRecordOut(ResponseBody):
     age_seconds: float = Field(description="Seconds since the last packet noted in it.")
     flags: list[str] = Field(
         description="What the client has sent: `established` (more than SYNs, and no SYN since), `fin`, `rst`;"
-        " `second_choice` if it did not go to the backend that came first.",
+        " `second_choice` if it did not go to the backend that came first; `from_peer` if another balancer has told of"
+        " it and none of its packets has come here yet.",
         examples=[["established"]],
     )
     probation: bool = Field(description="Whether only the first packet of the flow has been seen so far.")

@@ -176,7 +176,7 @@ def test_a_route_follows_the_health_and_returns_later_each_time(node: Node) -> N
             await asyncio.sleep(0.02)
             assert node.table.ours == {}
             node.world.clock.advance(0.2)
-            await until(lambda: node.table.ours == {FOUR: 0})
+            await until(lambda: node.table.ours == {FOUR: 0}, 15)  # it looks again in seconds that are not the world's
         await until(lambda: _reason(door) == "")
 
     node.run(scenario)

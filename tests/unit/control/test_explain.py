@@ -15,6 +15,7 @@ from tests.unit.control.world import WEB, World, backend, run, with_backends
 from xdplb.control.explain.maps_as_model import now
 from xdplb.control.explain.question import PacketKind
 from xdplb.control.explain.views import OuterView
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FROM_PEER
 from xdplb.dataplane.plane import VipCounters
 from xdplb.dataplane.remembered import Buckets
 from xdplb.model.backend import AdminState, Backend
@@ -89,6 +90,20 @@ def test_a_record_says_whose_it_is_while_it_counts(tmp_path: Path, *, probation:
         assert after.record is not None
         assert not after.record.counts
         assert told(after.why, "does not count: 10.0.0.1", "if another backend has it")
+
+    run(tmp_path, scenario)
+
+
+def test_a_record_that_another_balancer_has_told_of_says_so(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        await with_backends(manager, 1, 2, vip=replace(WEB, tracking=Tracking.ALWAYS))
+        source, port = world.flow_to(2)
+        world.plane.add_flow(source, port, WEB.key, backend=1, flags=FLOW_ESTABLISHED | FLOW_FROM_PEER)
+        view = await manager.explain(f"{source}:{port}", "web", packet=ESTABLISHED)
+        assert (view.chosen_by, str(view.backend)) == ("record", "10.0.0.1")
+        assert view.record is not None
+        assert view.record.flags == ("established", "from_peer")
+        assert told(view.why, "the record of its flow names 10.0.0.1: another balancer has told of it")
 
     run(tmp_path, scenario)
 

@@ -191,6 +191,29 @@ def test_a_node_starts_although_nothing_can_be_pulled_and_it_is_tried_again(tmp_
     asyncio.run(scenario())
 
 
+def test_a_node_stops_although_a_peer_has_not_told_all_that_it_knows(tmp_path: Path) -> None:
+    """A peer may send its answer a byte at a time."""
+
+    class Slow(Source):
+        def pull(self, name: str, url: str) -> SharedState:
+            super().pull(name, url)
+            time.sleep(8)
+            raise XdplbError("too late")
+
+    async def scenario() -> None:
+        cluster = Cluster(tmp_path, 2)
+        slow = Slow()
+        async with cluster.node(0, waits=False) as first, cluster.node(1, source=slow, waits=False) as second:
+            for node in (first, second):
+                assert node.manager.peers is not None
+                node.manager.peers.found(cluster.places)
+            await until(lambda: slow.asked)
+
+    began = time.monotonic()
+    asyncio.run(scenario())
+    assert time.monotonic() - began < 7
+
+
 def test_a_peer_that_does_not_say_where_its_api_is(tmp_path: Path):
     async def scenario() -> None:
         cluster = Cluster(tmp_path, 2)

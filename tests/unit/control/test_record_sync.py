@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,14 @@ from tests.unit.control.world import WEB, World, backend, with_backends
 from xdplb.balance.hashing import flow_hash, slot_of
 from xdplb.balance.slots import PINNED, STEADY, unpack
 from xdplb.control.flows.settle import PEERS_LATE_SECONDS
+from xdplb.control.flows.telling import Arrived
 from xdplb.control.writing.record_sync import RecordSync
 from xdplb.dataplane import layout
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.plane import Capacity
+from xdplb.model.key import VipKey
 from xdplb.model.shared_record import FIN, OPENED, SHARED_RECORD, SharedRecords, SharedSlots, SharedState
+from xdplb.model.vip import Protocol
 
 CLIENT = "198.51.100.7"
 
@@ -147,6 +151,71 @@ def test_losing_some_is_a_gap(tmp_path: Path) -> None:
         one.world.plane.shared.put(np.zeros(0, layout.SHARED_FLOW))
         await until(lambda: one.gaps == 1)
         assert one.records.counts.lost == 7
+
+    run(tmp_path / "state.db", scenario)
+
+
+def test_whoever_forges_connections_cannot_have_more_told_than_peers_take(tmp_path: Path) -> None:
+    async def scenario(one: Node) -> None:
+        flows = np.zeros(60_000, layout.SHARED_FLOW)
+        flows["backend"], flows["version"] = one.id_of(2), 4
+        flows["epoch"] = one.world.plane.read_backends()[one.id_of(2)].epoch
+        one.world.plane.shared.put(flows)
+        await until(lambda: one.gaps == 1)
+        assert (one.records.counts.made, one.records.counts.lost) == (50_000, 10_000)
+        one.world.clock.advance(1)
+        one.world.plane.shared.put(flows)
+        await until(lambda: one.gaps == 2)
+        assert (one.records.counts.made, one.records.counts.lost) == (100_000, 20_000)
+
+    run(tmp_path / "state.db", scenario)
+
+
+def test_records_of_many_destinations_are_placed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flip waits while they are: a VIP that is a prefix has as many destinations as it has addresses and ports."""
+    hashed: list[int] = []
+
+    def counted(sources: np.ndarray, *more: Any) -> np.ndarray:
+        hashed.append(len(sources))
+        return flow_hash(sources, *more)
+
+    async def scenario(one: Node) -> None:
+        prefix = VipKey(IPv4Address("203.0.114.0"), 0, Protocol.TCP, 24)
+        await one.door.create_vip(replace(WEB, key=prefix, name="all"))
+        await one.door.create_backend("all", backend(1))
+        many = np.repeat(record(4000, 1), 512)
+        many["destination"][:, 1] = int(prefix.address) + np.arange(512) % 256
+        many["destination_port"] = 1 + np.arange(512)
+        monkeypatch.setattr("xdplb.control.flows.telling.flow_hash", counted)
+        await one.take(many)
+        assert one.records.counts.known == 512
+        assert hashed == [500, 12]
+
+    run(tmp_path / "state.db", scenario)
+
+
+def test_what_has_no_place_is_looked_at_again_only_when_there_may_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(one: Node) -> None:
+        taken: list[int] = []
+        take = one.writer.applier.take
+
+        def counted(records: SharedRecords) -> Arrived:
+            taken.append(len(records))
+            return take(records)
+
+        monkeypatch.setattr(one.writer.applier, "take", counted)
+        await one.take(record(4000, 9))
+        for _ in range(4):
+            one.world.clock.advance(0.6)
+            one.records.take(record(port_owned_by(one, 2), 2))  # so that it looks
+            await asyncio.sleep(0.02)
+        assert len(taken) == 6, "five that came, and one more try"
+        await one.door.create_backend(str(WEB.key), backend(9, weight=0))
+        one.world.clock.advance(0.6)
+        one.records.take(record(port_owned_by(one, 2), 2))
+        await until(lambda: one.recorded() == {4000: one.id_of(9)})
 
     run(tmp_path / "state.db", scenario)
 

@@ -13,10 +13,10 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.sharing import Node, Shared, play
 from tests.unit.control.world import with_backends
-from xdplb.cluster.memory import MemoryRepository
-from xdplb.cluster.repository import Change
-from xdplb.control.writing.cluster import StoreState
-from xdplb.model.errors import StoreAwayError
+from xdplb.cluster.memory import Kept, MemoryRepository
+from xdplb.cluster.repository import ABSENT, Change
+from xdplb.control.writing.store_standing import StoreState
+from xdplb.model.errors import ConflictError, StoreAwayError
 
 VIP = "203.0.113.10:443:tcp"
 BACKEND = f"backends/{VIP}/10.0.0.1"
@@ -150,6 +150,23 @@ def test_a_head_of_wrong_contents_stops_changes_until_it_is_removed(tmp_path: Pa
             shared.store.empty()
             await goes_on(one)
             await shared.agree(one)
+
+    play(tmp_path, scenario)
+
+
+def test_entries_without_a_head_are_not_begun_anew_by_one_that_has_nothing(tmp_path: Path) -> None:
+    async def scenario(shared: Shared) -> None:
+        async with shared.running("lb1") as (one,):
+            await with_backends(one.door, 1, 2)
+        shared.store.restore(Kept(ABSENT, None, shared.store.kept.entries))
+        with pytest.raises(
+            ConflictError, match=r"3 entries, such as backends/203.0.113.10:443:tcp/10.0.0.1, and no head"
+        ):
+            async with shared.running("lb2"):
+                pass
+        async with shared.running("lb1", "lb2") as (one, two):
+            await shared.agree(one, two)
+            assert len(two.door.vips()) == 1
 
     play(tmp_path, scenario)
 

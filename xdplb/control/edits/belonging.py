@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from xdplb.cluster.repository import Json, Whole
 from xdplb.control.edits.overlay import release_config
 from xdplb.control.state.desired import Desired
 from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.written import SCHEMA, all_written
 from xdplb.model.errors import ConflictError, StoreRefusedError
+from xdplb.model.printable import printable
 
-__all__ = ["foreign", "has_state", "head_of", "why_newer"]
+__all__ = ["foreign", "has_state", "head_of", "headless", "why_newer"]
 
 
 _NO_GENERATION = 1 << 62
@@ -42,6 +45,14 @@ def has_state(desired: Desired, head: Json) -> bool:
 def why_newer(head: Json) -> str:
     """Return the sentence for a store that a newer version has written."""
     return f"a newer xdplb has written the store (schema {head['schema']}, this one knows {SCHEMA}): upgrade this one"
+
+
+def headless(strays: Sequence[str]) -> str:
+    """Return the sentence for a store that has entries, at these paths, and no head, while nothing is here."""
+    return (
+        f"the store has {len(strays)} entries, such as {printable(strays[0])[:80]}, and no head, and this balancer has"
+        " no VIPs: start one that has its state, and it writes it back, or remove what is under the prefix"
+    )
 
 
 def foreign(snapshot: Snapshot, head: Json) -> ConflictError:

@@ -19,7 +19,7 @@ from xdplb.control.plan.steps import Held
 from xdplb.control.state.snapshot import BoundVip
 from xdplb.control.writing.threads import Worker
 from xdplb.control.writing.writer import Writer
-from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST, FLOW_SECOND_CHOICE
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_FROM_PEER, FLOW_RST, FLOW_SECOND_CHOICE
 from xdplb.dataplane.plane import Attachment, DataPlane
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
@@ -30,7 +30,13 @@ __all__ = ["Explainer"]
 COMPARISONS = 3
 """How often the answers are compared while they differ: the maps may have changed in between."""
 
-FLAGS = {FLOW_ESTABLISHED: "established", FLOW_FIN: "fin", FLOW_RST: "rst", FLOW_SECOND_CHOICE: "second_choice"}
+FLAGS = {
+    FLOW_ESTABLISHED: "established",
+    FLOW_FIN: "fin",
+    FLOW_RST: "rst",
+    FLOW_SECOND_CHOICE: "second_choice",
+    FLOW_FROM_PEER: "from_peer",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from xdplb.control.explain.comparison import Comparison
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundVip
-from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST, FLOW_SECOND_CHOICE
+from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_FROM_PEER, FLOW_RST, FLOW_SECOND_CHOICE
 from xdplb.dataplane.plane import VipEntry
 from xdplb.reference.config import Config
 from xdplb.reference.decision import Decision
@@ -109,7 +109,7 @@ def _of_record(story: Story) -> Iterator[str]:
     if not decision.has_record:
         yield f"the record of its flow does not count: {backend} is not usable, or its id now belongs to another one"
     elif decision.placement is Placement.RECORD:
-        yield f"the record of its flow names {backend}{_why_second(decision.record.flow)}"
+        yield f"the record of its flow names {backend}{_of_whom(decision.record.flow)}"
     elif decision.placement is Placement.SECOND and decision.record.flow.backend in remembered.suspects:
         waited = (story.comparison.answer.at - decision.record.flow.last_seen) / SECOND
         yield f"the record of its flow says that {backend}, which is suspect, has not answered for {waited:.1f} s"
@@ -117,8 +117,11 @@ def _of_record(story: Story) -> Iterator[str]:
         yield f"the record of its flow, for {backend}, is replaced: {_why_new(story, decision.record.flow)}"
 
 
-def _why_second(flow: Flow) -> str:
-    return ", which was its second choice when it began" if flow.flags & FLOW_SECOND_CHOICE else ""
+def _of_whom(flow: Flow) -> str:
+    """Return what else a record says of its flow."""
+    second = ", which was its second choice when it began" if flow.flags & FLOW_SECOND_CHOICE else ""
+    told = ": another balancer has told of it, and none of its packets has come here yet"
+    return second + (told if flow.flags & FLOW_FROM_PEER else "")
 
 
 def _why_new(story: Story, flow: Flow) -> str:

@@ -5,9 +5,10 @@ On the way, a VIP is an address and port, and a backend an address; ids are each
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,13 @@ class Finder:
 
     def __init__(self) -> None:
         self._vips: Mapping[int, VipEntry] = {}
-        self._by_rank: list[VipEntry] = []
+        self._by_key: Mapping[VipKey, VipEntry] = {}
+        self._several: dict[tuple[int, int], dict[int, list[VipEntry]]] = {}
+        """VIPs of several addresses or ports, by IP version and host bits, longest prefix first, and by network."""
         self._exact: dict[tuple[int, int, int, int], VipEntry] = {}
         self._destinations: dict[tuple[int, int, int, int], VipEntry | None] = {}
         self._backends: Mapping[int, BackendEntry] = {}
-        self._ids: dict[int, dict[IPAddress, int]] = {}
+        self._ids: dict[int, tuple[frozenset[int], dict[IPAddress, BackendEntry]]] = {}
 
     def look(self, vips: Mapping[int, VipEntry], backends: Mapping[int, BackendEntry]) -> None:
         """Find among these from now on; they are replaced as a whole, never changed."""
@@ -52,8 +55,15 @@ class Finder:
                 if vip.key.is_exact
                 for number in vip.key.protocol.numbers
             }
-            self._by_rank = [vip for vip in reversed(ranked) if not vip.key.is_exact]
-        self._backends = backends
+            self._by_key = {vip.key: vip for vip in ranked}
+            self._several = {}
+            for vip in reversed(ranked):
+                if not vip.key.is_exact:
+                    version, address, host_bits = vip.key.address.version, int(vip.key.address), _host_bits(vip.key)
+                    of_length = self._several.setdefault((version, host_bits), {})
+                    of_length.setdefault(address >> host_bits, []).append(vip)
+        if backends is not self._backends:
+            self._backends, self._ids = backends, {}
 
     def vip(self, version: int, address: int, port: int, protocol: int) -> VipEntry | None:
         """Return the VIP that packets for this destination belong to."""
@@ -63,18 +73,27 @@ class Finder:
         if wanted not in self._destinations:
             if len(self._destinations) >= _MOST_DESTINATIONS:
                 self._destinations = {}
-            self._destinations[wanted] = next((vip for vip in self._by_rank if _accepts(vip.key, *wanted)), None)
+            self._destinations[wanted] = self._of_several(*wanted)
         return self._destinations[wanted]
+
+    def of_key(self, key: VipKey) -> VipEntry | None:
+        """Return the VIP with this key."""
+        return self._by_key.get(key)
 
     def backend(self, vip_id: int, ids: frozenset[int], address: IPAddress) -> BackendEntry | None:
         """Return the VIP's backend with this address; `ids` are those of its backends."""
-        known = self._ids.get(vip_id, {})
-        entry = self._backends.get(known.get(address, 0))
-        if entry is None or entry.vip_id != vip_id or entry.address != address:
+        known = self._ids.get(vip_id)
+        if known is None or known[0] != ids:
             entries = [self._backends[number] for number in ids if number in self._backends]
-            known = self._ids[vip_id] = {each.address: each.id for each in entries}
-            entry = self._backends.get(known.get(address, 0))
-        return entry
+            known = self._ids[vip_id] = ids, {each.address: each for each in entries}
+        return known[1].get(address)
+
+    def _of_several(self, version: int, address: int, port: int, protocol: int) -> VipEntry | None:
+        for (of_version, host_bits), networks in self._several.items():
+            for vip in networks.get(address >> host_bits, ()) if of_version == version else ():
+                if port in vip.key.ports and protocol in vip.key.protocol.numbers:
+                    return vip
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,54 +127,81 @@ def place(
     records: SharedRecords, finder: Finder, tables: Mapping[int, HeldTable], ids: Mapping[int, frozenset[int]]
 ) -> Placed:
     """Return where records belong; `ids` are those of the backends of each VIP."""
-    count = len(records)
-    placed = Placed(
-        vips=np.zeros(count, np.uint16),
-        backends=np.zeros(count, np.uint16),
-        epochs=np.zeros(count, np.uint16),
-        slots=np.zeros(count, np.uint32),
-        found=np.zeros(count, np.bool_),
-        written=np.zeros(count, np.bool_),
-        pinned=np.zeros(count, np.bool_),
+    entries, group = _vips_of(records, finder)
+    known = {vip.id: vip for vip in entries if vip is not None and vip.id in tables}
+    vips = np.array([-1 if vip is None or vip.id not in known else vip.id for vip in entries], np.int32)[group]
+    there = vips >= 0
+    backends, epochs = _backends_of(records, vips, finder, ids)
+    slots = np.zeros(len(records), np.uint32)
+    owners, previous = np.zeros(len(records), np.uint16), np.zeros(len(records), np.uint16)
+    tracks = np.zeros(len(records), np.bool_)
+    for hashes_source in {vip.hash_source for vip in known.values()}:
+        chosen = there & np.isin(vips, [vip.id for vip in known.values() if vip.hash_source is hashes_source])
+        _hash(records, chosen, slots, hashes_source=hashes_source)
+    for vip_id, chosen_ in _by_vip(vips):
+        table, mine = tables[vip_id], slots[chosen_]
+        owners[chosen_], previous[chosen_] = table.owners.of_slots(mine), table.previous.of_slots(mine)
+        tracks[chosen_] = known[vip_id].track_always
+    goes_by_record = (backends != 0) & (tracks | (records["protocol"] != _UDP))
+    is_news = (owners != backends) & (records["flags"] & ENDED == 0)
+    return Placed(
+        vips=np.where(there, vips, 0).astype(np.uint16),
+        backends=backends,
+        epochs=epochs,
+        slots=slots,
+        found=backends != 0,
+        written=goes_by_record & (tracks | (previous != STEADY) | is_news),
+        pinned=goes_by_record & ~tracks & (previous == STEADY) & is_news,
     )
+
+
+def _vips_of(records: SharedRecords, finder: Finder) -> tuple[list[VipEntry | None], NDArray[np.intp]]:
+    """Return the VIPs of the destinations that records have, each once, and which of them each record has."""
     names = ["version", "destination", "destination_port", "protocol"]
     _, first, group = np.unique(records[names], return_index=True, return_inverse=True)
-    for number, row in enumerate(first.tolist()):
-        one = records[row]
-        vip = finder.vip(
-            int(one["version"]), _number(one["destination"]), int(one["destination_port"]), int(one["protocol"])
-        )
-        if vip is not None and vip.id in tables:
-            chosen = np.flatnonzero(group.reshape(-1) == number)
-            mine = records[chosen]
-            named = _backends_of(mine, finder, vip.id, ids.get(vip.id, frozenset()))
-            placed.backends[chosen], placed.epochs[chosen] = named
-            _place_in(placed, chosen, mine, vip, tables[vip.id])
-    return placed
+    rows = zip(*(records[name][first].tolist() for name in names), strict=True)
+    found = [finder.vip(version, halves[0] << 64 | halves[1], *rest) for version, halves, *rest in rows]
+    return found, group.reshape(-1)
 
 
 def _backends_of(
-    records: SharedRecords, finder: Finder, vip_id: int, ids: frozenset[int]
+    records: SharedRecords, vips: NDArray[np.int32], finder: Finder, ids: Mapping[int, frozenset[int]]
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Return the ids and epochs of the backends that records of a VIP name, 0 for those that it does not have."""
-    _, first, group = np.unique(records[["backend_version", "backend"]], return_index=True, return_inverse=True)
-    entries = [finder.backend(vip_id, ids, _address(records[row])) for row in first.tolist()]
-    found = np.array([(0, 0) if entry is None else (entry.id, entry.epoch) for entry in entries], np.uint16)
-    return found[group.reshape(-1), 0], found[group.reshape(-1), 1]
+    """Return the ids and epochs of the backends that records name; `vips` are their VIPs' ids. 0 is for none."""
+    named = np.zeros(len(records), [("vip", "<i4"), ("version", "u1"), ("backend", "<u8", 2)])
+    named["vip"], named["version"], named["backend"] = vips, records["backend_version"], records["backend"]
+    each, group = np.unique(named, return_inverse=True)
+    found = np.zeros((len(each), 2), np.uint16)
+    columns = zip(*(each[name].tolist() for name in ("vip", "version", "backend")), strict=True)
+    for number, (vip_id, version, halves) in enumerate(columns):
+        if vip_id >= 0:
+            address = _address(version, halves)
+            entry = None if address is None else finder.backend(vip_id, ids.get(vip_id, frozenset()), address)
+            found[number] = (0, 0) if entry is None else (entry.id, entry.epoch)
+    group = group.reshape(-1)
+    return found[group, 0], found[group, 1]
 
 
-def _place_in(
-    placed: Placed, chosen: NDArray[np.intp], records: SharedRecords, vip: VipEntry, table: HeldTable
-) -> None:
-    numbers = placed.backends[chosen]
-    slots = _slots(records, vip)
-    previous = table.previous.of_slots(slots)
-    is_news = (table.owners.of_slots(slots) != numbers) & (records["flags"] & ENDED == 0)
-    goes_by_record = vip.track_always | (records["protocol"] != _UDP)
-    found = numbers != 0
-    placed.vips[chosen], placed.slots[chosen], placed.found[chosen] = vip.id, slots, found
-    placed.written[chosen] = found & goes_by_record & (vip.track_always | (previous != STEADY) | is_news)
-    placed.pinned[chosen] = found & goes_by_record & (not vip.track_always) & (previous == STEADY) & is_news
+def _hash(records: SharedRecords, chosen: NDArray[np.bool_], slots: NDArray[np.uint32], *, hashes_source: bool) -> None:
+    """Fill in the slots of the chosen records."""
+    for version in (4, 6):
+        mine = np.flatnonzero(chosen & (records["version"] == version))
+        if len(mine):
+            source, ports = records["source"][mine], (records["source_port"][mine], records["destination_port"][mine])
+            is_ipv6 = version == 6
+            slots[mine] = slot_of(
+                flow_hash6(source, *ports, hashes_source) if is_ipv6 else flow_hash(source[:, 1], *ports, hashes_source)
+            )
+
+
+def _by_vip(vips: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Yield each VIP's id, and which records are its own."""
+    order = np.argsort(vips, kind="stable")
+    numbers, starts = np.unique(vips[order], return_index=True)
+    bounds = [*starts.tolist(), len(order)]
+    for number, (start, end) in zip(numbers.tolist(), pairwise(bounds), strict=True):
+        if number >= 0:
+            yield number, order[start:end]
 
 
 def records_to_tell(
@@ -258,41 +304,24 @@ def _name_backends(
     backends: Mapping[int, BackendEntry],
 ) -> NDArray[np.bool_]:
     """Fill in the backends' addresses; return which records have one that is still there."""
-    there = np.zeros(len(records), np.bool_)
     numbers, group = np.unique(ids, return_inverse=True)
-    for place_, number in enumerate(numbers.tolist()):
-        entry = backends.get(number)
-        if entry is None:
-            continue
-        mine = np.flatnonzero((group.reshape(-1) == place_) & (epochs == entry.epoch))
-        value = int(entry.address)
-        records["backend"][mine] = (value >> 64, value & _LOWER)
-        records["backend_version"][mine] = entry.address.version
-        there[mine] = True
+    entries = [backends.get(number) for number in numbers.tolist()]
+    values = [0 if entry is None else int(entry.address) for entry in entries]
+    group = group.reshape(-1)
+    records["backend"] = np.array([(value >> 64, value & _LOWER) for value in values], np.uint64).reshape(-1, 2)[group]
+    versions = [0 if entry is None else entry.address.version for entry in entries]
+    records["backend_version"] = np.array(versions, np.uint8)[group]
+    of_entries = np.array([-1 if entry is None else entry.epoch for entry in entries], np.int32)
+    there: NDArray[np.bool_] = of_entries[group] == epochs
     return there
 
 
-def _slots(records: SharedRecords, vip: VipEntry) -> NDArray[np.uint32]:
-    ports = records["source_port"], records["destination_port"]
-    if vip.key.address.version == 6:
-        return slot_of(flow_hash6(records["source"], *ports, vip.hash_source))
-    return slot_of(flow_hash(records["source"][:, 1], *ports, vip.hash_source))
+def _host_bits(key: VipKey) -> int:
+    return key.address.max_prefixlen - (key.prefix_length or 0)
 
 
-def _accepts(key: VipKey, version: int, address: int, port: int, protocol: int) -> bool:
-    shift = key.address.max_prefixlen - (key.prefix_length or 0)
-    return (
-        key.address.version == version
-        and int(key.address) >> shift == address >> shift
-        and port in key.ports
-        and protocol in key.protocol.numbers
-    )
-
-
-def _number(halves: NDArray[np.uint64]) -> int:
-    return int(halves[0]) << 64 | int(halves[1])
-
-
-def _address(record: np.void) -> IPAddress:
-    number = _number(record["backend"])
-    return ip_address(number.to_bytes(4 if record["backend_version"] == 4 else 16, "big"))
+def _address(version: int, halves: Sequence[int]) -> IPAddress | None:
+    """Return the address in a record, None for one that no record can have."""
+    if version == 6:
+        return IPv6Address(halves[0] << 64 | halves[1])
+    return IPv4Address(halves[1]) if version == 4 and halves[1] < 1 << 32 else None

@@ -385,12 +385,12 @@ class Applier:
             slots = placed.slots[told][placed.vips[told] == vip_id]
             self._told.append((self.times_told, vip_id, slots))
 
-    def take_over(self, slots: Sequence[SharedSlots]) -> int:
-        """Let slots move here that move at another balancer, from the same previous owners; return how many."""
+    def take_over(self, slots: SharedSlots) -> int:
+        """Let slots of a VIP move here that move at another balancer, from the same owners; return how many."""
         with self._changing() as held:
             self._finder.look(held.vips, held.backends)
-            by_key = {vip.key: vip for vip in held.vips.values()}
-            return sum(self._move_as_told(by_key[each.key], each) for each in slots if each.key in by_key)
+            vip = self._finder.of_key(slots.key)
+            return 0 if vip is None else self._move_as_told(vip, slots)
 
     def _move_as_told(self, vip: VipEntry, told: SharedSlots) -> int:
         held = self.read()

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from xdplb.cluster.repository import ABSENT, Away, Back, Change, Delta, Json, Nodes, Repository, Seen, Version, Whole
-from xdplb.control.edits.belonging import foreign, has_state, head_of, why_newer
+from xdplb.control.edits.belonging import foreign, has_state, head_of, headless, why_newer
 from xdplb.control.edits.edit import PutConfig
 from xdplb.control.edits.joined import Joined, News, joined, news_of_all
 from xdplb.control.edits.overlay import release_config
@@ -300,12 +300,7 @@ class Cluster:
         past = await self._writer.saver.past()
         verdict = judged(snapshot.copy, past, head, is_empty=not snapshot.vips)
         if head is None:
-            if verdict is Verdict.LEAVE:
-                self._version = whole.version
-                self._leaves_apart()
-                return True
-            await self._write_all(whole, "it was empty")
-            return False
+            return await self._settled_without_head(whole, verdict)
         if verdict is Verdict.NEWER:
             self._stands(StoreState.APART, why_newer(head))
             return True
@@ -318,6 +313,17 @@ class Cluster:
             return False
         self._leaves_apart()
         await self._take_whole(whole, head, verdict)
+        return True
+
+    async def _settled_without_head(self, whole: Whole, verdict: Verdict) -> bool:
+        if verdict is not Verdict.LEAVE:
+            await self._write_all(whole, "it was empty")
+            return False
+        if strays := sorted(whole.entries.keys() | whole.unreadable.keys()):
+            self._stands(StoreState.APART, headless(strays))
+            return True
+        self._version = whole.version
+        self._leaves_apart()
         return True
 
     async def _write_all(self, whole: Whole, why: str) -> None:

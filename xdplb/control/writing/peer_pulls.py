@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from xdplb.control.events import Events, RecordsNotPulled, RecordsPulled
 from xdplb.control.writing.peer_drifts import PeerDrifts
 from xdplb.control.writing.record_sync import RecordSync
+from xdplb.control.writing.threads import unawaited
 from xdplb.model.errors import XdplbError
 from xdplb.model.node_status import NodeStatus
 from xdplb.peers.addresses import Place
@@ -97,7 +99,7 @@ class PeerPulls:
                 raise XdplbError(
                     f"{status.name} does not say where its API is", hint="start it with --advertise-url https://…"
                 )
-            state = await asyncio.to_thread(self._puller.pull, status.name, status.url)
+            state = await unawaited("xdplb-pull", partial(self._puller.pull, status.name, status.url))
             await self._records.take_over(state)
         except XdplbError as error:
             self._failed(place, status.name, pulls, reason, str(error))

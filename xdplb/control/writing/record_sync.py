@@ -24,6 +24,7 @@ from xdplb.dataplane.layout import FLOW_FROM_PEER
 from xdplb.dataplane.plane import DataPlane, SharedFlows
 from xdplb.model.errors import XdplbError
 from xdplb.model.shared_record import NO_RECORDS, SharedRecords, SharedState
+from xdplb.peers.budget import Budget
 
 __all__ = ["RecordSync", "SyncCounts"]
 
@@ -35,6 +36,8 @@ _MOST_AT_ONCE = 500
 _MOST_WAITING = 100_000
 _MOST_A_SECOND = 50_000
 """Records that peers may send. More are refused: to write them would take most of a core."""
+_MOST_MADE_A_SECOND = 50_000
+"""Records that peers are sent: as many as one takes. Whoever forges connections must not keep this process busy."""
 _KEPT_SECONDS = 10.0
 """How long a record waits for its VIP and its backend: for a balancer that takes a change later."""
 _RETRY_SECONDS = 0.5
@@ -55,7 +58,7 @@ class SyncCounts:
     made: int = 0
     """Handed to `on_new`."""
     lost: int = 0
-    """Not handed to `on_new`, since the ring was full: each time, `on_gap` is called."""
+    """Not handed to `on_new`, since there were too many at once, or in a second: each time, `on_gap` is called."""
     inserted: int = 0
     """From peers, and written here."""
     known: int = 0
@@ -87,7 +90,9 @@ class RecordSync:
         self._came = asyncio.Event()
         self._unplaced: deque[tuple[float, SharedRecords]] = deque()
         self._tried_at = clock()
-        self._allowance, self._allowed_at = float(_MOST_A_SECOND), clock()
+        self._tried_on: tuple[object, object] | None = None
+        """The VIPs and backends when those without a place were tried last: with the same, there is still none."""
+        self._allowance = Budget(_MOST_A_SECOND, _MOST_A_SECOND, clock())
         self._held = 0
         """Records of peers that no packet has used here, at most: as counted, and those written since."""
         self._refreshed_at: float | None = None
@@ -134,7 +139,8 @@ class RecordSync:
 
         To be called before this balancer serves, and after a gap.
         """
-        await self._writer.with_maps(lambda: self._writer.applier.take_over(state.slots))
+        for slots in state.slots:  # one VIP at a time: a flip has its turn between two of them
+            await self._writer.with_maps(partial(self._writer.applier.take_over, slots))
         records = state.records[: self._room()]
         self.counts.refused += len(state.records) - len(records)
         for start in range(0, len(records), _MOST_AT_ONCE):
@@ -145,12 +151,18 @@ class RecordSync:
     def _hand_out(self, reader: SharedFlows) -> None:
         """Hand out what the program does, until told to stop; in a thread of its own."""
         lost = 0
+        budget = Budget(_MOST_MADE_A_SECOND, _MOST_MADE_A_SECOND, self._clock())
         while not self._is_stopping.is_set():
+            too_many = 0
             if reader.wait(_WAIT_SECONDS):
                 time.sleep(_GATHER_SECONDS)
-                self._tell(of_shared(reader.read(), self._writer.applier.known.backends))
-            if (now_lost := reader.lost()) != lost:  # the ring was full, so that there was something to wake up for
-                self.counts.lost += now_lost - lost
+                flows = reader.read()
+                allowed = budget.take(len(flows), self._clock())
+                too_many = len(flows) - allowed
+                self._tell(of_shared(flows[:allowed], self._writer.applier.known.backends))
+            now_lost = reader.lost()  # the ring was full, so that there was something to wake up for
+            if too_many or now_lost != lost:
+                self.counts.lost += too_many + now_lost - lost
                 lost = now_lost
                 self.on_gap()
 
@@ -180,7 +192,8 @@ class RecordSync:
         records = self._present(since)
         for start in range(0, len(records), _MOST_AT_ONCE):
             self._tell(records[start : start + _MOST_AT_ONCE])
-            time.sleep(_MOST_AT_ONCE / _MOST_TOLD_A_SECOND)
+            if self._is_stopping.wait(_MOST_AT_ONCE / _MOST_TOLD_A_SECOND):
+                return
 
     def _refresh_period(self) -> float | None:
         """Return how often peers are told again, in seconds; None if there is nothing to tell."""
@@ -227,10 +240,13 @@ class RecordSync:
                 self._drifts.well(DriftKind.MAP, _WRITTEN)
 
     def _next(self) -> SharedRecords:
-        """Return the next records to write: datagrams have few each."""
+        """Return the next records to write: datagrams have few each, but many come at once."""
         parts, count = [NO_RECORDS], 0
         while self._taken and count < _MOST_AT_ONCE:
-            parts.append(self._taken.popleft())
+            records, room = self._taken.popleft(), _MOST_AT_ONCE - count
+            if len(records) > room:
+                self._taken.appendleft(records[room:])
+            parts.append(records[:room])
             count += len(parts[-1])
         self._waiting -= count
         return np.concatenate(parts)
@@ -254,22 +270,24 @@ class RecordSync:
     async def _try_again(self) -> None:
         """Give those a place that have waited, if there is one now; give up those that have waited for too long."""
         self._tried_at = now = self._clock()
+        known = self._writer.applier.known
+        before, self._tried_on = self._tried_on, (known.vips, known.backends)
+        is_same = before is not None and before[0] is known.vips and before[1] is known.backends
         waiting, self._unplaced = self._unplaced, deque()
         for until, records in waiting:
             if now >= until:
                 self.counts.unplaced += len(records)
+                continue
+            if is_same:
+                self._unplaced.append((until, records))
                 continue
             for start in range(0, len(records), _MOST_AT_ONCE):
                 await self._write_some(records[start : start + _MOST_AT_ONCE], until)
 
     def _allow(self, count: int) -> int:
         """Return how many of so many records may be taken now."""
-        now = self._clock()
-        self._allowance = min(self._allowance + (now - self._allowed_at) * _MOST_A_SECOND, float(_MOST_A_SECOND))
-        self._allowed_at = now
-        allowed = min(count, int(self._allowance), self._room(), _MOST_WAITING - self._waiting)
-        self._allowance -= allowed
-        return max(allowed, 0)
+        wanted = max(min(count, self._room(), _MOST_WAITING - self._waiting), 0)
+        return self._allowance.take(wanted, self._clock())
 
     def _room(self) -> int:
         """Return how many records of peers there is room for."""

@@ -1,13 +1,16 @@
-"""Running blocking work in threads, and work that is not cancelled with its caller."""
+"""Running blocking work in threads, for which the end waits or not, and work that is not cancelled with its caller."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
-__all__ = ["Unbroken", "Worker"]
+__all__ = ["Unbroken", "Worker", "unawaited"]
 
 T = TypeVar("T")
 
@@ -29,6 +32,24 @@ class Worker:
     async def stop(self) -> None:
         """Return when all jobs are done; new ones are refused."""
         await asyncio.to_thread(self._pool.shutdown)
+
+
+async def unawaited(name: str, work: Callable[[], T]) -> T:
+    """Run `work` in a thread of its own and return its result. The process ends without it: it may take for ever."""
+    loop, done = asyncio.get_running_loop(), asyncio.Future[T]()
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:  # it is raised where the result is waited for
+            then = partial(done.set_exception, error)
+        else:
+            then = partial(done.set_result, result)
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(lambda: None if done.done() else then())
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await done
 
 
 class Unbroken:
