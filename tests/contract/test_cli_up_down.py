@@ -435,7 +435,9 @@ def test_a_state_dir_that_cannot_be_used_is_said_before_the_nic_is_touched(host:
 def test_another_user_keeps_no_crashed_daemon_from_starting_and_gives_down_no_one_to_kill(host: Host):
     open_a_way(host.folder)
     with host.up("eth0") as daemon, subprocess.Popen(["sleep", "60"]) as victim:
-        files = [path for path in LOCK_DIR.iterdir() if json.loads(path.read_text())["process"]["pid"] == daemon.pid]
+        files = [
+            path for path in LOCK_DIR.glob("*.lock") if json.loads(path.read_text())["process"]["pid"] == daemon.pid
+        ]
         assert len(files) == 3
         daemon.kill()
         daemon.wait()
