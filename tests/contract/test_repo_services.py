@@ -67,7 +67,7 @@ def test_a_policy_that_the_host_has_stays(tmp_path: Path, policy: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_goes_when_set_up_is_stopped(tmp_path: Path, policy: Path, number: signal.Signals) -> None:
-    with _install(tmp_path, policy, "sleep 30", wait=False) as process:
+    with _install(tmp_path, policy, "exec sleep 30", wait=False) as process:
         _wait_for(tmp_path / "installing")
         os.killpg(process.pid, number)
         assert process.wait(10) != 0
@@ -75,7 +75,7 @@ def test_it_goes_when_set_up_is_stopped(tmp_path: Path, policy: Path, number: si
 
 
 def test_one_that_a_killed_set_up_left_goes_with_the_next(tmp_path: Path, policy: Path) -> None:
-    with _install(tmp_path, policy, "sleep 30", wait=False) as process:
+    with _install(tmp_path, policy, "exec sleep 30", wait=False) as process:
         _wait_for(tmp_path / "installing")
         os.killpg(process.pid, signal.SIGKILL)
     assert policy.exists()
