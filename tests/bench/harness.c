@@ -10,9 +10,9 @@
 
 #include "frame.h"
 
-#define FIXED 0  /* always flow 0 */
-#define RANDOM 1 /* a random one of `flows` */
-#define FRESH 2  /* one never seen before */
+#define FIXED 0   /* always flow 0 */
+#define RANDOM 1  /* a random one of `flows` */
+#define FRESH 2   /* one never seen before */
 #define OPENING 3 /* the same, two packets of each: a SYN, then an ACK */
 
 #define TCP_SYN 0x02
@@ -92,7 +92,8 @@ int harness(struct xdp_md *ctx)
 	struct bench *b = bench.lookup(&zero);
 	if (!b || bench_restore(ctx, b))
 		return XDP_ABORTED;
-	if (!frame_write((void *)(long)ctx->data, (void *)(long)ctx->data_end, &b->frame, bench_pick_flow(b)) ||
+	if (!frame_write((void *)(long)ctx->data, (void *)(long)ctx->data_end, &b->frame,
+	                 bench_pick_flow(b)) ||
 	    !bench_open((void *)(long)ctx->data, (void *)(long)ctx->data_end, b))
 		return XDP_ABORTED;
 
