@@ -24,16 +24,19 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 PACKETS = 5000
 RUNS = {
-    "everything": 12,
-    "nothing": 2,
-    "families": 3,
-    "choosing": 3,
-    "guarding": 4,
-    "sampling": 3,
-    "second": 3,
-    "capturing": 1,
+    "everything": [*range(12), 20],
+    "nothing": range(2),
+    "families": range(3),
+    "choosing": range(3),
+    "guarding": range(4),
+    "sampling": range(3),
+    "second": range(3),
+    "sharing": range(3),
+    "capturing": range(1),
 }
-"""Worlds of PACKETS packets for each profile: together over 100,000."""
+"""The seeds of worlds of PACKETS packets for each profile: together over 100,000. In 20 a fragment comes that would write
+into the TCP header of the first one, which is rare.
+"""
 
 NOT_REACHED = {"drop_no_headroom"}
 """A test run has room in front of every frame: the fixture `no-headroom` takes it away."""
@@ -68,7 +71,7 @@ def test_what_is_explained_is_what_the_model_says(kernels: Kernels, profile: str
 @pytest.mark.parametrize("profile", PROFILES)
 def test_agrees_with_the_reference(kernels: Kernels, profile: str) -> None:
     reached = set()
-    for seed in range(RUNS[profile]):
+    for seed in RUNS[profile]:
         counts = compare(kernels(profile), Run(profile, seed, PACKETS)).counts
         reached |= {name for kind, name, _ in counts if kind == "reason"}
     if profile == "everything":

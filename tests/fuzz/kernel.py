@@ -119,8 +119,6 @@ class Kernel:
         plane.write_vips(list(config.vips.values()))
         if Feature.PASSIVE in self.features:
             plane.write_shares({number: config.shares.get(number, 0) for number in range(CAPACITY.vips)})
-        self.shared()
-        self._shared = []
         self.zero_counters()
 
     def forget(self) -> None:
@@ -138,6 +136,8 @@ class Kernel:
         self.plane.write_loads(dict.fromkeys(self.plane.read_backends(), 0))
         for number in self.plane.read_backends():
             self.put_backend_bucket(number, 0)
+        self.shared()
+        self._shared = []
 
     def zero_counters(self) -> None:
         """Start all counters at zero."""
@@ -200,7 +200,7 @@ class Kernel:
         return values.view(np.uint64).reshape(len(values), -1, fields).sum(axis=1)
 
     def shared(self) -> list[bytes]:
-        """Return what was handed out for other balancers since the configuration was installed, in order."""
+        """Return what was handed out for other balancers since all state was taken away, in order."""
         if self._reader is not None:
             self._shared += [flow.tobytes() for flow in self._reader.read()]
             assert self._reader.lost() == 0, "the ring is read too seldom"
