@@ -12,7 +12,18 @@ from xdplb.model.errors import StoreRefusedError
 from .layout import Layout
 from .wire import Event, KeyValue, object_in
 
-__all__ = ["STAGED", "Contents", "Emptied", "Part", "StagedHead", "Step", "core_of", "head_of", "staged_in"]
+__all__ = [
+    "STAGED",
+    "Contents",
+    "Emptied",
+    "Part",
+    "StagedHead",
+    "Step",
+    "core_of",
+    "head_of",
+    "staged_in",
+    "version_of",
+]
 
 STAGED = "staged"
 """The field of a head that names a change in parts, which is to be applied to the entries: its id."""
@@ -53,6 +64,11 @@ def head_of(text: str, layout: Layout) -> dict[str, Any]:
     return head
 
 
+def version_of(head: KeyValue | None) -> Version:
+    """Return the version that the head at its key makes, None if there is none."""
+    return ABSENT if head is None else Version(head.revision, head.value.decode("utf-8", "replace"))
+
+
 def core_of(head: Json) -> dict[str, Any]:
     """Return a head as it is once its parts have been applied."""
     return {name: value for name, value in head.items() if name != STAGED}
@@ -77,7 +93,7 @@ class Contents:
         self._nodes: dict[str, dict[str, Json]] = {}
         for one in found:
             if one.key == layout.head:
-                self.version = Version(one.revision, one.value.decode("utf-8", "replace"))
+                self.version = version_of(one)
             elif (publication := layout.publication_of(one.key)) is not None:
                 self._publish(*publication, one.value)
             elif (path := layout.path_of(one.key)) is not None:

@@ -17,7 +17,7 @@ from .keys import Keys, is_forgotten
 from .layout import Layout
 from .presence import Presence
 from .watching import Watching
-from .writing import Writer
+from .writing import Writer, parts_under
 
 __all__ = ["EtcdRepository"]
 
@@ -79,8 +79,9 @@ class EtcdRepository(Repository):
         for _ in range(_TRIES):
             found, revision = await self._keys.under(self._layout.root)
             contents = Contents(self._layout, found, revision)
+            staged = contents.staged
             try:
-                parts = [] if contents.staged is None else await self._writer.read_parts(contents.staged, revision)
+                parts = [] if staged is None else await parts_under(self._keys, self._layout, staged, revision)
             except GatewayError as error:
                 if not is_forgotten(error):
                     raise

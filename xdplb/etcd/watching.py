@@ -10,17 +10,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from xdplb.cluster.repository import ABSENT, Away, Back, Delta, Nodes, Seen, Version, Whole
+from xdplb.cluster.repository import Away, Back, Delta, Nodes, Seen, Version, Whole
 from xdplb.model.errors import StoreAwayError, StoreRefusedError
 
 from .backoff import Backoff
-from .contents import Contents, Emptied, Part, StagedHead
+from .contents import Contents, Emptied, StagedHead, version_of
 from .faults import GatewayError, Meaning
 from .gateway import Fields, Gateway
 from .keys import Keys, is_forgotten
 from .layout import Layout
-from .wire import KeyValue, end_of, events_of, number, range_of
-from .writing import parts_of
+from .wire import end_of, events_of, number, range_of
+from .writing import parts_under
 
 __all__ = ["Watching"]
 
@@ -129,7 +129,7 @@ class Watching:
             found, at = await self._keys.one(self._layout.head, contents.revision)
         except GatewayError as error:
             raise _LostTrack(_COMPACTED if error.meaning is Meaning.COMPACTED else _RESTORED) from None
-        if _version_of(found) != contents.version or at < contents.revision:
+        if version_of(found) != contents.version or at < contents.revision:
             raise _LostTrack(_RESTORED)
 
     async def _watch(self, contents: Contents) -> None:
@@ -160,13 +160,11 @@ class Watching:
             if isinstance(step, Nodes):
                 self._seen.put_nowait(step)
                 continue
-            delta = step if isinstance(step, Delta) else contents.delta(await self._parts_of(step))
-            self._seen.put_nowait(delta)
+            self._seen.put_nowait(step if isinstance(step, Delta) else await self._delta_of(contents, step))
             self._away, self._untold = "", False
 
-    async def _parts_of(self, head: StagedHead) -> list[Part]:
-        found, _ = await self._keys.under(self._layout.staged(head.change), head.version.revision)
-        return parts_of(found)
+    async def _delta_of(self, contents: Contents, head: StagedHead) -> Delta:
+        return contents.delta(await parts_under(self._keys, self._layout, head.change, head.version.revision))
 
     async def _look(self, contents: Contents) -> None:
         """Look at the head from time to time, until the watch has not told of one; raise if it cannot be seen."""
@@ -189,7 +187,7 @@ class Watching:
     async def _head(self) -> tuple[Version, int]:
         """Return the version that is there now, and the store's revision."""
         found, at = await self._keys.one(self._layout.head)
-        return _version_of(found), at
+        return version_of(found), at
 
     def _say_away(self, reason: str) -> None:
         if reason != self._away:
@@ -202,7 +200,3 @@ class Watching:
             self._away = ""
             self._seen.put_nowait(Back())
             self._on_back()
-
-
-def _version_of(head: KeyValue | None) -> Version:
-    return ABSENT if head is None else Version(head.revision, head.value.decode("utf-8", "replace"))

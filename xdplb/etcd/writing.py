@@ -20,13 +20,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xdplb.cluster.repository import ABSENT, Change, Version
 from xdplb.model.errors import HeadMovedError, StoreRefusedError, XdplbError
 
-from .contents import STAGED, Part, core_of, head_of, staged_in
+from .contents import STAGED, Part, core_of, head_of, staged_in, version_of
 from .faults import GatewayError
 from .keys import Keys
 from .layout import Layout, json_of
 from .wire import KeyValue, Ops, delete, end_of, is_absent, is_at, is_of_revision, is_present, object_in, put
 
-__all__ = ["Writer", "parts_of"]
+__all__ = ["Writer", "parts_under"]
 
 _MOST_OPS = 100
 """Entries in one step: etcd takes 128 operations."""
@@ -94,11 +94,9 @@ class Writer:
         change = staged_in(head)
         if change is None:
             return version
-        found, _ = await self._keys.under(self._layout.staged(change))
-        parts = parts_of(found)
         ops = [
             (path, text)
-            for part in parts
+            for part in await parts_under(self._keys, self._layout, change)
             for path, text in (*((path, None) for path in part.deletes), *part.puts.items())
         ]
         for batch in _batches(ops):
@@ -111,11 +109,6 @@ class Writer:
         if not answer.done:
             return self._folded(head, answer.read[0])
         return Version(answer.revision, core.decode())
-
-    async def read_parts(self, change: str, revision: int) -> list[Part]:
-        """Return the parts of a change as they were at a revision. Raises GatewayError if that is forgotten."""
-        found, _ = await self._keys.under(self._layout.staged(change), revision)
-        return parts_of(found)
 
     async def _guarded(self, version: Version, ops: Ops) -> KeyValue | None:
         """Do this while the head is `version`; return None, or the head if it is another one."""
@@ -158,7 +151,7 @@ class Writer:
             written, others, present = answer.read
             if written is not None and written.value == json_of({"change": name}):
                 return Version(written.revision, head.decode())
-            if others is None or self._has_turn or _version_of(present) != expected:
+            if others is None or self._has_turn or version_of(present) != expected:
                 raise _moved()
             if others.revision != seen:
                 seen, seen_at = others.revision, time.monotonic()
@@ -188,8 +181,16 @@ class Writer:
         return [delete(key) if text is None else put(key, text) for key, text in named]
 
 
-def parts_of(found: Iterable[KeyValue]) -> list[Part]:
-    """Return the parts in these keys, in their order. Raises StoreRefusedError if one is none that xdplb writes."""
+async def parts_under(keys: Keys, layout: Layout, change: str, revision: int = 0) -> list[Part]:
+    """Return the parts of a change, in their order, as they were at a revision (0: as they are now).
+
+    Raises GatewayError if the revision is forgotten, and StoreRefusedError if a part is none that xdplb writes.
+    """
+    found, _ = await keys.under(layout.staged(change), revision)
+    return _parts_of(found)
+
+
+def _parts_of(found: Iterable[KeyValue]) -> list[Part]:
     parts = []
     for one in found:
         told = object_in(one.value) or {}
@@ -240,10 +241,6 @@ def _part_text(batch: Sequence[_Op]) -> bytes:
 
 def _part_key(prefix: str, number: int) -> str:
     return f"{prefix}{number:04}"
-
-
-def _version_of(head: KeyValue | None) -> Version:
-    return ABSENT if head is None else Version(head.revision, head.value.decode("utf-8", "replace"))
 
 
 def _moved() -> HeadMovedError:
