@@ -14,7 +14,7 @@ from collections.abc import Callable
 from xdplb.model.node_status import NodeStatus
 
 from .addresses import Place
-from .hello import NO_NONCE, Hello, decode_hello, encode_hello
+from .hello import NO_NONCE, Hello, encode_hello
 from .keys import Key, Keys
 from .window import Window
 from .wire import HELLO_VERSION, NONCE_BYTES, SENDER_BYTES, Header, Kind, Refused, signed
@@ -130,12 +130,11 @@ class Link:
         self.lost += lost
         return lost
 
-    def take_hello(self, number: int, body: bytes, now: float, began: Callable[[], None]) -> bytes | None:
+    def take_hello(self, number: int, hello: Hello, now: float, began: Callable[[], None]) -> bytes | None:
         """Note a hello that is signed well; return its nonce if it is to be answered at once.
 
-        `began` is called if a new session has begun. Raises Refused for a replay or what is no hello.
+        `began` is called if a new session has begun. Raises Refused for a replay, or for one of this daemon.
         """
-        hello = _hello_in(body)
         if hello.boot == self._boot:
             raise Refused("own")
         if hello.nonce in self._retired:
@@ -186,10 +185,3 @@ class Link:
         if names not in self._session_keys:
             self._session_keys[names] = key.derived(b"session" + sender + receiver)
         return self._session_keys[names]
-
-
-def _hello_in(body: bytes) -> Hello:
-    try:
-        return decode_hello(body)
-    except ValueError:
-        raise Refused("malformed") from None
