@@ -346,8 +346,7 @@ class Applier:
             chosen = sorted(unsettled if only is None else unsettled & only)
             pinned = replace(before, tables={**before.tables, **self._pin(before, chosen)})
             self._hold(replace(pinned, tables={**pinned.tables, **self._release(pinned, chosen, scan)}))
-            if scan is not None:
-                self._told = [each for each in self._told if each[0] > scan.told]
+            self._told = [each for each in self._told if scan is not None and each[0] > scan.told]
 
     def take(self, records: SharedRecords) -> Arrived:
         """Write records that another balancer has told of, where slots do not say the same.
@@ -379,9 +378,12 @@ class Applier:
         return table
 
     def _note_told(self, placed: Placed, told: NDArray[np.intp]) -> None:
-        """Note which slots have got records: a scan that has begun may not have seen them."""
+        """Note which slots have got records: a scan that has begun may not have seen them.
+
+        In a VIP whose slots are all steady none waits for a scan, and `settle`, which forgets them, does not run.
+        """
         self.times_told += 1
-        for vip_id in np.unique(placed.vips[told]).tolist():
+        for vip_id in self._unsettled.intersection(placed.vips[told].tolist()):
             slots = placed.slots[told][placed.vips[told] == vip_id]
             self._told.append((self.times_told, vip_id, slots))
 
