@@ -77,7 +77,7 @@ class Hub:
         self._links: dict[Place, Link] = {}
         self._by_sender: dict[bytes, Link] = {}
         self._up: set[Link] = set()
-        self._hints = Budget(_MOST_HINTS, _MOST_HINTS)
+        self._hints = Budget(_MOST_HINTS)
 
     @property
     def links(self) -> list[Link]:

@@ -92,7 +92,7 @@ class RecordSync:
         self._tried_at = clock()
         self._tried_on: tuple[object, object] | None = None
         """The VIPs and backends when those without a place were tried last: with the same, there is still none."""
-        self._allowance = Budget(_MOST_A_SECOND, _MOST_A_SECOND, clock())
+        self._allowance = Budget(_MOST_A_SECOND)
         self._held = 0
         """Records of peers that no packet has used here, at most: as counted, and those written since."""
         self._refreshed_at: float | None = None
@@ -151,7 +151,7 @@ class RecordSync:
     def _hand_out(self, reader: SharedFlows) -> None:
         """Hand out what the program does, until told to stop; in a thread of its own."""
         lost = 0
-        budget = Budget(_MOST_MADE_A_SECOND, _MOST_MADE_A_SECOND, self._clock())
+        budget = Budget(_MOST_MADE_A_SECOND)
         while not self._is_stopping.is_set():
             too_many = 0
             if reader.wait(_WAIT_SECONDS):
