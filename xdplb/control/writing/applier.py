@@ -387,15 +387,15 @@ class Applier:
             slots = placed.slots[told][placed.vips[told] == vip_id]
             self._told.append((self.times_told, vip_id, slots))
 
-    def take_over(self, slots: SharedSlots) -> int:
-        """Let slots of a VIP move here that move at another balancer, from the same owners; return how many."""
+    def take_over(self, slots: SharedSlots) -> None:
+        """Let slots of a VIP move here that move at another balancer, from the same owners."""
         with self._changing() as held:
             self._finder.look(held.vips, held.backends)
             vip = self._finder.of_key(slots.key)
-            return 0 if vip is None else self._move_as_told(vip, slots)
+            if vip is not None and not vip.track_always and vip.key.protocol is not Protocol.UDP:
+                self._move_as_told(held, vip, slots)
 
-    def _move_as_told(self, vip: VipEntry, told: SharedSlots) -> int:
-        held = self.read()
+    def _move_as_told(self, held: Held, vip: VipEntry, told: SharedSlots) -> None:
         table, ids = held.tables[vip.id], held.ids.get(vip.id, frozenset())
         found = [self._finder.backend(vip.id, ids, address) for address in told.addresses]
         now = self._clock()
@@ -407,13 +407,12 @@ class Applier:
             vip.idle_seconds + min(self.peers_late_seconds, vip.idle_seconds),
             pinned=np.fromiter(self._pinned_by_told.get(vip.id, ()), np.uint32),
         )
-        if not len(numbers) or vip.track_always or vip.key.protocol is Protocol.UDP:
-            return 0
+        if not len(numbers):
+            return
         after = table.with_moving(numbers, previous)
         self._write_table(held, vip.id, after)
         self._hold(replace(held, tables={**held.tables, vip.id: after}))
         self._times.moved_before(vip.id, numbers, now - ages)
-        return len(numbers)
 
     def moving(self) -> tuple[SharedSlots, ...]:
         """Return the moving slots of all VIPs, as other balancers are told of them."""
