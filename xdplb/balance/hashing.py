@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["HASH6_ODD", "HASH_SEED", "TABLE_SIZE", "flow_hash", "flow_hash6", "slot_of"]
+__all__ = ["HASH6_ODD", "HASH_SEED", "TABLE_SIZE", "flow_hash", "flow_hash6", "slot_of", "slots_of_flows"]
 
 TABLE_SIZE = 65537
 """Slots of a table. It is prime, so that steps of any size visit all slots."""
@@ -55,6 +55,20 @@ def slot_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """Return the slot of each hash, 0 to TABLE_SIZE - 1: its upper half, scaled."""
     slots: NDArray[np.uint64] = (hashes >> np.uint64(32)) * np.uint64(TABLE_SIZE) >> np.uint64(32)
     return slots.astype(np.uint32)
+
+
+def slots_of_flows(
+    version: int,
+    source: NDArray[np.uint64],
+    source_port: NDArray[np.uint16],
+    destination_port: NDArray[np.uint16],
+    *,
+    hash_source: bool,
+) -> NDArray[np.uint32]:
+    """Return the slots of flows of one IP version. `source` has shape (n, 2); an IPv4 address is in its lower half."""
+    if version == 6:
+        return slot_of(flow_hash6(source, source_port, destination_port, hash_source))
+    return slot_of(flow_hash(source[:, 1], source_port, destination_port, hash_source))
 
 
 def _ports(source_port: ArrayLike, destination_port: ArrayLike) -> NDArray[np.uint64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .hashing import TABLE_SIZE
 from .pattern import Owners, Ownership, Pattern
-from .slots import PINNED, STEADY, SlotCounts, Slots, move, pin_steady, unpack
+from .slots import PINNED, STEADY, SlotCounts, Slots, move, pin_all, unpack
 
 __all__ = ["NO_TABLE", "HeldTable"]
 
@@ -68,7 +68,9 @@ class HeldTable:
 
     def with_pinned(self, numbers: NDArray[np.integer]) -> HeldTable:
         """Return the table in which those of these slots are pinned that were steady, given by number."""
-        return self.settled(pin_steady(self.slots, numbers))
+        slots = self.slots
+        slots[numbers] = pin_all(slots[numbers])
+        return self.settled(slots)
 
     def with_moving(self, numbers: NDArray[np.integer], previous: NDArray[np.uint16]) -> HeldTable:
         """Return the table in which these slots, given by number, move from these previous owners."""

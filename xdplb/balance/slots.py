@@ -34,7 +34,6 @@ __all__ = [
     "pack",
     "pin",
     "pin_all",
-    "pin_steady",
     "release",
     "unpack",
 ]
@@ -99,14 +98,6 @@ def pin(slots: Slots, chosen: NDArray[np.integer]) -> Slots:
     return pinned
 
 
-def pin_steady(slots: Slots, chosen: NDArray[np.integer]) -> Slots:
-    """Pin those of the chosen slots that are steady, since they have got records; they are given by number."""
-    pinned = slots.copy()
-    each = slots[chosen]
-    pinned[chosen] = np.where(each >> np.uint32(16) == STEADY, each | np.uint32(PINNED << 16), each)
-    return pinned
-
-
 def find_settled(
     slots: Slots, record_slots: NDArray[np.integer], record_backends: NDArray[np.integer], live: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
@@ -134,9 +125,10 @@ def release(slots: Slots, settled: NDArray[np.intp]) -> Slots:
 
 
 def pin_all(slots: Slots) -> Slots:
-    """Pin the steady slots of a VIP that recorded every flow until now: any slot may have records of other backends.
+    """Pin those of these slots that are steady, since they may have records of other backends.
 
-    Moving slots keep their previous owner; their flows are looked up anyway.
+    So have those of a VIP that recorded every flow until now, and those that another balancer has told of. Moving slots
+    keep their previous owner; their flows are looked up anyway.
     """
     return np.where(slots >> np.uint32(16) == STEADY, slots | np.uint32(PINNED << 16), slots)
 

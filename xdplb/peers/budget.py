@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 __all__ = ["Budget"]
 
 
-@dataclass(slots=True)
 class Budget:
-    """So many a second, and no more than a second's worth at once. `at` is when it was asked last, in seconds."""
+    """`rate` a second, and no more than `burst` at once, a second's worth if that is not given. It begins full."""
 
-    rate: int
-    left: float
-    at: float = 0.0
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, rate: int, burst: int | None = None) -> None:
+        self._rate, self._burst = rate, rate if burst is None else burst
+        self._left, self._at = float(self._burst), 0.0
 
     def take(self, wanted: int, now: float) -> int:
-        """Return how many of so many there may be now; they count as done."""
-        self.left = min(self.rate, self.left + (now - self.at) * self.rate)
-        self.at = now
-        given = min(wanted, int(self.left))
-        self.left -= given
+        """Return how many of so many there may be now, at `now` in seconds; they count as done."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        given = min(wanted, int(self._left))
+        self._left -= given
         return given

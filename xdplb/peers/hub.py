@@ -12,7 +12,7 @@ from xdplb.model.shared_record import SharedRecords
 from .addresses import Place
 from .budget import Budget
 from .counts import PeerCounts
-from .hello import BOOT_BYTES, NO_NONCE, decode_hello
+from .hello import BOOT_BYTES, NO_NONCE, Hello, decode_hello
 from .hints import Hint, decode_hints, encode_hints
 from .keys import Key, Keys
 from .link import SILENCE_SECONDS, Link
@@ -77,7 +77,7 @@ class Hub:
         self._links: dict[Place, Link] = {}
         self._by_sender: dict[bytes, Link] = {}
         self._up: set[Link] = set()
-        self._hints = Budget(_MOST_HINTS, _MOST_HINTS)
+        self._hints = Budget(_MOST_HINTS)
 
     @property
     def links(self) -> list[Link]:
@@ -151,8 +151,12 @@ class Hub:
             self._take_data(header, body, datagram, key, now)
 
     def _take_hello(self, number: int, body: bytes, source: Place, now: float) -> Sent:
-        link = self._link_of(body, source, now)
-        answered = link.take_hello(number, body, now, lambda: self._began(link))
+        try:
+            hello = decode_hello(body)
+        except ValueError:
+            raise Refused("malformed") from None
+        link = self._link_of(hello, source, now)
+        answered = link.take_hello(number, hello, now, lambda: self._began(link))
         self._look_at(link, now)
         if answered is not None:
             yield self._hello(link, now, answered)
@@ -179,12 +183,8 @@ class Hub:
         except ValueError:
             raise Refused("malformed") from None
 
-    def _link_of(self, body: bytes, source: Place, now: float) -> Link:
+    def _link_of(self, hello: Hello, source: Place, now: float) -> Link:
         """Return the link that a hello is for. Its source may be another address of the peer than the one named."""
-        try:
-            hello = decode_hello(body)
-        except ValueError:
-            raise Refused("malformed") from None
         for link in self._links.values():
             if hello.echo == link.nonce or hello.nonce == link.peer_nonce:
                 return link

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from xdplb.model.node_status import NodeStatus
 
 from .addresses import Place
-from .hello import NO_NONCE, Hello, decode_hello, encode_hello
+from .budget import Budget
+from .hello import NO_NONCE, Hello, encode_hello
 from .keys import Key, Keys
 from .window import Window
 from .wire import HELLO_VERSION, NONCE_BYTES, SENDER_BYTES, Header, Kind, Refused, signed
@@ -26,8 +27,8 @@ SILENCE_SECONDS = 2.5
 """After so long without a hello a peer is lost."""
 
 _ANSWERS = 4
-_ANSWER_SECONDS = 0.1
-"""So many hellos are answered at once, and then one in so many seconds: who sends more of them gets no more answers."""
+_ANSWERS_A_SECOND = 10
+"""So many hellos are answered at once, and so many a second: who sends more of them gets no more answers."""
 _REMEMBERED = 64
 
 
@@ -55,7 +56,7 @@ class Link:
         self._is_known = False
         self._hellos_sent = 0
         self._hello_due = 0.0
-        self._answers, self._answers_at = float(_ANSWERS), 0.0
+        self._answers = Budget(_ANSWERS_A_SECOND, _ANSWERS)
         self._hellos, self._came = Window(), Window()
         self._peer_stamp, self._peer_stamp_at = 0, 0.0
         self._retired: deque[bytes] = deque(maxlen=_REMEMBERED)
@@ -130,12 +131,11 @@ class Link:
         self.lost += lost
         return lost
 
-    def take_hello(self, number: int, body: bytes, now: float, began: Callable[[], None]) -> bytes | None:
+    def take_hello(self, number: int, hello: Hello, now: float, began: Callable[[], None]) -> bytes | None:
         """Note a hello that is signed well; return its nonce if it is to be answered at once.
 
-        `began` is called if a new session has begun. Raises Refused for a replay or what is no hello.
+        `began` is called if a new session has begun. Raises Refused for a replay, or for one of this daemon.
         """
-        hello = _hello_in(body)
         if hello.boot == self._boot:
             raise Refused("own")
         if hello.nonce in self._retired:
@@ -174,22 +174,10 @@ class Link:
             self.round_trip = max(0.0, now - (hello.echo_stamp + hello.held) / 1e6)
 
     def _may_answer(self, now: float) -> bool:
-        self._answers = min(_ANSWERS, self._answers + (now - self._answers_at) / _ANSWER_SECONDS)
-        self._answers_at = now
-        if self._answers < 1:
-            return False
-        self._answers -= 1
-        return True
+        return self._answers.take(1, now) == 1
 
     def _session_key(self, key: Key, sender: bytes, receiver: bytes) -> bytes:
         names = key.name, sender, receiver
         if names not in self._session_keys:
             self._session_keys[names] = key.derived(b"session" + sender + receiver)
         return self._session_keys[names]
-
-
-def _hello_in(body: bytes) -> Hello:
-    try:
-        return decode_hello(body)
-    except ValueError:
-        raise Refused("malformed") from None

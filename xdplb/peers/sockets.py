@@ -24,20 +24,16 @@ class PeerSockets:
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         self.sockets = tuple(sockets)
 
-    def send(self, datagram: bytes, to: Place) -> bool:
-        """Send it from a socket of its family; return whether the kernel took it. Nothing is waited for."""
+    def send(self, datagram: bytes, to: Place) -> None:
+        """Send it from a socket of its family, if there is one and the kernel takes it. Nothing is waited for."""
         family = socket.AF_INET6 if to.is_ipv6 else socket.AF_INET
         found = next((each for each in self.sockets if each.family == family), None)
         host = to.host
         if found is None and not to.is_ipv6:  # a socket that listens on :: takes IPv4, too
             found, host = next(((each, f"::ffff:{to.host}") for each in self.sockets), (None, to.host))
-        if found is None:
-            return False
-        try:
-            found.sendto(datagram, (host, to.port))
-        except OSError:  # no route, no room, or an ICMP error about an earlier one: nobody hears from us then
-            return False
-        return True
+        if found is not None:
+            with contextlib.suppress(OSError):  # no route, no room, or an ICMP error about an earlier one
+                found.sendto(datagram, (host, to.port))
 
     def close(self) -> None:
         """Close them. May be called twice."""

@@ -13,19 +13,23 @@ from typing import Any
 
 import numpy as np
 
+from tests.fakes import new_drifts
 from tests.unit.control.door import Door
 from tests.unit.control.world import World, with_backends
 from tests.unit.peers.wires import record
 from xdplb.control.events import Event
 from xdplb.control.manager import Manager
+from xdplb.control.writing.peer_drifts import PeerDrifts
 from xdplb.model.backend import Health
 from xdplb.model.check_type import CheckType
 from xdplb.model.errors import XdplbError
 from xdplb.model.health import HealthCheck
 from xdplb.model.key import VipKey
 from xdplb.model.node import SeenState
+from xdplb.model.node_status import NodeStatus
 from xdplb.model.shared_record import NO_RECORDS, SharedRecords, SharedSlots, SharedState
 from xdplb.peers.addresses import Place
+from xdplb.peers.exchange import Peer
 from xdplb.peers.keys import Key, Keys
 from xdplb.peers.peering import Peering
 from xdplb.peers.sockets import bind_peers
@@ -316,6 +320,23 @@ def test_two_nodes_of_one_name_are_told(tmp_path: Path):
             await until(lambda: any("several nodes are called lb" in str(each) for each in one.kinds("drift")))
 
     asyncio.run(scenario())
+
+
+def test_a_name_that_two_nodes_had_is_well_once_one_has_it():
+    drifts = new_drifts()
+    found = PeerDrifts(drifts, time.monotonic)
+    own, place = NodeStatus("lb", "1.0"), Place("192.0.2.1", 4815)
+
+    def peer(boot: bytes) -> Peer:
+        return Peer(place, "lb2", boot, True, True, NodeStatus("lb2", "1.0"), time.monotonic(), None, 0)  # noqa: FBT003
+
+    found.look(own, [peer(b"1"), peer(b"2")])
+    assert [each.what for each in drifts.standing()] == ["lb2 name"]
+    found.look(own, [peer(b"1")])
+    assert not drifts.standing()
+    found.look(own, [peer(b"1"), peer(b"2")])
+    found.look(own, [])
+    assert not drifts.standing()
 
 
 def test_keys_are_read_again_and_bad_ones_change_nothing(tmp_path: Path):

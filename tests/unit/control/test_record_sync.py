@@ -278,6 +278,23 @@ def test_a_scan_from_before_a_record_came_does_not_settle_its_slot(
     run(tmp_path / "state.db", scenario)
 
 
+def test_what_no_scan_can_settle_is_not_remembered(tmp_path: Path) -> None:
+    async def scenario(one: Node) -> None:
+        await one.door.patch_vip(str(WEB.key), {"tracking": "always", "sync": "all"})
+        await until(lambda: not one.writer.applier.unsettled)
+        ports = [port_owned_by(one, 2, nth=nth) for nth in range(5)]
+        for port in ports:
+            await one.take(record(port, 2))
+        assert sorted(one.recorded()) == sorted(ports)
+        assert not one.writer.applier._told
+        await one.door.drain(str(WEB.key), "10.0.0.2")
+        await one.take(record(port_owned_by(one, 3), 2))
+        await until(lambda: not one.writer.applier._told)
+        assert one.writer.applier.unsettled
+
+    run(tmp_path / "state.db", scenario)
+
+
 def test_a_record_waits_for_its_backend(tmp_path: Path) -> None:
     async def scenario(one: Node) -> None:
         port = port_owned_by(one, 2)

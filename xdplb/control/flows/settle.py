@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.balance.hashing import flow_hash, flow_hash6, slot_of
+from xdplb.balance.hashing import slots_of_flows
 from xdplb.balance.held_table import HeldTable
 from xdplb.balance.slots import STEADY, Slots, find_settled, pin, release
 from xdplb.dataplane.layout import FLOW_SECOND_CHOICE
@@ -231,10 +231,13 @@ def _is_between(addresses: NDArray[np.uint64], first: int, last: int) -> NDArray
 
 def slots_of(vip: VipEntry, flows: FlowRecords, records: NDArray[np.intp]) -> NDArray[np.uint32]:
     """Return the slot of each of these records of the VIP."""
-    ports = flows.source_port[records], flows.destination_port[records]
-    if vip.key.address.version == 6:
-        return slot_of(flow_hash6(flows.source[records], *ports, vip.hash_source))
-    return slot_of(flow_hash(flows.source[records, 1], *ports, vip.hash_source))
+    return slots_of_flows(
+        vip.key.address.version,
+        flows.source[records],
+        flows.source_port[records],
+        flows.destination_port[records],
+        hash_source=vip.hash_source,
+    )
 
 
 def select(flows: FlowRecords, chosen: NDArray[np.intp]) -> FlowRecords:

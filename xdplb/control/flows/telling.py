@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.balance.hashing import TABLE_SIZE, flow_hash, flow_hash6, slot_of
+from xdplb.balance.hashing import TABLE_SIZE, slots_of_flows
 from xdplb.balance.held_table import HeldTable
 from xdplb.balance.slots import PINNED, STEADY
 from xdplb.control.flows.settle import records_of, slots_of
@@ -187,11 +187,8 @@ def _hash(records: SharedRecords, chosen: NDArray[np.bool_], slots: NDArray[np.u
     for version in (4, 6):
         mine = np.flatnonzero(chosen & (records["version"] == version))
         if len(mine):
-            source, ports = records["source"][mine], (records["source_port"][mine], records["destination_port"][mine])
-            is_ipv6 = version == 6
-            slots[mine] = slot_of(
-                flow_hash6(source, *ports, hashes_source) if is_ipv6 else flow_hash(source[:, 1], *ports, hashes_source)
-            )
+            source, *ports = [records[name][mine] for name in ("source", "source_port", "destination_port")]
+            slots[mine] = slots_of_flows(version, source, *ports, hash_source=hashes_source)
 
 
 def _by_vip(vips: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:

@@ -346,8 +346,7 @@ class Applier:
             chosen = sorted(unsettled if only is None else unsettled & only)
             pinned = replace(before, tables={**before.tables, **self._pin(before, chosen)})
             self._hold(replace(pinned, tables={**pinned.tables, **self._release(pinned, chosen, scan)}))
-            if scan is not None:
-                self._told = [each for each in self._told if each[0] > scan.told]
+            self._told = [each for each in self._told if scan is not None and each[0] > scan.told]
 
     def take(self, records: SharedRecords) -> Arrived:
         """Write records that another balancer has told of, where slots do not say the same.
@@ -379,21 +378,24 @@ class Applier:
         return table
 
     def _note_told(self, placed: Placed, told: NDArray[np.intp]) -> None:
-        """Note which slots have got records: a scan that has begun may not have seen them."""
+        """Note which slots have got records: a scan that has begun may not have seen them.
+
+        In a VIP whose slots are all steady none waits for a scan, and `settle`, which forgets them, does not run.
+        """
         self.times_told += 1
-        for vip_id in np.unique(placed.vips[told]).tolist():
+        for vip_id in self._unsettled.intersection(placed.vips[told].tolist()):
             slots = placed.slots[told][placed.vips[told] == vip_id]
             self._told.append((self.times_told, vip_id, slots))
 
-    def take_over(self, slots: SharedSlots) -> int:
-        """Let slots of a VIP move here that move at another balancer, from the same owners; return how many."""
+    def take_over(self, slots: SharedSlots) -> None:
+        """Let slots of a VIP move here that move at another balancer, from the same owners."""
         with self._changing() as held:
             self._finder.look(held.vips, held.backends)
             vip = self._finder.of_key(slots.key)
-            return 0 if vip is None else self._move_as_told(vip, slots)
+            if vip is not None and not vip.track_always and vip.key.protocol is not Protocol.UDP:
+                self._move_as_told(held, vip, slots)
 
-    def _move_as_told(self, vip: VipEntry, told: SharedSlots) -> int:
-        held = self.read()
+    def _move_as_told(self, held: Held, vip: VipEntry, told: SharedSlots) -> None:
         table, ids = held.tables[vip.id], held.ids.get(vip.id, frozenset())
         found = [self._finder.backend(vip.id, ids, address) for address in told.addresses]
         now = self._clock()
@@ -405,13 +407,12 @@ class Applier:
             vip.idle_seconds + min(self.peers_late_seconds, vip.idle_seconds),
             pinned=np.fromiter(self._pinned_by_told.get(vip.id, ()), np.uint32),
         )
-        if not len(numbers) or vip.track_always or vip.key.protocol is Protocol.UDP:
-            return 0
+        if not len(numbers):
+            return
         after = table.with_moving(numbers, previous)
         self._write_table(held, vip.id, after)
         self._hold(replace(held, tables={**held.tables, vip.id: after}))
         self._times.moved_before(vip.id, numbers, now - ages)
-        return len(numbers)
 
     def moving(self) -> tuple[SharedSlots, ...]:
         """Return the moving slots of all VIPs, as other balancers are told of them."""

@@ -22,18 +22,17 @@ class PeerDrifts:
 
     def __init__(self, drifts: Drifts, clock: Callable[[], float]) -> None:
         self._drifts, self._clock, self._began = drifts, clock, clock()
-        self._standing: set[str] = set()
+        self._ambiguous: set[str] = set()
+        """Names that several nodes had when it was looked last."""
         self._wrong_keys: dict[Place, float] = {}
         self._differing: dict[str, float] = {}
 
     def stands(self, what: str, reason: str) -> None:
         """Note that this is not as it should be."""
-        self._standing.add(what)
         self._drifts.stands(DriftKind.PEER, what, reason)
 
     def well(self, what: str) -> None:
         """Note that this is as it should be."""
-        self._standing.discard(what)
         self._drifts.well(DriftKind.PEER, what)
 
     def alone_at_start(self, named: int, seconds: float) -> None:
@@ -77,11 +76,12 @@ class PeerDrifts:
         boots: dict[str, set[bytes]] = {own.name: {b""}}
         for peer in up:
             boots.setdefault(peer.name, set()).add(peer.boot)
-        for name in [*boots, *(what.removesuffix(" name") for what in self._standing if what.endswith(" name"))]:
-            if len(boots.get(name, ())) > 1:
-                self.stands(f"{name} name", f"several nodes are called {name}: give each its own name, with --node")
-            else:
-                self.well(f"{name} name")
+        ambiguous = [name for name, those in boots.items() if len(those) > 1]
+        for name in self._ambiguous.difference(ambiguous):
+            self.well(f"{name} name")
+        for name in ambiguous:
+            self.stands(f"{name} name", f"several nodes are called {name}: give each its own name, with --node")
+        self._ambiguous = set(ambiguous)
 
     def _look_at_states(self, now: float, own: NodeStatus, up: Sequence[Peer]) -> None:
         there = {peer.name: peer.status for peer in up if peer.status is not None}

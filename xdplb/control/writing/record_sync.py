@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -92,7 +92,7 @@ class RecordSync:
         self._tried_at = clock()
         self._tried_on: tuple[object, object] | None = None
         """The VIPs and backends when those without a place were tried last: with the same, there is still none."""
-        self._allowance = Budget(_MOST_A_SECOND, _MOST_A_SECOND, clock())
+        self._allowance = Budget(_MOST_A_SECOND)
         self._held = 0
         """Records of peers that no packet has used here, at most: as counted, and those written since."""
         self._refreshed_at: float | None = None
@@ -143,15 +143,15 @@ class RecordSync:
             await self._writer.with_maps(partial(self._writer.applier.take_over, slots))
         records = state.records[: self._room()]
         self.counts.refused += len(state.records) - len(records)
-        for start in range(0, len(records), _MOST_AT_ONCE):
-            await self._write_some(records[start : start + _MOST_AT_ONCE])
+        for part in _parts(records):
+            await self._write_some(part)
 
     # --- what peers are told
 
     def _hand_out(self, reader: SharedFlows) -> None:
         """Hand out what the program does, until told to stop; in a thread of its own."""
         lost = 0
-        budget = Budget(_MOST_MADE_A_SECOND, _MOST_MADE_A_SECOND, self._clock())
+        budget = Budget(_MOST_MADE_A_SECOND)
         while not self._is_stopping.is_set():
             too_many = 0
             if reader.wait(_WAIT_SECONDS):
@@ -189,9 +189,8 @@ class RecordSync:
                 self._drifts.well(DriftKind.MAP, _TOLD)
 
     def _tell_again(self, since: float | None) -> None:
-        records = self._present(since)
-        for start in range(0, len(records), _MOST_AT_ONCE):
-            self._tell(records[start : start + _MOST_AT_ONCE])
+        for part in _parts(self._present(since)):
+            self._tell(part)
             if self._is_stopping.wait(_MOST_AT_ONCE / _MOST_TOLD_A_SECOND):
                 return
 
@@ -281,8 +280,8 @@ class RecordSync:
             if is_same:
                 self._unplaced.append((until, records))
                 continue
-            for start in range(0, len(records), _MOST_AT_ONCE):
-                await self._write_some(records[start : start + _MOST_AT_ONCE], until)
+            for part in _parts(records):
+                await self._write_some(part, until)
 
     def _allow(self, count: int) -> int:
         """Return how many of so many records may be taken now."""
@@ -292,3 +291,9 @@ class RecordSync:
     def _room(self) -> int:
         """Return how many records of peers there is room for."""
         return max(int(self._plane.capacity.flows * _ROOM) - self._held - self._waiting, 0)
+
+
+def _parts(records: SharedRecords) -> Iterator[SharedRecords]:
+    """Yield the records, _MOST_AT_ONCE at a time."""
+    for start in range(0, len(records), _MOST_AT_ONCE):
+        yield records[start : start + _MOST_AT_ONCE]
