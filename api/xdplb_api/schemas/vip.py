@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
-from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict, JsonValue
 
-from xdplb.control.answers.views import DnsView, VipView
-from xdplb.control.plan.dns_change import Standing
+from xdplb.control.answers.views import VipView
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.model.access import AccessList
-from xdplb.model.check_fields import FILE_PATTERN
-from xdplb.model.dns import DNS_TTL_RANGE, DNS_TTL_SECONDS, DOMAIN_MOST, DOMAIN_PATTERN, DnsEntry
+from xdplb.model.dns import DnsEntry
 from xdplb.model.errors import within
 from xdplb.model.min_serving import MIN_SERVING_MOST, MIN_SERVING_PATTERN, MinServing
 from xdplb.model.vip import (
@@ -54,12 +51,12 @@ from .base import (
     ResponseBody,
     Warnings,
 )
+from .dns import DnsIn, DnsOut, DnsPatch, DnsStatusOut
 from .health_check import CHECKS_OR_AS_IS, ONE_CHECK_OR_AS_IS, Checks, HealthCheckIn, checks_of
 from .long_list import in_parts
 
 __all__ = [
     "AnnouncedOut",
-    "DnsStatusOut",
     "SlotsOut",
     "VipChangedOut",
     "VipIn",
@@ -95,10 +92,6 @@ AllUnhealthyWord = Annotated[AllUnhealthy, Field(strict=False)]
 PassiveWord = Annotated[Passive, Field(strict=False)]
 AnnounceWord = Annotated[Announce, Field(strict=False)]
 SyncWord = Annotated[Sync, Field(strict=False)]
-Domain = Annotated[str, Field(pattern=DOMAIN_PATTERN, max_length=DOMAIN_MOST)]
-DnsServer = Annotated[str, Field(min_length=1, max_length=60)]
-KeyFile = Annotated[str, Field(pattern=FILE_PATTERN, max_length=4096)]
-Ttl = Annotated[int, Field(ge=DNS_TTL_RANGE[0], le=DNS_TTL_RANGE[1])]
 VlanWord = Annotated[VlanTags, Field(strict=False)]
 
 ADDRESS = "The IPv4 or IPv6 address that clients talk to, or a prefix: `203.0.113.0/24`."
@@ -156,11 +149,6 @@ ANNOUNCE = (
 )
 SYNC = "Which of its flow records go to the peers: those of moving and pinned slots (`moving`), or `all`."
 DNS = "The DNS name that its address is entered under while it serves; null for none. Not for a prefix."
-DNS_NAME = "The name, in the zone."
-DNS_ZONE = "The zone that is updated."
-DNS_SERVER = "The zone's primary server: an address, with `:PORT` if that is not 53; IPv6 in brackets then."
-DNS_KEY_FILE = "The path of a file on each balancer with the TSIG key that signs updates, in BIND's form."
-DNS_TTL = "How long resolvers keep the address, in seconds."
 
 _SETTINGS = tuple(field.name for field in fields(Vip) if field.name != "key")
 
@@ -177,26 +165,6 @@ class QuicPatch(RequestBody):
 
     server_id_bytes: ServerIdBytes | None = Field(default=None, description=SERVER_ID_BYTES, examples=[2])
     config_id: ConfigId | None = Field(default=None, description=CONFIG_ID)
-
-
-class DnsIn(RequestBody):
-    """A name in the DNS for the VIP's address, by updates (RFC 2136) signed with a TSIG key."""
-
-    name: Domain = Field(description=DNS_NAME, examples=["www.lb.example.com"])
-    zone: Domain = Field(description=DNS_ZONE, examples=["lb.example.com"])
-    server: DnsServer = Field(description=DNS_SERVER, examples=["192.0.2.53"])
-    key_file: KeyFile = Field(description=DNS_KEY_FILE, examples=["/etc/xdplb/dns.key"])
-    ttl: Ttl = Field(default=DNS_TTL_SECONDS, description=DNS_TTL)
-
-
-class DnsPatch(RequestBody):
-    """The same as a merge patch."""
-
-    name: Domain | None = Field(default=None, description=DNS_NAME, examples=["www.lb.example.com"])
-    zone: Domain | None = Field(default=None, description=DNS_ZONE, examples=["lb.example.com"])
-    server: DnsServer | None = Field(default=None, description=DNS_SERVER, examples=["192.0.2.53"])
-    key_file: KeyFile | None = Field(default=None, description=DNS_KEY_FILE, examples=["/etc/xdplb/dns.key"])
-    ttl: Ttl | None = Field(default=None, description=DNS_TTL)
 
 
 class LimitsIn(RequestBody):
@@ -407,16 +375,6 @@ class LimitsOut(ResponseBody):
     source_new_flows: int = Field(description=SOURCE_NEW_FLOWS)
 
 
-class DnsOut(ResponseBody):
-    """The name in the DNS for the VIP's address."""
-
-    name: str = Field(description=DNS_NAME, examples=["www.lb.example.com"])
-    zone: str = Field(description=DNS_ZONE, examples=["lb.example.com"])
-    server: str = Field(description=DNS_SERVER, examples=["192.0.2.53"])
-    key_file: str = Field(description=DNS_KEY_FILE, examples=["/etc/xdplb/dns.key"])
-    ttl: int = Field(description=DNS_TTL)
-
-
 class AnnouncedOut(ResponseBody):
     """Whether the route of the VIP's address is in the table that a BGP daemon reads."""
 
@@ -425,30 +383,6 @@ class AnnouncedOut(ResponseBody):
         examples=[0],
     )
     reason: str = Field(description="Why it is not there, or has metric 100; empty if all is well.")
-
-
-class DnsStatusOut(ResponseBody):
-    """How a VIP's address stands under its name in DNS."""
-
-    published: bool = Field(description="Whether the address is under the name, whoever has put it there.")
-    standing: Standing | None = Field(
-        description="in: by this node; out: not there; last: it does not serve, and is the last one; others: by other"
-        " nodes alone; foreign: somebody has entered it, so it is left alone; alias: the name is a CNAME; null: unknown"
-    )
-    since: datetime = Field(description="Since when it stands so, UTC.")
-    reason: str = Field(description="Why, as a sentence; empty if it is there and this node serves it.")
-    is_behind: bool = Field(description="Whether the name could not be read or changed the last time.")
-
-    @classmethod
-    def of(cls, view: DnsView) -> Self:
-        """Return the body for the manager's view."""
-        return cls(
-            published=view.is_published,
-            standing=view.standing,
-            since=view.since,
-            reason=view.reason,
-            is_behind=view.is_behind,
-        )
 
 
 class VipStatusOut(ResponseBody):

@@ -15,10 +15,7 @@ import pytest
 from tests.fakes import until
 from tests.unit.control.door import Door
 from tests.unit.control.world import WEB, World, backend
-from xdplb.control.among import Among
 from xdplb.control.events import DAEMON, Announced, DriftFound, Event, Withdrawn
-from xdplb.control.manager import Manager
-from xdplb.control.state.sqlite import SqliteStore
 from xdplb.control.writing.announce_watch import UsedTable
 from xdplb.model.address import IPNetwork
 from xdplb.model.announcing import AnnouncedRoute, Announcing, OnDaemonLoss, TrackFile
@@ -89,28 +86,12 @@ class Node:
         self, scenario: Callable[[Door], Awaitable[None]], announcing: Announcing | None = None, **used: Any
     ) -> None:
         async def inner() -> None:
-            world = self.world
-            world.health.targets = {}
-            manager = Manager(
-                world.plane,
-                SqliteStore(world.path),
-                world.hops,
-                world.health,
-                nics=world.nics,
-                icmp_errors=world.errors,
-                clock=world.clock.monotonic,
-                steady=world.clock.steady(),
-                scan_seconds=0.005,
-                among=Among(
-                    announcing=announcing or Announcing(), table=UsedTable(self.table, begin=self._begin, **used)
-                ),
-            )
-            manager.events.listen(self.said.append)
-            await manager.start()
-            try:
-                await scenario(Door(manager))
-            finally:
-                await manager.stop()
+            among = {
+                "announcing": announcing or Announcing(),
+                "table": UsedTable(self.table, begin=self._begin, **used),
+            }
+            async with self.world.running(lambda manager: manager.events.listen(self.said.append), **among) as door:
+                await scenario(door)
 
         asyncio.run(inner())
 

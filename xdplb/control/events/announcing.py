@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from xdplb.control.events.base import Event, Level
+from xdplb.control.events.base import AboutVips, Event, Level
 
 __all__ = ["Announced", "TrackFileWritten", "Withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
-class Announced(Event):
+class Announced(AboutVips, Event):
     """The route of an address or a prefix is in the table, or has another metric there. `vips` have this address."""
 
     KIND = "announced"
@@ -21,13 +20,9 @@ class Announced(Event):
     metric: int
     vips: tuple[str, ...] = field(default=(), repr=False)
 
-    def subjects(self) -> Sequence[tuple[str, str | None]]:
-        """Return the VIPs."""
-        return [(vip, None) for vip in self.vips]
-
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn(Event):
+class Withdrawn(AboutVips, Event):
     """The route of an address or a prefix was taken out of the table; `reason` says why. `vips` have this address."""
 
     KIND = "withdrawn"
@@ -36,10 +31,6 @@ class Withdrawn(Event):
     address: str
     reason: str
     vips: tuple[str, ...] = field(default=(), repr=False)
-
-    def subjects(self) -> Sequence[tuple[str, str | None]]:
-        """Return the VIPs."""
-        return [(vip, None) for vip in self.vips]
 
 
 @dataclass(frozen=True, slots=True)

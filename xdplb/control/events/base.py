@@ -12,7 +12,7 @@ from xdplb.control.events.actor import Actor
 from xdplb.control.state.certificate import Certificate
 from xdplb.model.printable import quoted, word
 
-__all__ = ["NOTICE", "Event", "Events", "Level", "Say"]
+__all__ = ["NOTICE", "AboutVips", "Event", "Events", "Level", "Say"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,17 @@ class Event:
     def data(self) -> dict[str, object]:
         """Return its fields as a JSON object."""
         return {one.name: _json(getattr(self, one.name)) for one in fields(self) if one.repr}
+
+
+class AboutVips:
+    """What events have that are found by the VIPs of an address. To be named before Event among the bases."""
+
+    __slots__ = ()
+    vips: tuple[str, ...]
+
+    def subjects(self) -> Sequence[tuple[str, str | None]]:
+        """Return the VIPs."""
+        return [(vip, None) for vip in self.vips]
 
 
 _LONGEST_TEXT = 2000

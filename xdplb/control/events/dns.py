@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from xdplb.control.events.base import Event, Level
+from xdplb.control.events.base import AboutVips, Event, Level
 
 __all__ = ["DnsKeptLast", "DnsLeftBehind", "DnsNotOurs", "DnsPublished", "DnsReleased", "DnsWithdrawn"]
 
 
-class _AboutVips:
-    """What an event has that is found by the VIPs behind an address."""
-
-    __slots__ = ()
-    vips: tuple[str, ...]
-
-    def subjects(self) -> Sequence[tuple[str, str | None]]:
-        """Return the VIPs behind the address."""
-        return [(vip, None) for vip in self.vips]
-
-
 @dataclass(frozen=True, slots=True)
-class DnsPublished(_AboutVips, Event):
+class DnsPublished(AboutVips, Event):
     """An address that this node serves is under its name in DNS now; `also_by` are other nodes that serve it."""
 
     KIND = "dns_published"
@@ -37,7 +25,7 @@ class DnsPublished(_AboutVips, Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DnsWithdrawn(_AboutVips, Event):
+class DnsWithdrawn(AboutVips, Event):
     """An address is under its name in DNS no more. Resolvers may give it out for `ttl` seconds more."""
 
     KIND = "dns_withdrawn"
@@ -52,7 +40,7 @@ class DnsWithdrawn(_AboutVips, Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DnsReleased(_AboutVips, Event):
+class DnsReleased(AboutVips, Event):
     """An address that this node serves no more stays in DNS, since other nodes serve it."""
 
     KIND = "dns_released"
@@ -67,7 +55,7 @@ class DnsReleased(_AboutVips, Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DnsKeptLast(_AboutVips, Event):
+class DnsKeptLast(AboutVips, Event):
     """An address stays in DNS although this node does not serve it: the name has no other one of this family."""
 
     KIND = "dns_kept_last"
@@ -81,7 +69,7 @@ class DnsKeptLast(_AboutVips, Event):
 
 
 @dataclass(frozen=True, slots=True)
-class DnsNotOurs(_AboutVips, Event):
+class DnsNotOurs(AboutVips, Event):
     """An address is under its name already, without a claim of a balancer: it is left as it is, now and later."""
 
     KIND = "dns_not_ours"
