@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.name_server import SECRET, key_file
 from xdplb.net.lab import Lab
 
 from .balancer import until
 
 ZONE = "example.test"
-SECRET = "c2l4dGVlbiBieXRlcyBhdCBsZWFzdCwgdGhpcnR5LXR3by4="
-KEY = f'key "xdplb" {{\n\talgorithm hmac-sha256;\n\tsecret "{SECRET}";\n}};\n'
 
 _ZONE_FILE = """\
 $TTL 300
@@ -110,7 +109,7 @@ def start(lab: Lab, kind: str, host: str, *, address: str, port: int) -> NameSer
     if not folder.exists():
         folder.mkdir()
         (folder / "zone.db").write_text(_ZONE_FILE)
-        (folder / "xdplb.key").write_text(KEY)
+        key_file(folder)
         (folder / "server.conf").write_text((_BIND if kind == "bind" else _KNOT).format(**words))
     config = str(folder / "server.conf")
     command = ["named", "-g", "-c", config] if kind == "bind" else ["knotd", "-c", config]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.name_server import KEY_FILE
+from xdplb.cli.vip_table import vip_text
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.plan.dns_change import Standing, Wanted, Will, Wish
@@ -18,10 +20,9 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.dns.records import Place
 from xdplb.net.lab import ADDRESSES, ADDRESSES6
 
-from .balancer import KEY as VIP_KEY
-from .balancer import Balancer, until
+from .balancer import KEY, Balancer, until
 from .conftest import new_lab
-from .name_servers import KEY, ZONE, NameServer, name_servers, start
+from .name_servers import ZONE, NameServer, name_servers, start
 
 VIEWS = Path(__file__).parents[2] / "docs/examples/dns/views.conf"
 SECOND = "203.0.113.11:80/tcp"
@@ -35,7 +36,7 @@ class Setting:
     def __init__(self, balancer: Balancer, servers: dict[str, NameServer]) -> None:
         self.balancer, self.servers = balancer, servers
 
-    def add(self, server: NameServer, key: str = VIP_KEY, *, name: str = NAME, address: str = "10.0.0.1") -> None:
+    def add(self, server: NameServer, key: str = KEY, *, name: str = NAME, address: str = "10.0.0.1") -> None:
         """Add a VIP with a name."""
         host = f"[{address}]" if ":" in address else address
         options = [
@@ -46,7 +47,7 @@ class Setting:
         self.balancer.cli("vip", "add", key, *options)
         self.balancer.cli("backend", "add", key, backend)
 
-    def dns(self, key: str = VIP_KEY) -> dict[str, object]:
+    def dns(self, key: str = KEY) -> dict[str, object]:
         status: dict[str, object] = self.balancer.ask("vip", "show", key)["status"]["dns"]
         return status
 
@@ -69,26 +70,25 @@ def server(request: pytest.FixtureRequest, setting: Setting) -> Iterator[NameSer
     server = setting.servers[getattr(request, "param", "bind")]
     yield server
     for vip in setting.balancer.ask("vip", "ls")["vips"]:
-        host = f"[{vip['address']}]" if ":" in vip["address"] else vip["address"]
-        setting.balancer.cli("vip", "rm", f"{host}:{vip['port']}/{vip['protocol']}")
+        setting.balancer.cli("vip", "rm", vip_text(vip))
     server = setting.servers[server.kind]
     until(lambda: server.dig(NAME) == server.dig(NAME, "AAAA") == server.dig(f"_xdplb.{NAME}", "TXT") == [])
 
 
 @ON_BOTH
 def test_the_name_has_the_addresses_that_serve(setting: Setting, server: NameServer) -> None:
-    for key in (VIP_KEY, SECOND, SIX):
+    for key in (KEY, SECOND, SIX):
         setting.add(server, key)
     until(lambda: server.dig(NAME) == ["203.0.113.10", "203.0.113.11"])
     until(lambda: server.dig(NAME, "AAAA") == ["2001:db8:f::10"])
     assert server.ttl(NAME) == {30}
     until(lambda: setting.dns()["standing"] == "in")
-    setting.balancer.cli("backend", "set", VIP_KEY, "10.0.0.11", "--admin-state", "maint")
+    setting.balancer.cli("backend", "set", KEY, "10.0.0.11", "--admin-state", "maint")
     until(lambda: server.dig(NAME) == ["203.0.113.11"])
     setting.balancer.cli("backend", "set", SIX, str(ADDRESSES6["dr1"]), "--admin-state", "maint")
     until(lambda: setting.dns(SIX)["standing"] == "last")
     assert server.dig(NAME, "AAAA") == ["2001:db8:f::10"]
-    setting.balancer.cli("backend", "set", VIP_KEY, "10.0.0.11", "--admin-state", "ready")
+    setting.balancer.cli("backend", "set", KEY, "10.0.0.11", "--admin-state", "ready")
     until(lambda: server.dig(NAME) == ["203.0.113.10", "203.0.113.11"])
 
 
@@ -97,7 +97,7 @@ def test_a_name_outlives_the_daemon_and_is_cleaned_up_by_the_next_one(setting: S
     setting.add(server)
     until(lambda: server.dig(NAME) == ["203.0.113.10"])
     server.stop()
-    balancer.cli("vip", "rm", VIP_KEY)
+    balancer.cli("vip", "rm", KEY)
     until(lambda: [each["kind"] for each in balancer.ask("status")["drift"]] == ["dns"])
     balancer.kill()
     server = setting.servers["bind"] = start(balancer.lab, "bind", "router", address="10.0.0.1", port=server.port)
@@ -183,7 +183,7 @@ def test_each_site_has_a_view_of_its_own_by_its_key(setting: Setting) -> None:
         (folder / f"{site}.db").write_text(
             "@ 300 IN SOA ns hostmaster 1 3600 600 86400 60\n@ 300 IN NS ns\nns 300 IN A 10.0.0.11\n"
         )
-        (folder / f"{site}.key").write_text(KEY.replace("xdplb", site))
+        (folder / f"{site}.key").write_text(KEY_FILE.replace("xdplb", site))
     with (folder / "log").open("wb") as log:
         lab.popen("dr1", ["named", "-g", "-c", "named.conf"], cwd=folder, stdout=log, stderr=log)
 

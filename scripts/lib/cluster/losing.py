@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from .node import Node
-from .world import VIPS, World, addresses_of, vip_key
+from .world import World, in_both_vips
 
 __all__ = ["Loss", "drain_everywhere", "lose_in_a_drain", "undrain_everywhere"]
 
@@ -92,10 +91,5 @@ def undrain_everywhere(world: World, backend: str) -> None:
 
 
 def _everywhere(world: World, verb: str, backend: str) -> None:
-    def on(node: Node) -> None:
-        with node.client() as client:
-            for family, vip in VIPS.items():
-                getattr(client.backends, verb)(vip_key(vip), str(addresses_of(backend)[family]))
-
     with ThreadPoolExecutor() as pool:
-        list(pool.map(on, world.nodes.values()))
+        list(pool.map(lambda node: in_both_vips(node, verb, backend), world.nodes.values()))

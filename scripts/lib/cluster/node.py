@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Node:
         return all(shares.get(address, 0) > 0 for address in addresses)
 
 
-def wait_for(true: Any, seconds: float, what: str) -> float:
+def wait_for(true: Callable[[], object], seconds: float, what: str) -> float:
     """Return how many seconds it took until `true()` held. Raises RuntimeError that says `what` was not so."""
     began = time.monotonic()
     while not true():

@@ -25,6 +25,7 @@ __all__ = [
     "Load",
     "World",
     "addresses_of",
+    "in_both_vips",
     "next_hops",
     "routing_daemon",
     "vip_key",
@@ -194,6 +195,13 @@ class World:
 def addresses_of(host: str) -> dict[int, IPAddress]:
     """Return a host's addresses, by family."""
     return {4: ADDRESSES[host], 6: ADDRESSES6[host]}
+
+
+def in_both_vips(node: Node, verb: str, backend: str) -> None:
+    """Ask a balancer to `drain` or to `undrain` a backend in both VIPs."""
+    with node.client() as client:
+        for family, vip in VIPS.items():
+            getattr(client.backends, verb)(vip_key(vip), str(addresses_of(backend)[family]))
 
 
 def vip_key(vip: IPAddress) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cluster.losing import Loss, lose_in_a_drain
-from cluster.node import Node, wait_for
+from cluster.node import Node
 from cluster.store import Store
-from cluster.world import EXAMPLES, VIPS, Gaps, World, addresses_of, vip_key
+from cluster.world import EXAMPLES, VIPS, Gaps, World, addresses_of, in_both_vips, vip_key
 from xdplb.net.lab_cluster import BALANCERS, VIP, ClusterLab
 from xdplb.net.lab_routing import Bird, Frr
 
 from .screen import Screen
+from .world import wait_for
 
 __all__ = ["STEPS", "Stage"]
 
@@ -91,7 +91,7 @@ def start(stage: Stage, screen: Screen) -> None:
         screen.command(["xdplb", "up", "eth0", *_shown(stage.world.node_options(host))], where=host)
     stage.world.start_nodes()
     screen.expect(
-        _comes_true(stage.world.sessions_are_up, SESSIONS_SECONDS),
+        wait_for(stage.world.sessions_are_up, SESSIONS_SECONDS),
         "all balancers are ready, and all BGP sessions are up",
     )
 
@@ -174,7 +174,7 @@ def without_store(stage: Stage, screen: Screen) -> None:
     def drained() -> bool:
         return all(one.ask("backend", "show", vip_key(VIP), address)["admin_state"] == "drain" for one in others)
 
-    screen.expect(_comes_true(drained, EQUAL_SECONDS), "it is written now, and the other balancers drain as well")
+    screen.expect(wait_for(drained, EQUAL_SECONDS), "it is written now, and the other balancers drain as well")
     stage.cli("balancer2", "backend", "undrain", vip_key(VIP), address)
     _expect_equal(stage, screen)
     stage.end_gaps()
@@ -203,18 +203,12 @@ def _of(loss: Loss) -> tuple[str, str, str]:
 
 
 def _drain(world: World, backend: str) -> None:
-    _both(world, "drain", backend)
+    """Ask one balancer; the others have it from the store."""
+    in_both_vips(world.nodes["balancer1"], "drain", backend)
 
 
 def _undrain(world: World, backend: str) -> None:
-    _both(world, "undrain", backend)
-
-
-def _both(world: World, verb: str, backend: str) -> None:
-    """Ask one balancer; the others have it from the store."""
-    with world.nodes["balancer1"].client() as client:
-        for family, vip in VIPS.items():
-            getattr(client.backends, verb)(vip_key(vip), str(addresses_of(backend)[family]))
+    in_both_vips(world.nodes["balancer1"], "undrain", backend)
 
 
 def _expect_equal(stage: Stage, screen: Screen) -> None:
@@ -226,16 +220,9 @@ def _expect_equal(stage: Stage, screen: Screen) -> None:
             digests.update({node["name"]: node["digest"] for node in client.nodes.list().json()["nodes"]})
         return set(digests) == ALL and None not in digests.values() and len(set(digests.values())) == 1
 
-    are_equal = _comes_true(equal, EQUAL_SECONDS)
+    are_equal = wait_for(equal, EQUAL_SECONDS)
     stage.show(stage.cli("balancer1", "node", "ls"))
     screen.expect(are_equal, "all balancers have the same desired state, bit for bit", str(digests))
-
-
-def _comes_true(true: Callable[[], bool], seconds: float) -> bool:
-    with contextlib.suppress(RuntimeError):
-        wait_for(true, seconds, "it is so")
-        return True
-    return False
 
 
 def _shown(options: Sequence[str]) -> list[str]:
