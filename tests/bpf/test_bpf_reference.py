@@ -34,8 +34,8 @@ RUNS = {
     "sharing": range(3),
     "capturing": range(1),
 }
-"""The seeds of worlds of PACKETS packets for each profile: together over 100,000. In 20 a fragment comes that would write
-into the TCP header of the first one, which is rare.
+"""The seeds of worlds of PACKETS packets for each profile: together over 100,000. In 20 a fragment comes that would
+write into the TCP header of the first one, which is rare.
 """
 
 NOT_REACHED = {"drop_no_headroom"}
