@@ -46,5 +46,5 @@ def command(connection: Connection, as_json: bool) -> None:
 
 def _told(build: Mapping[str, Any]) -> str:
     commit = build.get("commit")
-    parts = [build["version"], f"commit {commit[:12]}" if commit else "", f"map layout {build.get('layout', '?')}"]
+    parts = [build["version"], f"commit {commit[:12]}" if commit else "", f"map layout {build.get('map_layout', '?')}"]
     return ", ".join(part for part in parts if part)

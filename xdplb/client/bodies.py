@@ -1797,7 +1797,7 @@ class VersionOut(TypedDict):
 
     version: str
     commit: str | None
-    layout: str
+    map_layout: str
     api: NotRequired[Literal["v1"]]
 
 

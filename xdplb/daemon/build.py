@@ -11,4 +11,4 @@ __all__ = ["own_build"]
 
 def own_build() -> dict[str, str | None]:
     """Return them under the names that `GET /v1/version` has for a daemon's."""
-    return {"version": xdplb.__version__, "commit": commit(), "layout": layout_name()}
+    return {"version": xdplb.__version__, "commit": commit(), "map_layout": layout_name()}

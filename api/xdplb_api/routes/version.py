@@ -25,4 +25,4 @@ router = APIRouter(tags=["version"])
 )
 async def get_version(request: Request) -> VersionOut:
     """Show the versions of the daemon, of its BPF maps and of this API."""
-    return VersionOut(version=request.app.version, commit=commit(), layout=layout_name())
+    return VersionOut(version=request.app.version, commit=commit(), map_layout=layout_name())

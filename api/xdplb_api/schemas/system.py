@@ -346,7 +346,7 @@ class VersionOut(ResponseBody):
         description="The Git commit that the daemon was built from; null where nothing says it.",
         examples=["3f0c6a52d9b14e7f8a60c1d2e3b4a5968778695a"],
     )
-    layout: str = Field(
+    map_layout: str = Field(
         description="The layouts of all BPF maps, as eight hex digits: daemons with the same ones can be exchanged "
         "without a takeover of maps.",
         examples=["5b8e0c1d"],
