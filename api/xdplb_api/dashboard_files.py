@@ -1,7 +1,7 @@
 """The dashboard: static files, served to web browsers on TCP. All data on the page comes from the API, with a token.
 
-The page itself needs no token: it has nothing of this balancer, and asks for one. It may load nothing from another host,
-run no script but its own, and be framed by nobody.
+The page itself needs no token: it has nothing of this balancer, and asks for one. It may load nothing from another
+host, run no script but its own, and be framed by nobody.
 """
 
 from __future__ import annotations
@@ -76,10 +76,14 @@ def _answer(scope: Scope) -> Response:
             hint="run `xdplb dashboard`: it opens a port on loopback for as long as it runs",
         )
     if scope["method"] not in {"GET", "HEAD"}:
-        return ProblemResponse(405, "method-not-allowed", f"{scope['method']} is not allowed here", headers={"Allow": "GET, HEAD"})
+        return ProblemResponse(
+            405, "method-not-allowed", f"{scope['method']} is not allowed here", headers={"Allow": "GET, HEAD"}
+        )
     found = files().get(scope["path"])
     if found is None:
-        return ProblemResponse(404, "not-found", "there is no such file of the dashboard", hint="the page itself is at /")
+        return ProblemResponse(
+            404, "not-found", "there is no such file of the dashboard", hint="the page itself is at /"
+        )
     headers = {**_HEADERS, "ETag": found.etag}
     if found.etag in [each.strip() for each in Headers(scope=scope).get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers=headers)
