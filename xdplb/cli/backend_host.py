@@ -15,7 +15,7 @@ from xdplb.model.vip import Forward, Protocol, VipKey
 
 from .changes import tell_dry_run
 from .groups import Group
-from .output import coloured, line, note, print_json
+from .output import coloured, note, paragraph, print_json
 from .params import dry_run_option, local_output_option, pin_dir_option, state_dir_option
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def show(
     for each in shown:
         _say_what_is_shown(each, state_dir, asked=kind is not None)
         for finding in each.findings:
-            mark = coloured("ok") + "   " if finding.good else coloured("fail") + " "
-            line(finding.text, before=f"{mark} ")
+            mark = coloured("ok") + "    " if finding.good else coloured("fail") + "  "
+            paragraph(finding.text, before=mark, indent=6)
     return 0 if ready else 1
 
 

@@ -22,8 +22,8 @@ _COLUMNS = [
     Column("IN DNS", style=coloured),
     Column("BY"),
     Column("HERE"),
-    Column("SINCE"),
-    Column("REASON"),
+    Column("SINCE", wide=True),
+    Column("REASON", text=20),
 ]
 
 

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from xdplb.client import Client, DaemonDownError, NotFoundError
 
-from .output import coloured, line, print_json
+from .output import coloured, line, paragraph, print_json
 from .params import Connection, local_output_option, pin_dir_option
 from .vip_table import vip_text
 
@@ -95,8 +95,8 @@ def _nodes(client: Client) -> list[Any]:
 
 
 def _print(finding: Finding) -> None:
-    """Print a finding, and below it how to fix it."""
-    mark = coloured(finding.level.value) + " " * (5 - len(finding.level.value))
-    line(f"{finding.check}: {finding.detail}", before=f"{mark} ")
+    """Print a finding, and below it how to fix it: whole, since it may be a command to copy."""
+    mark = coloured(finding.level.value) + " " * (6 - len(finding.level.value))
+    paragraph(f"{finding.check}: {finding.detail}", before=mark, indent=6)
     if finding.fix:
         line(f"      fix: {finding.fix}")

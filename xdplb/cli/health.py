@@ -25,15 +25,15 @@ __all__ = ["command"]
 _COLUMNS = [
     Column("CHECK"),
     Column("BACKEND"),
-    Column("ASKS"),
     Column("HEALTH", style=coloured),
     Column("LATEST"),
-    Column("AT"),
     Column("TOOK", right=True),
     Column("RECENT"),
-    Column("PASSES", right=True),
-    Column("FAILURES", right=True),
-    Column("REASON"),
+    Column("ASKS", wide=True),
+    Column("AT", wide=True),
+    Column("PASSES", right=True, wide=True),
+    Column("FAILURES", right=True, wide=True),
+    Column("REASON", text=20),
 ]
 _SIGNS = {True: "+", False: "-", None: "?"}
 
@@ -213,19 +213,19 @@ def _row(label: str, result: CheckResultOut | CheckOfVipOut, recent: str) -> tup
     return (
         label,
         result["backend"],
-        result["asks"],
         result["health"],
         {True: "passed", False: "failed", None: None}[result["last_passed"]],
-        None if result["last_run"] is None else moment(result["last_run"]),
         None if result["last_seconds"] is None else _milliseconds(result["last_seconds"]),
         recent,
+        result["asks"],
+        None if result["last_run"] is None else moment(result["last_run"]),
         result["passes"],
         result["failures"],
         result["reason"],
     )
 
 
-_STEPS = [Column("STEP"), Column("AT", right=True), Column("WHAT CAME OF IT")]
+_STEPS = [Column("STEP"), Column("AT", right=True), Column("WHAT CAME OF IT", text=30)]
 _PASSED = {True: "passed", False: "failed", None: "not run"}
 
 

@@ -15,6 +15,7 @@ from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.errors import XdplbError
 
 from .groups import Group
+from .layout import Output, chosen_output
 from .output import hint_of, note
 from .params import Connection, positive_duration
 
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are printed to stderr, none is raised."""
+    chosen_output.set(Output.TABLE)
     try:  # not standalone: click then raises errors, and returns what the command returns
         result = cli.main(
             args=list(arguments) if arguments is not None else None, prog_name="xdplb", standalone_mode=False

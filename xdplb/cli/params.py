@@ -15,6 +15,7 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
 
+from .layout import Output, chosen_output
 from .output import note
 
 __all__ = [
@@ -36,7 +37,6 @@ __all__ = [
     "positive_duration",
     "state_dir_option",
     "vip_argument",
-    "wide_output_option",
 ]
 
 # Whether a path can be used is said by the command, with its own sentence and exit code, not by the parser.
@@ -192,24 +192,21 @@ def mode_option(command: _Decorated) -> _Decorated:
 
 
 def output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|json for answers of the API. The command gets it as `as_json`."""
-    return _output(command, "How to print the result; json is the API's answer, unchanged.")
-
-
-def wide_output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|wide|json for answers of the API. The command gets it as `output`."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["table", "wide", "json"]),
-        default="table",
-        help="How to print the result; wide has more columns; json is the API's answer, unchanged.",
-    )(command)
+    """Add -o table|wide|json for answers of the API. The command gets it as `as_json`."""
+    return _output(
+        command,
+        "How to print the result: a table, one with all columns and a row a line, or the API's answer, unchanged.",
+    )
 
 
 def local_output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|json for results of this host. The command gets it as `as_json`."""
-    return _output(command, "How to print the result: for people, or as JSON.")
+    """Add -o table|wide|json for results of this host. The command gets it as `as_json`."""
+    return _output(command, "How to print the result: for people, the same without line breaks, or as JSON.")
+
+
+def _chosen(_context: click.Context, _parameter: click.Parameter, value: str) -> bool:
+    chosen_output.set(Output(value))
+    return value == Output.JSON
 
 
 def _output(command: _Decorated, text: str) -> _Decorated:
@@ -217,9 +214,10 @@ def _output(command: _Decorated, text: str) -> _Decorated:
         "-o",
         "--output",
         "as_json",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        callback=lambda _ctx, _param, value: value == "json",
+        type=click.Choice([each.value for each in Output]),
+        default=Output.TABLE.value,
+        callback=_chosen,
+        is_eager=True,
         help=text,
     )(command)
 

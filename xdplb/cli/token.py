@@ -12,7 +12,7 @@ from xdplb.model.errors import XdplbError
 
 from .changes import Change, changing
 from .groups import Group
-from .output import Column, coloured, moment, note, print_json, table
+from .output import Column, coloured, minute, moment, note, print_json, table
 from .params import Connection, output_option, positive_duration
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ _COLUMNS = [
     Column("NAME"),
     Column("ROLE"),
     Column("STATE", style=coloured),
-    Column("EXPIRES"),
-    Column("LAST USED"),
-    Column("ADDED"),
+    Column("EXPIRES (UTC)"),
+    Column("LAST USED (UTC)"),
+    Column("ADDED (UTC)", wide=True),
 ]
 
 
@@ -144,9 +144,9 @@ def ls(connection: Connection, as_json: bool) -> None:
                 token["name"],
                 token["role"],
                 "expired" if token["expired"] else "ok",
-                moment(token["expires"]) or _NEVER,
-                moment(token["last_used"]) or _NEVER,
-                moment(token["created"]),
+                minute(token["expires"]) or _NEVER,
+                minute(token["last_used"]) or _NEVER,
+                minute(token["created"]),
             )
             for token in answer.json()["tokens"]
         ],
