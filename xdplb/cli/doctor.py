@@ -13,6 +13,7 @@ from xdplb.client import Client, DaemonDownError, NotFoundError
 
 from .output import coloured, line, paragraph, print_json
 from .params import Connection, local_output_option, pin_dir_option
+from .progress import erase_progress, ticking
 from .vip_table import vip_text
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ def command(context: click.Context, interface: str | None, pin_dir: Path, as_jso
     pins = pin_dir if _is_given(context, "pin_dir") else None
     healthy = True
     findings = []
-    for finding in diagnose(interface, pins, lambda: _ask(client, named=named)):
-        healthy &= finding.level != "fail"
-        if as_json:
-            findings.append(asdict(finding))
-        else:
-            _print(finding)
+    with ticking("checking this host"):
+        for finding in diagnose(interface, pins, lambda: _ask(client, named=named)):
+            healthy &= finding.level != "fail"
+            if as_json:
+                findings.append(asdict(finding))
+            else:
+                erase_progress()
+                _print(finding)
     if as_json:
         print_json({"ok": healthy, "findings": findings})
     return 0 if healthy else _UNHEALTHY

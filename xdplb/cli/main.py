@@ -96,7 +96,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
     metavar="TIME",
     envvar="XDPLB_REQUEST_TIMEOUT",
     callback=positive_duration,
-    help="How long to wait for an answer of the daemon.  [20s; 60s for a change]",
+    help="How long to wait for an answer of the daemon.  [10s; more while it is seen to work]",
 )
 @click.version_option(xdplb.__version__, message="xdplb %(version)s", help="Show the version of this command and exit.")
 @click.pass_context

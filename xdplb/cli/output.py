@@ -15,6 +15,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.model.printable import json_printable, printable
 
 from .layout import Output, chosen_output, framed, room, wrapped
+from .progress import erase_progress
 
 __all__ = [
     "Column",
@@ -128,6 +129,7 @@ def print_json(body: bytes | object) -> None:
 
 def note(message: str) -> None:
     """Print a message to stderr, in one line."""
+    erase_progress()
     click.echo(printable(message, _LONGEST_MESSAGE), err=True)
 
 

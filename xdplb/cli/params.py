@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from xdplb.model.printable import quoted
 
 from .layout import Output, chosen_output
 from .output import note
+from .progress import is_shown, ticking
 
 __all__ = [
     "AnyWhole",
@@ -70,9 +72,14 @@ class Connection:
             key_file=self.tls_key,
             timeout=self.request_timeout,
             on_wait=note,
+            waiting=_showing_that_it_waits if is_shown() else None,
         )
         click.get_current_context().call_on_close(client.close)
         return client
+
+
+def _showing_that_it_waits(what: str) -> AbstractContextManager[None]:
+    return ticking(f"waiting for {what}")
 
 
 class Whole(click.IntRange):

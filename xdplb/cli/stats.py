@@ -11,7 +11,8 @@ import click
 from xdplb.client import Answer
 
 from .output import Column, number, print_json, table
-from .params import Connection, duration, output_option
+from .params import Connection, duration, duration_text, output_option
+from .progress import ticking
 
 __all__ = ["command"]
 
@@ -63,7 +64,8 @@ def command(connection: Connection, vip: str | None, rate: float | None, as_json
 def _show_rates(before: Any, read: Callable[[], Any], wait: float, *, as_json: bool) -> None:
     """Print the increase per second of each counter, over about `wait` seconds; as JSON in the shape of the answer."""
     began = time.monotonic()
-    time.sleep(wait)
+    with ticking(f"counting for {duration_text(wait)}"):
+        time.sleep(wait)
     now = read()
     seconds = time.monotonic() - began
     rates = _rates(before, now, seconds)

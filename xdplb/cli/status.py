@@ -12,6 +12,7 @@ from xdplb.model.errors import PlatformError
 
 from .output import Column, coloured, moment, note, number, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option
+from .progress import ticking
 from .vip_table import print_vips
 
 __all__ = ["command"]
@@ -92,18 +93,20 @@ def _vip_row(vip: ReadyVipOut) -> tuple[object, ...]:
 
 
 def _wait_until_ready(client: Client, vips: tuple[str, ...], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            client.ready(*vips, within=deadline - time.monotonic())
-        except (DaemonDownError, PlatformError, TimedOutError) as error:
-            if time.monotonic() >= deadline:
-                raise TimedOutError(
-                    f"not ready after {duration_text(timeout)}: {error.detail}", hint=error.hint
-                ) from None
-        else:
-            return
-        time.sleep(_POLL_SECONDS)
+    deadline, why = time.monotonic() + timeout, "waiting until it is ready"
+    with ticking(lambda: why):
+        while True:
+            try:
+                client.ready(*vips, within=deadline - time.monotonic())
+            except (DaemonDownError, PlatformError, TimedOutError) as error:
+                if time.monotonic() >= deadline:
+                    raise TimedOutError(
+                        f"not ready after {duration_text(timeout)}: {error.detail}", hint=error.hint
+                    ) from None
+                why = f"not ready: {error.detail}"
+            else:
+                return
+            time.sleep(_POLL_SECONDS)
 
 
 def _print(body: StatusOut) -> None:
