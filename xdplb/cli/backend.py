@@ -39,6 +39,7 @@ from .params import (
     output_option,
     vip_argument,
 )
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -348,6 +349,7 @@ Examples:
 @click.argument("vip", metavar="[VIP]", required=False)
 @click.option("--nodes", "by_node", is_flag=True, help="Show how healthy each node sees the backends of the VIP.")
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, vip: str | None, *, as_json: bool, by_node: bool) -> None:
     """List the backends of a VIP, or of all VIPs, and their status.
@@ -415,6 +417,7 @@ def _milliseconds(seconds: float) -> str:
 @command.command(epilog="\b\nExamples:\n  xdplb backend show 203.0.113.10:443/tcp 10.0.0.11 -o json")
 @_backend_arguments
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
     """Show one backend: its configuration and its status."""

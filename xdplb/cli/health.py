@@ -19,6 +19,7 @@ from .check_options import check_body, check_options
 from .groups import Group
 from .output import Column, coloured, line, moment, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -140,6 +141,7 @@ def _place(vip: str, check: str, labels: Sequence[str]) -> int:
 @command.command(epilog="\b\nExamples:\n  xdplb health show 203.0.113.10:80/tcp -o json")
 @vip_argument
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show the checks of a VIP: what is configured."""
@@ -180,6 +182,7 @@ def _shown(field: str, value: object) -> object:
 )
 @click.argument("vip", metavar="[VIP]", required=False)
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
     """List the results of the checks for each backend, of a VIP or of all VIPs.

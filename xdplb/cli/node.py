@@ -22,6 +22,7 @@ from .params import (
     pin_dir_option,
     positive_duration,
 )
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -55,6 +56,7 @@ def command() -> None:
 
 @command.command(epilog="\b\nExamples:\n  xdplb node ls\n  xdplb node ls -o json")
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the nodes that this one knows, itself first."""
@@ -68,6 +70,7 @@ def ls(connection: Connection, as_json: bool) -> None:
 @command.command(epilog="\b\nExamples:\n  xdplb node show\n  xdplb node show lb2 -o json")
 @click.argument("name", metavar="[NODE]", required=False)
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, name: str | None, as_json: bool) -> None:
     """Show a node: this one, if none is named."""

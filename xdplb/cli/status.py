@@ -10,10 +10,12 @@ from xdplb.client import Answer, Client, DaemonDownError, NotReadyError, TimedOu
 from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, ReadyVipOut, ReadyzOut, StatusOut, StoreOut
 from xdplb.model.errors import PlatformError
 
+from .groups import Command
 from .output import Column, coloured, moment, note, number, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option
 from .progress import ticking
 from .vip_table import print_vips
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -29,6 +31,7 @@ _VIP_COLUMNS = [
 
 
 @click.command(
+    cls=Command,
     name="status",
     short_help="Show the balancer's status; wait until it is ready.",
     epilog="""\b
@@ -50,6 +53,7 @@ Examples:
     "--timeout", type=duration, metavar="TIME", default="30s", show_default=True, help="How long --wait waits."
 )
 @output_option
+@watchable
 @click.pass_obj
 def command(connection: Connection, vips: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> int:
     """Show the balancer's status. Exit 1 if it is not ready.

@@ -14,6 +14,7 @@ from .changes import Change, changing
 from .groups import Group
 from .output import Column, coloured, minute, moment, note, print_json, table
 from .params import Connection, output_option, positive_duration
+from .watching import watchable
 
 if TYPE_CHECKING:
     from xdplb.client.bodies import Role, TokenIn
@@ -130,6 +131,7 @@ def rm(change: Change, /, *, name: str) -> None:
     epilog="\b\nExamples:\n  xdplb token ls\n  xdplb token ls -o json",
 )
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the tokens: what they are for, until when, and when they were used last. The tokens are not kept."""
