@@ -18,7 +18,7 @@ IPV6 = "[2001:db8:1234:5678:9abc:def0:1234:5678]:443/tcp"
 PREFIX = "[2001:db8:1234:5678::/64]:8000-8999/tcp+udp"
 BACKEND6 = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1111"
 
-SHOWS = {
+SHOWS: dict[str, list[list[str]]] = {
     "status": [[], ["--vip", "web"]],
     "doctor": [[]],
     "stats": [[], ["web"], [IPV6], ["--rate", "100ms"]],
