@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from .access import AccessLists
 from .answer import Answer
 from .backends import Backends
-from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, VersionOut, VipStatsOut
+from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, VersionOut, VipStatsOut, WhoAmIOut
 from .checks import Checks
 from .config import Configuration
 from .events import EventLog
@@ -99,6 +99,10 @@ class Client:
     def version(self) -> Answer[VersionOut]:
         """Return the version of the daemon."""
         return self._transport.request("GET", "/v1/version")
+
+    def whoami(self) -> Answer[WhoAmIOut]:
+        """Return who asks, as the daemon sees it, and the role."""
+        return self._transport.request("GET", "/v1/whoami")
 
     def stats(self) -> Answer[StatsOut]:
         """Return the counters of all VIPs."""
