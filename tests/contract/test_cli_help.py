@@ -26,7 +26,7 @@ INTERFACE = [
     "config check", "config diff", "config apply", "config dump", "config schema", "config convert",
 ]  # fmt: skip
 CHANGES = ("forget", "add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
-WITHOUT_OUTPUT = {"up", "dashboard", "capture", "backup", "config schema"}
+WITHOUT_OUTPUT = {"up", "dashboard", "config schema"}
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

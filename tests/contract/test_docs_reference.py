@@ -59,7 +59,7 @@ WITH_OPTIONS_OF_THEIR_OWN = [
     "vip access set", "backend-host setup", "config check", "config diff", "config apply", "config dump",
     "config convert",
 ]  # fmt: skip
-GLOBAL = {"--output", "--help", "--dry-run", "--if-generation", "--watch"}
+GLOBAL = {"--output", "--watch", "--help", "--dry-run", "--if-generation"}
 
 
 def section(heading: str) -> str:
