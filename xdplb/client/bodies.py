@@ -1,4 +1,4 @@
-"""The bodies of the API, under their names in /openapi.json. docs/reference.md explains their fields.
+"""The bodies of the API, under their names in /openapi.json. docs/reference/ explains their fields.
 
 Made by `python -m tests.contract.client_bodies`: do not edit it.
 """

@@ -40,8 +40,9 @@ def test_nothing_is_loaded_from_another_host_and_nothing_is_inline() -> None:
     page = files()["/"].body.decode()
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
     assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=", page)
+    unwanted = re.compile(r"innerHTML|dangerouslySetInnerHTML|eval\(|https?://(?!www\.w3\.org/2000/svg)")
     for path in FOLDER.glob("*.*"):
-        assert not re.search(r"innerHTML|dangerouslySetInnerHTML|eval\(|https?://(?!www\.w3\.org/2000/svg)", path.read_text()), path
+        assert not unwanted.search(path.read_text()), path
 
 
 def test_every_file_that_is_asked_for_is_there() -> None:
@@ -55,6 +56,6 @@ def test_every_file_that_is_asked_for_is_there() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_what_needs_no_page_does_as_its_own_tests_say() -> None:
     scripts = sorted(map(str, PARTS.glob("*.test.mjs")))
-    found = subprocess.run(["node", "--test", *scripts], capture_output=True, text=True, timeout=60)
+    found = subprocess.run(["node", "--test", *scripts], check=False, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stdout
     assert len(scripts) == 3
