@@ -19,7 +19,7 @@ __all__ = ["FILE", "text"]
 
 FILE = Path(__file__).parents[2] / "xdplb/client/bodies.py"
 
-_TOP = '''"""The bodies of the API, under their names in /openapi.json. docs/reference.md explains their fields.
+_TOP = '''"""The bodies of the API, under their names in /openapi.json. docs/reference/ explains their fields.
 
 Made by `python -m tests.contract.client_bodies`: do not edit it.
 """

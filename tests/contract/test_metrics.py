@@ -34,7 +34,7 @@ KEY = "203.0.113.10:443/tcp"
 STARVED = Standing(checks=5, overdue=3, probes=7, most_probes=8, reason="3 of 5 health checks are late: no file")
 FIRST = {"vip": KEY, "backend": "10.0.0.11"}
 SECOND = {"vip": KEY, "backend": "10.0.0.12"}
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
+METRICS_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
@@ -284,11 +284,9 @@ def test_paths(api: Api):
 
 def documented() -> dict[str, tuple[str, frozenset[str]]]:
     """Return type and labels of each metric in the table of the docs."""
-    page = REFERENCE.read_text(encoding="utf-8")
-    section = page.partition("\n### Metrics\n")[2].partition("\n### ")[0]
-    rows = [
-        line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith(("| `xdplb_", "| `process_"))
-    ]
+    page = METRICS_PAGE.read_text(encoding="utf-8")
+    section = page.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if re.match(r"\| `(xdplb|process)_", line)]
     return {
         name: (kind, frozenset(re.findall(r"`(\w+)`", labels)))
         for names, kind, labels, *_ in (row if len(row) > 3 else [*row[:2], "", *row[2:]] for row in rows)

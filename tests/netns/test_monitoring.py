@@ -28,7 +28,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with open(sys.argv[1], "ab") as file:
-            file.write(body + b"\\n")
+            file.write(body.strip() + b"\\n")
         self.send_response(200)
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", 9099), Hook).serve_forever()

@@ -1,4 +1,4 @@
-"""The bodies of the API, under their names in /openapi.json. docs/reference.md explains their fields.
+"""The bodies of the API, under their names in /openapi.json. docs/reference/ explains their fields.
 
 Made by `python -m tests.contract.client_bodies`: do not edit it.
 """
@@ -179,6 +179,7 @@ __all__ = [
     "VipStatusOut",
     "VlanTags",
     "WarningOut",
+    "WhoAmIOut",
 ]
 
 AdminState = Literal["ready", "drain", "maint"]
@@ -2001,3 +2002,13 @@ class WarningOut(TypedDict):
     vip: str
     backends: list[str]
     detail: str
+
+
+class WhoAmIOut(TypedDict):
+    """Who asks."""
+
+    role: Role
+    kind: Literal["unix", "tcp"]
+    user: str | None
+    token: str | None
+    certificate: str | None

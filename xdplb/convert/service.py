@@ -19,7 +19,7 @@ from .notes import Notes, Where
 __all__ = ["Converted", "Real", "Service", "vips_of"]
 
 _MOST_COMPARED = 128
-"""Backends that lc and wlc compare at most: docs/reference.md, Schedulers."""
+"""Backends that lc and wlc compare at most: docs/reference/config.md, Schedulers."""
 
 
 @dataclass
