@@ -1,3 +1,3 @@
 """xdplb: an L4 load balancer for Linux in XDP, with its control plane."""
 
-__version__ = "0.1.0"
+__version__ = "0.9.0"

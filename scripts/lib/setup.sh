@@ -159,7 +159,7 @@ setup_leave_services_off() {
 setup_fingerprint() {
 	{
 		printf '%s\n%s\n' "$XDPLB_ROOT" "$(readlink -f "$SETUP_PYTHON")"
-		cat "$XDPLB_ROOT"/{pyproject.toml,requirements.lock,requirements-dev.lock,xdplb/__init__.py,xdplb/balance/fill.c,xdplb/balance/slots.c,scripts/lib/build_loops.py}
+		cat "$XDPLB_ROOT"/{pyproject.toml,requirements.lock,requirements-dev.lock,xdplb/__init__.py,xdplb/balance/fill.c,xdplb/balance/slots.c,scripts/lib/build_hook.py}
 	} | sha256sum
 }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-import xdplb
 from xdplb.client import DaemonDownError
 from xdplb.model.errors import XdplbError
 
@@ -22,15 +24,27 @@ __all__ = ["command"]
 @local_output_option
 @click.pass_obj
 def command(connection: Connection, as_json: bool) -> None:
-    """Show the versions of this command and of the daemon, if one answers."""
-    daemon, silent = None, ""
+    """Show the versions of this command and of the daemon, if one answers, with the commits they were built from.
+
+    The map layout is eight hex digits for the layouts of all BPF maps: a daemon with the same one takes the maps of
+    another as they are; with a new one it carries them over (see `upgrades` in the documentation).
+    """
+    from xdplb.daemon.build import own_build
+
+    own, daemon, silent = own_build(), None, ""
     try:
-        daemon = connection.client().version().json()["version"]
+        daemon = connection.client().version().json()
     except DaemonDownError:
         silent = "does not answer"
     except XdplbError as error:
         silent = error.detail
     if as_json:
-        print_json({"version": xdplb.__version__, "daemon": daemon})
+        print_json({**own, "daemon": daemon})
     else:
-        print_fields([("xdplb", xdplb.__version__), ("daemon", daemon or silent)])
+        print_fields([("xdplb", _told(own)), ("daemon", silent if daemon is None else _told(daemon))])
+
+
+def _told(build: Mapping[str, Any]) -> str:
+    commit = build.get("commit")
+    parts = [build["version"], f"commit {commit[:12]}" if commit else "", f"map layout {build.get('map_layout', '?')}"]
+    return ", ".join(part for part in parts if part)

@@ -1796,6 +1796,8 @@ class VersionOut(TypedDict):
     """The version of the daemon."""
 
     version: str
+    commit: str | None
+    map_layout: str
     api: NotRequired[Literal["v1"]]
 
 

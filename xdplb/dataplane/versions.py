@@ -7,13 +7,16 @@ docs/upgrades.md says what to do, step by step.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from xdplb.model.errors import ConflictError
 
-from .map_layout import MapLayout
+if TYPE_CHECKING:  # `xdplb version` does not wait for numpy
+    from .map_layout import MapLayout
 
-__all__ = ["DOWN_AND_UP", "UNREADABLE", "VERSIONS", "check_readable"]
+__all__ = ["DOWN_AND_UP", "UNREADABLE", "VERSIONS", "check_readable", "layout_name"]
 
 DOWN_AND_UP = "run `xdplb down --all`, then `xdplb up`; connections that depend on a flow record break"
 """The hint if pinned maps cannot be taken over."""
@@ -63,6 +66,12 @@ VERSIONS: dict[str, int] = {
 
 UNREADABLE: dict[str, tuple[int, str]] = {}
 """By map: the first version that can be carried over, and why those before it cannot, as the end of a sentence."""
+
+
+def layout_name(versions: Mapping[str, int] = VERSIONS) -> str:
+    """Return eight hex digits for the layouts of all maps: where they are equal, nothing has to be carried over."""
+    told = "".join(f"{name}={version}\n" for name, version in sorted(versions.items()))
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def check_readable(found: Mapping[str, MapLayout]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from xdplb.commit import commit
+from xdplb.dataplane.versions import layout_name
 from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.rights.needs import needs
@@ -22,5 +24,5 @@ router = APIRouter(tags=["version"])
     responses=problems(422),
 )
 async def get_version(request: Request) -> VersionOut:
-    """Show the versions of the daemon and of this API."""
-    return VersionOut(version=request.app.version)
+    """Show the versions of the daemon, of its BPF maps and of this API."""
+    return VersionOut(version=request.app.version, commit=commit(), map_layout=layout_name())

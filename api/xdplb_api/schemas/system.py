@@ -341,5 +341,14 @@ class ReadyzOut(ResponseBody):
 class VersionOut(ResponseBody):
     """The version of the daemon."""
 
-    version: str = Field(description="The version of the daemon.")
+    version: str = Field(description="The version of the daemon.", examples=["0.9.0"])
+    commit: str | None = Field(
+        description="The Git commit that the daemon was built from; null where nothing says it.",
+        examples=["3f0c6a52d9b14e7f8a60c1d2e3b4a5968778695a"],
+    )
+    map_layout: str = Field(
+        description="The layouts of all BPF maps, as eight hex digits: daemons with the same ones can be exchanged "
+        "without a takeover of maps.",
+        examples=["5b8e0c1d"],
+    )
     api: Literal["v1"] = Field(default="v1", description="The version of this API.")
