@@ -2,9 +2,9 @@
 
     python -m tests.package dist/xdplb_0.9.0+deb12_amd64.deb [--keep-root FOLDER]
 
-debootstrap makes the system in a temporary folder. It is tried first as a plain chroot without systemd, with `xdplb up`
-by hand, then booted with systemd as the balancer of a lab and as a backend in it. Needs root and systemd-nspawn; nothing
-is attached to a NIC of the host.
+debootstrap makes the system in a temporary folder. It is tried first as a plain chroot without systemd, with `xdplb
+up` by hand, then booted with systemd as the balancer of a lab and as a backend in it. Needs root and systemd-nspawn;
+nothing is attached to a NIC of the host.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
     balancer = Balancer(lab)
     system.install(system.put(package))
     later_there = system.put(later)
-    backend_pins = lab.home.bpffs / "unit-dr1"
-    backend = Container(system, lab.namespace("dr1"), backend_pins, lab.folder / "dr1.log", ephemeral=True)
+    other = system.copy(system.folder.with_name("backend"))
+    backend = Container(other, lab.namespace("dr1"), lab.home.bpffs / "unit-dr1", lab.folder / "dr1.log")
     host = Container(system, lab.namespace("balancer"), lab.home.bpffs / "unit", lab.folder / "balancer.log")
     with backend, host:
         units(host)

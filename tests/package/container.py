@@ -8,15 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from .debian import Debian
+from .debian import ENVIRONMENT, Debian
 
 BOOT_SECONDS = 60
 
 
 class Container:
-    """It runs while in the block. What it writes is lost afterwards if it is `ephemeral`."""
+    """It runs while in the block."""
 
-    def __init__(self, system: Debian, namespace: str, bpffs: Path, log: Path, *, ephemeral: bool = False) -> None:
+    def __init__(self, system: Debian, namespace: str, bpffs: Path, log: Path) -> None:
         self._log = log
         bpffs.mkdir(exist_ok=True)
         self._argv = [
@@ -24,7 +24,6 @@ class Container:
             *("--machine", f"xdplb-{namespace}", "--register=no", "--keep-unit"),
             *("--network-namespace-path", f"/run/netns/{namespace}"),
             *("--capability=all", "--system-call-filter=bpf @module", "--bind", f"{bpffs}:/sys/fs/bpf"),
-            *(["--volatile=overlay"] if ephemeral else []),
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._written: IO[bytes] | None = None
@@ -65,8 +64,7 @@ class Container:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in it, as root."""
-        inside = ["nsenter", "--target", str(self._init), *"-m -u -i -n -p -r -w".split(), "--"]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run([*inside, *command], capture_output=True, text=True, check=False, env=environment)
+        inside = ["nsenter", "--target", str(self._init), *["-m", "-u", "-i", "-n", "-p", "-r", "-w"], "--"]
+        done = subprocess.run([*inside, *command], capture_output=True, text=True, check=False, env=ENVIRONMENT)
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done

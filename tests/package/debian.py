@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 MIRROR = "http://deb.debian.org/debian"
 SUITES = {"12": "bookworm", "13": "trixie"}
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 
 
 class Debian:
@@ -52,9 +54,8 @@ class Debian:
 
     def run(self, *command: str, check: bool = True, bpffs: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command in it, with the host's network; only what fetches packages uses that."""
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
         done = subprocess.run(
-            self.argv(*command, bpffs=bpffs), capture_output=True, text=True, check=False, env=environment
+            self.argv(*command, bpffs=bpffs), capture_output=True, text=True, check=False, env=ENVIRONMENT
         )
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done
@@ -70,8 +71,9 @@ def newer(package: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         subprocess.run(["dpkg-deb", "-R", package, scratch], check=True)
         control = Path(scratch) / "DEBIAN" / "control"
-        lines = control.read_text().splitlines()
-        control.write_text("\n".join(f"{line}+later" if line.startswith("Version: ") else line for line in lines) + "\n")
+        control.write_text(re.sub(r"(?m)^(Version: .*)$", r"\1+later", control.read_text()))
         target = folder / f"later-{package.name}"
-        subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", scratch, target], check=True, stdout=2)
+        subprocess.run(
+            ["dpkg-deb", "--root-owner-group", "-Znone", "-b", scratch, target], check=True, stdout=subprocess.DEVNULL
+        )
     return target

@@ -71,7 +71,7 @@ def preview_start(interface: str, pin_dir: Path) -> list[str]:
 
 
 def stop(interface: str | None, pin_dir: Path) -> list[str]:
-    """Detach from this NIC, None for all; return what was removed, a phrase each. After the last NIC nothing is left."""
+    """Detach from this NIC, None for all; return what was removed, a phrase each. With the last NIC, all is."""
     require_privileges("detaching from a NIC")
     return decap_down(interface, pin_dir)
 

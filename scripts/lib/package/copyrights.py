@@ -28,7 +28,9 @@ def _paragraph(package: Distribution) -> str:
         file.parts[0] for file in installed if len(file.parts) == 1 and file.suffix in {".py", ".so"}
     )
     texts = sorted(str(file) for file in installed if ".dist-info/" in str(file) and "LICEN" in str(file).upper())
-    where = f"in {texts[0]}, in the same folder" if texts else f"at {package.metadata.get('Home-page') or _home(package)}"
+    where = (
+        f"in {texts[0]}, in the same folder" if texts else f"at {package.metadata.get('Home-page') or _home(package)}"
+    )
     return "\n".join(
         [
             f"Files: {' '.join(files)}",
@@ -52,7 +54,7 @@ def _licence(package: Distribution) -> str:
 
 def _home(package: Distribution) -> str:
     urls = [line.partition(", ")[2] for line in package.metadata.get_all("Project-URL") or []]
-    return urls[0] if urls else "the project's site"
+    return str(package.metadata.get("Home-page") or (urls[0] if urls else "the project's site"))
 
 
 if __name__ == "__main__":

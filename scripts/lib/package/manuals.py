@@ -16,7 +16,11 @@ import xdplb
 from xdplb.cli.main import cli
 
 _SECTIONS = (
-    ("FILES", ("/etc/default/xdplb", "what the service runs with"), ("/etc/xdplb/config.toml", "a config file, if used")),
+    (
+        "FILES",
+        ("/etc/default/xdplb", "what the service runs with"),
+        ("/etc/xdplb/config.toml", "a config file"),
+    ),
     ("SEE ALSO", ("/usr/share/doc/xdplb/docs", "the documentation"), ("systemctl(1)", "for the service xdplb")),
 )
 
