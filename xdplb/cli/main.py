@@ -36,6 +36,7 @@ _COMMANDS = {
     "backup": "backup",
     "token": "token",
     "events": "events",
+    "dashboard": "dashboard",
     "node": "node",
     "dns": "dns",
     "decap": "decap",
