@@ -149,6 +149,7 @@ def serve(host: Container, balancer: Balancer) -> None:
     with step("a drain with its certificate, in the sandbox"):
         host.run("xdplb", "backend", "drain", KEY, str(ADDRESSES["dr1"]), "--timeout", "1s")
         host.run("xdplb", "backend", "undrain", KEY, str(ADDRESSES["dr1"]))
+        balancer.get(20)
 
 
 def upgrade(host: Container, balancer: Balancer, later: str) -> None:
