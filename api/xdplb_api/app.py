@@ -11,6 +11,7 @@ from xdplb.control.manager import Manager
 from . import docs_page, openapi, problems
 from .admission import Admission
 from .control import Control
+from .dashboard_files import ROOT, DashboardFiles
 from .deps import json_only, known_query
 from .docs_page import DOCS_PATH
 from .event_readers import EventReaders
@@ -48,6 +49,7 @@ from .routes import (
     stats,
     tokens,
     vips,
+    whoami,
 )
 from .routes import version as version_route
 from .shared import SharedAnswers
@@ -112,9 +114,10 @@ def create_app(
         Admission, limits=limits, most=LARGEST_BODY, long_paths=("/access", "/v1/config"), is_endless=is_endless
     )
     app.add_middleware(Gate, tokens=rights.tokens, slowing=rights.slowing, refusals=refusals)
+    app.add_middleware(DashboardFiles)
     app.add_middleware(InternalErrors)
     app.add_middleware(HeadAsGet, except_for=("/v1/capture", "/v1/records"))
-    app.add_middleware(ForeignPages, pages=frozenset({DOCS_PATH}))
+    app.add_middleware(ForeignPages, pages=frozenset({ROOT, DOCS_PATH}))
     app.add_middleware(KnownHosts, hosts=rights.hosts)
     problems.install(app)
     _tell_of_forbidden(app, refusals)
@@ -155,6 +158,7 @@ def _add_routes(app: FastAPI) -> None:
         events.router,
         version_route.router,
         tokens.router,
+        whoami.router,
     ):
         v1.include_router(router)
     app.include_router(v1)

@@ -89,7 +89,7 @@ class Daemon:
 
 def shown(daemon: Daemon, *words: str) -> dict[str, str]:
     """Return the fields that a show command prints."""
-    lines = daemon.ok(*words).stdout.splitlines()
+    lines = daemon.ok(*words, "-o", "wide").stdout.splitlines()
     width = max(line.index("  ") for line in lines)
     return {line[:width].strip(): line[width:].strip() for line in lines}
 

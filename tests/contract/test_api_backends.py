@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VERSION, VIP, WEB, Api, problem_of, running_api
+from xdplb.commit import commit
 from xdplb.control.edits.edit import DeleteVip, PatchVip
 from xdplb.control.health.standing import Standing
 from xdplb.control.writing.request import Outcome, Request
+from xdplb.dataplane.versions import layout_name
 from xdplb.model.backend import Health
 from xdplb.model.vip import VipKey
 
@@ -184,7 +186,8 @@ def test_counters_data_plane_status_and_version_are_shown(api: Api):
     status = api.ask("GET", "/v1/status").json()
     assert status["observed_generation"] == status["generation"]
     assert [vip["name"] for vip in status["vips"]] == ["web"]
-    assert api.ask("GET", "/v1/version").json() == {"version": VERSION, "api": "v1"}
+    version = api.ask("GET", "/v1/version").json()
+    assert version == {"version": VERSION, "commit": commit(), "map_layout": layout_name(), "api": "v1"}
 
 
 def test_it_is_alive_and_says_why_it_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch):

@@ -20,7 +20,10 @@ def test_waiting_for_a_daemon_that_does_not_come_is_exit_5(tmp_path: Path):
 
 def test_the_version_is_that_of_the_command_and_of_the_daemon(daemon: Daemon, tmp_path: Path):
     told = json.loads(daemon.ok("version", "-o", "json").stdout)
-    assert told["version"] == told["daemon"]
+    daemon_s = told.pop("daemon")
+    assert {**told, "api": "v1"} == daemon_s
+    shown = daemon.ok("version").stdout
+    assert shown.count(f"{told['version']}, commit {told['commit'][:12]}, map layout {told['map_layout']}\n") == 2
     alone = xdplb("--socket", str(tmp_path / "none.sock"), "version")
     assert alone.returncode == 0
     assert "does not answer" in alone.stdout

@@ -31,7 +31,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def test_the_last_ones_as_a_table_in_the_order_in_which_they_happened(daemon: Daemon) -> None:
-    head, *lines = daemon.ok("events", "--kind", "change", "--vip", "web").stdout.splitlines()
+    head, *lines = daemon.ok("events", "--kind", "change", "--vip", "web", "-o", "wide").stdout.splitlines()
     assert head.split() == ["TIME", "LEVEL", "KIND", "WHAT"]
     assert len(lines) == 4
     assert " UTC  notice  change  actor=unix(uid=" in lines[0]

@@ -133,7 +133,7 @@ def test_the_help_tells_the_capacities_there_are_without_options():
 
 def test_only_the_capacities_that_are_given_are_asked_for(monkeypatch: pytest.MonkeyPatch):
     asked = []
-    monkeypatch.setattr("xdplb.daemon.run.run", lambda options: asked.append(dict(options.capacity)))
+    monkeypatch.setattr("xdplb.daemon.run.run", lambda options, _parts: asked.append(dict(options.capacity)))
     for given in ([], ["--max-vips", "7"], ["--max-flows", "9", "--max-backends", "8"]):
         cli.main(["up", "eth0", *given], standalone_mode=False)
     assert asked == [{}, {"vips": 7}, {"backends": 8, "flows": 9}]
@@ -154,7 +154,7 @@ def test_the_capacities_that_may_be_asked_for_are_those_the_loader_takes():
 
 def test_what_the_api_takes_on_by_default_is_what_up_says(monkeypatch: pytest.MonkeyPatch):
     asked = []
-    monkeypatch.setattr("xdplb.daemon.run.run", lambda options: asked.append(options.api.limits))
+    monkeypatch.setattr("xdplb.daemon.run.run", lambda options, _parts: asked.append(options.api.limits))
     cli.main(["up", "eth0"], standalone_mode=False)
     cli.main(["up", "eth0", "--api-connections", "9", "--api-max-body", "2"], standalone_mode=False)
     assert asked == [Limits(), Limits(connections=9, body_bytes=2 << 20)]

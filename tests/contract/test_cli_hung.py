@@ -36,8 +36,9 @@ def test_a_command_says_that_it_waits_and_ends_with_5(hung: Daemon) -> None:
     assert told.returncode == 5
     waiting, error, hint = told.stderr.splitlines()
     assert waiting == f"waiting for the daemon at {hung.socket} to answer, for up to 3 s"
-    assert error == f"xdplb: error: the daemon at {hung.socket} did not answer within 3 s"
-    assert hint.endswith("--request-timeout waits longer")
+    pid = hung.process.pid
+    assert error == f"xdplb: error: the daemon at {hung.socket} did not answer within 3 s: its process {pid} is stopped"
+    assert hint == f"hint: kill -CONT {pid} lets it go on"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_command_says_that_it_waits_and_ends_with_5(hung: Daemon) -> None:
 def test_every_command_that_asks_the_daemon_ends(hung: Daemon, words: list[str]) -> None:
     told = hung.run("--request-timeout", "300ms", *words)
     assert told.returncode == (0 if words == ["version"] else 5), told.stderr
-    assert "did not answer within 0.3 s" in told.stdout + told.stderr
+    assert "did not answer within 0.3 s" in " ".join((told.stdout + told.stderr).split())
     is_change = words[1:2] in (["add"], ["rm"], ["drain"])
     assert ("A change that was asked for may still be made" in told.stderr) is is_change
 

@@ -68,6 +68,7 @@ OPERATIONS = {
     "GET /v1/tokens": "listTokens",
     "POST /v1/tokens": "addToken",
     "DELETE /v1/tokens/{name}": "removeToken",
+    "GET /v1/whoami": "whoAmI",
     "GET /healthz": "getHealthz",
     "GET /readyz": "getReadyz",
     "GET /metrics": "getMetrics",

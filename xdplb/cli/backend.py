@@ -26,6 +26,7 @@ from xdplb.model.vip import LARGEST_RATE, Forward
 from .backend_nodes import print_nodes_of_vip
 from .changes import Change, changing
 from .groups import Group
+from .layout import Output, chosen_output
 from .node_generations import NODES, nodes_cell, sharing_nodes
 from .output import Column, coloured, moment, percent, print_fields, print_json, table
 from .params import (
@@ -37,8 +38,8 @@ from .params import (
     duration_text,
     output_option,
     vip_argument,
-    wide_output_option,
 )
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -54,23 +55,16 @@ _COLUMNS = [
     Column("HEALTH", style=coloured),
     Column("SHARE", right=True),
     Column("FLOWS", right=True),
-    Column("FORWARD"),
-    Column("INTERFACE"),
-    Column("MAC"),
-    Column("REASON"),
+    Column("FORWARD", wide=True),
+    Column("INTERFACE", wide=True),
+    Column("MAC", wide=True),
+    Column("ROLE", wide=True),
+    Column("MAX-NEW/s", right=True, wide=True),
+    Column("HANDSHAKE p50", right=True, wide=True),
+    Column("p99", right=True, wide=True),
+    Column("REASON", text=20),
 ]
-
-_WIDE_COLUMNS = [
-    *_COLUMNS[:-1],
-    Column("ROLE"),
-    Column("MAX-NEW/s", right=True),
-    Column("HANDSHAKE p50", right=True),
-    Column("p99", right=True),
-    _COLUMNS[-1],
-]
-"""What -o wide shows: also whether it is a backup, and how long handshakes take, from a client's SYN to its answer to
-the SYN-ACK."""
-
+"""The times of handshakes are from a client's SYN to its answer to the SYN-ACK."""
 
 _REMOVABLE = ("quic_server_id", "check_port", "check_path")  # the word none takes them away
 
@@ -354,38 +348,41 @@ Examples:
 )
 @click.argument("vip", metavar="[VIP]", required=False)
 @click.option("--nodes", "by_node", is_flag=True, help="Show how healthy each node sees the backends of the VIP.")
-@wide_output_option
+@output_option
+@watchable
 @click.pass_obj
-def ls(connection: Connection, vip: str | None, output: str, *, by_node: bool) -> None:
-    """List the backends of a VIP, or of all VIPs, and their status."""
+def ls(connection: Connection, vip: str | None, *, as_json: bool, by_node: bool) -> None:
+    """List the backends of a VIP, or of all VIPs, and their status.
+
+    -o wide also shows how packets reach them, by which NIC and MAC, their role, and how long handshakes take.
+    """
     if by_node:
-        _ls_by_node(connection, vip, output)
+        _ls_by_node(connection, vip, as_json=as_json)
         return
     client = connection.client()
     answer: Answer[AllBackendsOut | BackendListOut] = (
         client.backends.all() if vip is None else client.backends.list(vip)
     )
-    if output == "json":
+    if as_json:
         print_json(answer.body)
         return
-    columns, row = (_WIDE_COLUMNS, _wide_row) if output == "wide" else (_COLUMNS, _row)
-    rows = [row(backend) for backend in answer.json()["backends"]]
+    backends = answer.json()["backends"]
+    columns, rows = _COLUMNS, [_row(backend) for backend in backends]
     if nodes := sharing_nodes(client):
-        cells = [nodes_cell(backend["generation"], nodes) for backend in answer.json()["backends"]]
+        cells = [nodes_cell(backend["generation"], nodes) for backend in backends]
         columns = [*columns[:-1], NODES, columns[-1]]
         rows = [(*row[:-1], cell, row[-1]) for row, cell in zip(rows, cells, strict=True)]
     if vip is None:
-        keys = [backend.get("vip") for backend in answer.json()["backends"]]
-        table([Column("VIP"), *columns], [(key, *row) for key, row in zip(keys, rows, strict=True)])
-    else:
-        table(columns, rows)
+        columns = [Column("VIP"), *columns]
+        rows = [(backend.get("vip"), *row) for backend, row in zip(backends, rows, strict=True)]
+    table(columns, rows)
 
 
-def _ls_by_node(connection: Connection, vip: str | None, output: str) -> None:
+def _ls_by_node(connection: Connection, vip: str | None, *, as_json: bool) -> None:
     if vip is None:
         raise click.UsageError("--nodes shows the backends of one VIP: give the VIP as well")
     answer = connection.client().nodes.of_vip(vip)
-    if output == "json":
+    if as_json:
         print_json(answer.body)
     else:
         print_nodes_of_vip(answer.json())
@@ -393,6 +390,9 @@ def _ls_by_node(connection: Connection, vip: str | None, output: str) -> None:
 
 def _row(backend: BackendOut) -> tuple[object, ...]:
     status = backend["status"]
+    latency = status.get("handshakes")  # an older daemon has none
+    times = (None, None) if latency is None else (latency["p50_seconds"], latency["p99_seconds"])
+    is_wide = chosen_output.get() is Output.WIDE
     return (
         backend["address"],
         _weight_text(backend),
@@ -403,18 +403,11 @@ def _row(backend: BackendOut) -> tuple[object, ...]:
         backend["forward"],
         status["interface"],
         status["mac"],
-        status["reason"],
+        backend.get("role"),
+        backend.get("max_new_flows") or None,
+        *(None if seconds is None else _milliseconds(seconds) for seconds in times),
+        "; ".join(filter(None, (str(status["reason"]), status.get("hint")))) if is_wide else status["reason"],
     )
-
-
-def _wide_row(backend: BackendOut) -> tuple[object, ...]:
-    status = backend["status"]
-    latency = status.get("handshakes")  # an older daemon has none
-    times = (None, None) if latency is None else (latency["p50_seconds"], latency["p99_seconds"])
-    *others, reason = _row(backend)
-    told = "; ".join(filter(None, (str(reason), status.get("hint"))))
-    settings = (backend.get("role"), backend.get("max_new_flows") or None)
-    return *others, *settings, *(None if seconds is None else _milliseconds(seconds) for seconds in times), told
 
 
 def _milliseconds(seconds: float) -> str:
@@ -424,6 +417,7 @@ def _milliseconds(seconds: float) -> str:
 @command.command(epilog="\b\nExamples:\n  xdplb backend show 203.0.113.10:443/tcp 10.0.0.11 -o json")
 @_backend_arguments
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
     """Show one backend: its configuration and its status."""

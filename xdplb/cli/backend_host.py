@@ -15,8 +15,9 @@ from xdplb.model.vip import Forward, Protocol, VipKey
 
 from .changes import tell_dry_run
 from .groups import Group
-from .output import coloured, line, note, print_json
+from .output import coloured, note, paragraph, print_json
 from .params import dry_run_option, local_output_option, pin_dir_option, state_dir_option
+from .progress import ticking
 
 if TYPE_CHECKING:
     from xdplb.daemon.backend_host import PutBack, Shown
@@ -103,7 +104,10 @@ def setup(
         changes = backend_host.preview_setup(vip, kind, interface=interface, outer=version, pin_dir=pin_dir)
         tell_dry_run(changes, as_json=as_json)
         return
-    changed = backend_host.setup(vip, kind, interface=interface, outer=version, state_dir=state_dir, pin_dir=pin_dir)
+    with ticking("setting up this host"):
+        changed = backend_host.setup(
+            vip, kind, interface=interface, outer=version, state_dir=state_dir, pin_dir=pin_dir
+        )
     _tell("changed", changed, f"nothing to change: this host is ready for {vip}", as_json)
 
 
@@ -146,8 +150,8 @@ def show(
     for each in shown:
         _say_what_is_shown(each, state_dir, asked=kind is not None)
         for finding in each.findings:
-            mark = coloured("ok") + "   " if finding.good else coloured("fail") + " "
-            line(finding.text, before=f"{mark} ")
+            mark = coloured("ok") + "    " if finding.good else coloured("fail") + "  "
+            paragraph(finding.text, before=mark, indent=6)
     return 0 if ready else 1
 
 

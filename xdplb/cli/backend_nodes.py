@@ -20,7 +20,7 @@ def print_nodes_of_vip(body: NodesOfVipOut) -> None:
         [
             Column("BACKEND"),
             *(Column(f"{node['name']}", style=coloured) for node in nodes),
-            Column("REASON"),
+            Column("REASON", text=20),
         ],
         rows,
     )

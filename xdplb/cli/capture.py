@@ -19,6 +19,7 @@ from .capture_file import open_capture
 from .output import note
 from .params import Connection, Decimal, Whole
 from .pcapng_blocks import PcapngBlocks
+from .progress import ticking
 
 __all__ = ["command"]
 
@@ -64,9 +65,10 @@ def _write(chunks: Iterator[bytes], file: BinaryIO, path: str) -> None:
     """Write whole blocks as they come, so that the file can be read however the capture ends."""
     blocks = PcapngBlocks()
     try:
-        for chunk in chunks:
-            file.write(blocks.feed(chunk))
-            file.flush()
+        with ticking(lambda: f"capturing, {blocks.packets} packets"):
+            for chunk in chunks:
+                file.write(blocks.feed(chunk))
+                file.flush()
     except KeyboardInterrupt:
         pass
     finally:

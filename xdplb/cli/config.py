@@ -19,6 +19,7 @@ from .config_faults import format_option, telling_faults
 from .groups import Group
 from .output import line, note, print_json
 from .params import Connection, local_output_option, output_option
+from .progress import ticking
 
 if TYPE_CHECKING:
     from xdplb.config.document import Document
@@ -69,8 +70,9 @@ def check(file: str, written: str | None, as_json: bool) -> int:
     from xdplb.daemon.config_file import check_document
 
     try:
-        document = read_document(file, written)
-        config = check_document(document)
+        with ticking(f"checking {file}"):
+            document = read_document(file, written)
+            config = check_document(document)
     except ConfigError as error:
         if not as_json:
             raise

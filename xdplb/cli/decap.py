@@ -12,6 +12,7 @@ from .changes import tell_dry_run
 from .groups import Group
 from .output import note, print_json
 from .params import dry_run_option, local_output_option, mode_option, pin_dir_option
+from .progress import ticking
 
 __all__ = ["command"]
 
@@ -54,7 +55,8 @@ def up(
     if dry_run:
         tell_dry_run(decap.preview_start(interface, pin_dir), as_json=as_json)
         return
-    started = decap.start(interface, pin_dir, addresses=addresses, mode=mode)
+    with ticking("compiling the program"):
+        started = decap.start(interface, pin_dir, addresses=addresses, mode=mode)
     if as_json:
         print_json({"interface": interface, "mode": started.mode, "note": started.note})
         return

@@ -10,6 +10,7 @@ from .changes import Change, changing
 from .groups import Group
 from .output import Column, coloured, moment, note, print_json, table
 from .params import Connection, output_option
+from .watching import watchable
 
 if TYPE_CHECKING:
     from xdplb.client.bodies import DnsAddressOut, DnsNameOut
@@ -22,8 +23,8 @@ _COLUMNS = [
     Column("IN DNS", style=coloured),
     Column("BY"),
     Column("HERE"),
-    Column("SINCE"),
-    Column("REASON"),
+    Column("SINCE", wide=True),
+    Column("REASON", text=20),
 ]
 
 
@@ -37,6 +38,7 @@ def command() -> None:
     epilog="\b\nExamples:\n  xdplb dns ls\n  xdplb dns ls -o json",
 )
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the names of VIPs and their addresses, as they were read last.

@@ -11,8 +11,9 @@ from click.core import ParameterSource
 
 from xdplb.client import Client, DaemonDownError, NotFoundError
 
-from .output import coloured, line, print_json
+from .output import coloured, line, paragraph, print_json
 from .params import Connection, local_output_option, pin_dir_option
+from .progress import erase_progress, ticking
 from .vip_table import vip_text
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ def command(context: click.Context, interface: str | None, pin_dir: Path, as_jso
     pins = pin_dir if _is_given(context, "pin_dir") else None
     healthy = True
     findings = []
-    for finding in diagnose(interface, pins, lambda: _ask(client, named=named)):
-        healthy &= finding.level != "fail"
-        if as_json:
-            findings.append(asdict(finding))
-        else:
-            _print(finding)
+    with ticking("checking this host"):
+        for finding in diagnose(interface, pins, lambda: _ask(client, named=named)):
+            healthy &= finding.level != "fail"
+            if as_json:
+                findings.append(asdict(finding))
+            else:
+                erase_progress()
+                _print(finding)
     if as_json:
         print_json({"ok": healthy, "findings": findings})
     return 0 if healthy else _UNHEALTHY
@@ -95,8 +98,8 @@ def _nodes(client: Client) -> list[Any]:
 
 
 def _print(finding: Finding) -> None:
-    """Print a finding, and below it how to fix it."""
-    mark = coloured(finding.level.value) + " " * (5 - len(finding.level.value))
-    line(f"{finding.check}: {finding.detail}", before=f"{mark} ")
+    """Print a finding, and below it how to fix it: whole, since it may be a command to copy."""
+    mark = coloured(finding.level.value) + " " * (6 - len(finding.level.value))
+    paragraph(f"{finding.check}: {finding.detail}", before=mark, indent=6)
     if finding.fix:
         line(f"      fix: {finding.fix}")

@@ -9,6 +9,7 @@ import click
 from .changes import tell_dry_run, warn
 from .output import note, print_json
 from .params import dry_run_option, local_output_option, pin_dir_option
+from .progress import ticking
 
 __all__ = ["command"]
 
@@ -41,7 +42,8 @@ def command(interfaces: tuple[str, ...], everything: bool, pin_dir: Path, dry_ru
         preview = preview_detach(pin_dir, interfaces)
         tell_dry_run(preview.changes, warnings=preview.warnings, as_json=as_json)
         return
-    done = detach(pin_dir, interfaces, note)
+    with ticking("stopping the daemon and detaching"):
+        done = detach(pin_dir, interfaces, note)
     warn(done.warnings)
     if as_json:
         print_json({"removed": done.removed, "stopped_pid": done.stopped_pid, "warnings": list(done.warnings)})

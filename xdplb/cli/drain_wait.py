@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import click
 
 from xdplb.client import Answer, BusyError, Client, DaemonDownError, TimedOutError
 from xdplb.client.bodies import BackendOut, BackendStatusOut, DrainOut
@@ -15,6 +12,7 @@ from xdplb.model.errors import ConflictError
 
 from .output import note
 from .params import duration_text
+from .progress import erase_progress, show_progress
 
 __all__ = ["Waited", "is_cut", "is_over", "wait_for_drain", "wait_until_over"]
 
@@ -66,15 +64,13 @@ def wait_until_over(address: str, look: Callable[[float], str], timeout: float, 
     ends what is left when the time is over, and this waits for that. If the daemon restarts, this waits for it: the
     drain continues then. Ctrl-C does not stop the drain, which `goes_on` says.
     """
-    progress = _Progress(f"draining {address}")
     try:
-        return _poll(look, time.monotonic() + timeout + (_TO_CUT_SECONDS if cut else 0.0), progress)
+        return _poll(address, look, time.monotonic() + timeout + (_TO_CUT_SECONDS if cut else 0.0))
     except KeyboardInterrupt:
-        progress.end()
         note(goes_on)
         raise
     finally:
-        progress.end()
+        erase_progress()
 
 
 def is_over(drain: DrainOut) -> bool:
@@ -88,7 +84,7 @@ def is_cut(status: BackendStatusOut) -> bool:
     return status["drain"] is not None and status["drain"]["state"] == "cut"
 
 
-def _poll(look: Callable[[float], str], deadline: float, progress: _Progress) -> str:
+def _poll(address: str, look: Callable[[float], str], deadline: float) -> str:
     left = "the daemon has not answered"
     while True:
         try:
@@ -98,7 +94,7 @@ def _poll(look: Callable[[float], str], deadline: float, progress: _Progress) ->
         rest = deadline - time.monotonic()
         if not left or rest <= 0:
             return left
-        progress.show(f"{left}, {duration_text(int(rest))} until the timeout")
+        show_progress(f"draining {address}: {left}, {duration_text(int(rest))} until the timeout")
         time.sleep(min(_POLL_SECONDS, rest))
 
 
@@ -113,25 +109,3 @@ def _left(flows: int | None) -> str:
     if flows is None:
         return "its connections are not counted"
     return f"{flows} connection{'' if flows == 1 else 's'} left"
-
-
-class _Progress:
-    """A progress line on stderr that is overwritten each time. Only on a terminal."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._width = 0
-
-    def show(self, text: str) -> None:
-        """Replace the line with `text`."""
-        if not sys.stderr.isatty():
-            return
-        line = f"{self._title}: {text}"
-        click.echo("\r" + line.ljust(self._width), err=True, nl=False)
-        self._width = len(line)
-
-    def end(self) -> None:
-        """Erase the line."""
-        if self._width:
-            click.echo("\r" + " " * self._width + "\r", err=True, nl=False)
-            self._width = 0

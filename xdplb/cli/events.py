@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
 
 from xdplb.client.bodies import EventOut, EventsOut
 from xdplb.client.events import EventLog, Which
+from xdplb.model.printable import json_printable
 
-from .output import Column, coloured, line, moment, note, print_json, table
+from .layout import room
+from .output import Column, coloured, line, moment, note, paragraph, print_json, table
 from .params import Connection, Whole, output_option
 
 __all__ = ["command"]
 
 _LEVELS = ["critical", "error", "warning", "notice", "info", "debug"]
-_COLUMNS = [Column("TIME"), Column("LEVEL", style=coloured), Column("KIND"), Column("WHAT")]
+_COLUMNS = [Column("TIME"), Column("LEVEL", style=coloured), Column("KIND"), Column("WHAT", text=40)]
 _A_PAGE = 1000
 _USUALLY = 50
 _BEFORE = 10
@@ -109,12 +112,20 @@ def _print(body: EventsOut, *, as_json: bool) -> None:
 
 
 def _print_one(event: EventOut, *, as_json: bool) -> None:
-    """Print an event at once; the columns have fixed widths, since nobody knows what comes."""
+    """Print an event at once; the columns have fixed widths, since nobody knows what comes.
+
+    On a terminal what has happened is below the rest, if it does not fit. Elsewhere an event is a line.
+    """
     if as_json:
-        click.echo(json.dumps(event))
+        click.echo(json_printable(json.dumps(event)))
         return
     at, level, kind, what = _row(event)
-    line(f"{at}  ", f"{level:<8}", f"  {kind:<20}  ", what)
+    beside, width = f"{at}  {level:<8}  {kind:<20}", room()
+    if width is None or not sys.stdout.isatty() or len(beside) + 2 + len(what) <= width:
+        line(beside, "  ", what)
+        return
+    line(beside)
+    paragraph(what, before="    ", indent=4)
 
 
 def _row(event: EventOut) -> tuple[str, str, str, str]:

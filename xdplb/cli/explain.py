@@ -8,7 +8,7 @@ import click
 
 from xdplb.client.bodies import DifferenceOut, ExplainOut, FlowRecordOut, OuterOut, PacketOut, SentOut, SlotOut
 
-from .output import Column, line, note, print_fields, print_json, table
+from .output import Column, note, paragraph, print_fields, print_json, table
 from .params import Connection, output_option, vip_argument
 
 __all__ = ["command"]
@@ -65,7 +65,7 @@ def _print(body: ExplainOut) -> None:
     )
     click.echo()
     for sentence in body["why"]:
-        line(f"- {sentence}")
+        paragraph(sentence, before="- ", indent=2)
     if body["note"]:
         note(body["note"])
     if body["agree"] is False:

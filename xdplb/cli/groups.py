@@ -6,7 +6,9 @@ from difflib import get_close_matches
 
 import click
 
-__all__ = ["Group", "UnknownCommandError"]
+from .watching import with_times
+
+__all__ = ["Command", "Group", "UnknownCommandError"]
 
 
 class UnknownCommandError(click.UsageError):
@@ -19,8 +21,20 @@ class UnknownCommandError(click.UsageError):
         self.hint = meant or f"one of: {', '.join(known)}"
 
 
+class Command(click.Command):
+    """A command whose --watch may be given without a time."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the arguments apart, as click does."""
+        if any(parameter.name == "watch" for parameter in self.params):
+            args = with_times(args)
+        return super().parse_args(ctx, args)
+
+
 class Group(click.Group):
     """A group whose error for an unknown command suggests one."""
+
+    command_class = Command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -19,21 +19,22 @@ from .check_options import check_body, check_options
 from .groups import Group
 from .output import Column, coloured, line, moment, print_fields, print_json, table
 from .params import Connection, duration_text, output_option, vip_argument
+from .watching import watchable
 
 __all__ = ["command"]
 
 _COLUMNS = [
     Column("CHECK"),
     Column("BACKEND"),
-    Column("ASKS"),
     Column("HEALTH", style=coloured),
     Column("LATEST"),
-    Column("AT"),
     Column("TOOK", right=True),
     Column("RECENT"),
-    Column("PASSES", right=True),
-    Column("FAILURES", right=True),
-    Column("REASON"),
+    Column("ASKS", wide=True),
+    Column("AT", wide=True),
+    Column("PASSES", right=True, wide=True),
+    Column("FAILURES", right=True, wide=True),
+    Column("REASON", text=20),
 ]
 _SIGNS = {True: "+", False: "-", None: "?"}
 
@@ -140,6 +141,7 @@ def _place(vip: str, check: str, labels: Sequence[str]) -> int:
 @command.command(epilog="\b\nExamples:\n  xdplb health show 203.0.113.10:80/tcp -o json")
 @vip_argument
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show the checks of a VIP: what is configured."""
@@ -180,6 +182,7 @@ def _shown(field: str, value: object) -> object:
 )
 @click.argument("vip", metavar="[VIP]", required=False)
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, vip: str | None, as_json: bool) -> None:
     """List the results of the checks for each backend, of a VIP or of all VIPs.
@@ -213,19 +216,19 @@ def _row(label: str, result: CheckResultOut | CheckOfVipOut, recent: str) -> tup
     return (
         label,
         result["backend"],
-        result["asks"],
         result["health"],
         {True: "passed", False: "failed", None: None}[result["last_passed"]],
-        None if result["last_run"] is None else moment(result["last_run"]),
         None if result["last_seconds"] is None else _milliseconds(result["last_seconds"]),
         recent,
+        result["asks"],
+        None if result["last_run"] is None else moment(result["last_run"]),
         result["passes"],
         result["failures"],
         result["reason"],
     )
 
 
-_STEPS = [Column("STEP"), Column("AT", right=True), Column("WHAT CAME OF IT")]
+_STEPS = [Column("STEP"), Column("AT", right=True), Column("WHAT CAME OF IT", text=30)]
 _PASSED = {True: "passed", False: "failed", None: "not run"}
 
 

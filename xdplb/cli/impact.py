@@ -40,12 +40,12 @@ def print_impact(impact: ImpactOut) -> None:
         [
             Column("AT RISK OF"),
             Column("CAUSE"),
-            Column("BACKENDS"),
             Column("EXPECTED", right=True),
             Column("AT MOST", right=True),
+            Column("BACKENDS", text=16),
         ],
         [
-            (risk["vip"], risk["cause"], _backends(risk), _number(risk["expected"]), _number(risk["at_most"]))
+            (risk["vip"], risk["cause"], _number(risk["expected"]), _number(risk["at_most"]), _backends(risk))
             for risk in impact["connections_at_risk"]["causes"]
         ],
     )

@@ -15,6 +15,7 @@ from xdplb.client import DEFAULT_SOCKET
 from xdplb.model.errors import XdplbError
 
 from .groups import Group
+from .layout import Output, chosen_output
 from .output import hint_of, note
 from .params import Connection, positive_duration
 
@@ -95,7 +96,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 the daemon is not running,
     metavar="TIME",
     envvar="XDPLB_REQUEST_TIMEOUT",
     callback=positive_duration,
-    help="How long to wait for an answer of the daemon.  [20s; 60s for a change]",
+    help="How long to wait for an answer of the daemon.  [10s; more while it is seen to work]",
 )
 @click.version_option(xdplb.__version__, message="xdplb %(version)s", help="Show the version of this command and exit.")
 @click.pass_context
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are printed to stderr, none is raised."""
+    chosen_output.set(Output.TABLE)
     try:  # not standalone: click then raises errors, and returns what the command returns
         result = cli.main(
             args=list(arguments) if arguments is not None else None, prog_name="xdplb", standalone_mode=False

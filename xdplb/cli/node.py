@@ -11,6 +11,7 @@ from xdplb.client.bodies import NodeDrainIn, NodeDrainOut, NodeOut
 
 from .changes import Change, changing
 from .groups import Group
+from .layout import Output, chosen_output
 from .output import Column, coloured, moment, note, print_fields, print_json, table
 from .params import (
     Connection,
@@ -21,6 +22,7 @@ from .params import (
     pin_dir_option,
     positive_duration,
 )
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -28,19 +30,22 @@ _QUIET_SECONDS = 3.0  # the default of the API's quiet_seconds; a shorter --time
 _TO_END_SECONDS = 30.0
 """How long after the timeout the daemon may take to end the drain."""
 
+_DIGITS = 16
+"""How many of a digest's 64 are shown, unless with -o wide."""
+
 _COLUMNS = [
     Column("NODE"),
     Column("STATE", style=coloured),
-    Column("SINCE"),
     Column("READY", style=coloured),
-    Column("VERSION"),
-    Column("GENERATION", right=True),
     Column("STATE EQUAL", style=coloured),
     Column("BACKENDS OUT", right=True),
     Column("SHARE", right=True),
     Column("PEER", style=coloured),
-    Column("HEARD"),
-    Column("REASON"),
+    Column("SINCE", wide=True),
+    Column("VERSION", wide=True),
+    Column("GENERATION", right=True, wide=True),
+    Column("HEARD", wide=True),
+    Column("REASON", text=20),
 ]
 
 
@@ -51,6 +56,7 @@ def command() -> None:
 
 @command.command(epilog="\b\nExamples:\n  xdplb node ls\n  xdplb node ls -o json")
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the nodes that this one knows, itself first."""
@@ -64,6 +70,7 @@ def ls(connection: Connection, as_json: bool) -> None:
 @command.command(epilog="\b\nExamples:\n  xdplb node show\n  xdplb node show lb2 -o json")
 @click.argument("name", metavar="[NODE]", required=False)
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, name: str | None, as_json: bool) -> None:
     """Show a node: this one, if none is named."""
@@ -82,7 +89,7 @@ def show(connection: Connection, name: str | None, as_json: bool) -> None:
             ("version", node["version"]),
             ("generation", f"{node['generation']} (in the data plane: {node['observed_generation']})"),
             ("same VIPs and backends", _yes_or_no(node["digest_equal"])),
-            ("digest", node["digest"]),
+            ("digest", _digest_text(node["digest"])),
             ("VIPs", ", ".join(f"{count} {status}" for status, count in node["vips"].items()) or None),
             ("backends", f"{node['backends']}, of which {node['backends_out']} are not up"),
             ("same health", _yes_or_no(node["health_equal"])),
@@ -212,14 +219,14 @@ def _row(node: NodeOut) -> tuple[object, ...]:
     return (
         node["name"],
         node["state"],
-        moment(node["since"]),
         _yes_or_no(node["ready"]),
-        node["version"],
-        node["generation"],
         _yes_or_no(node["digest_equal"]),
         f"{node['backends_out']}/{node['backends']}",
         None if share is None else f"{share:.0%}",
         None if node["peer_up"] is None else "up" if node["peer_up"] else "down",
+        moment(node["since"]),
+        node["version"],
+        node["generation"],
         None if node["last_heard"] is None else moment(node["last_heard"]),
         "; ".join(node["not_ready"]),
     )
@@ -227,6 +234,10 @@ def _row(node: NodeOut) -> tuple[object, ...]:
 
 def _yes_or_no(value: bool | None) -> str | None:
     return None if value is None else "yes" if value else "no"
+
+
+def _digest_text(digest: str | None) -> str | None:
+    return digest if digest is None or chosen_output.get() is Output.WIDE else f"{digest[:_DIGITS]}…"
 
 
 def _traffic_text(node: NodeOut) -> str:

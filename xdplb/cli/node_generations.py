@@ -11,7 +11,7 @@ from .output import Column
 
 __all__ = ["NODES", "nodes_cell", "sharing_nodes"]
 
-NODES = Column("NODES")
+NODES = Column("NODES", text=16)
 """Shown if there are several nodes with one store."""
 
 

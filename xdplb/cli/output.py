@@ -14,6 +14,9 @@ import click
 from xdplb.model.errors import XdplbError
 from xdplb.model.printable import json_printable, printable
 
+from .layout import Output, chosen_output, framed, room, wrapped
+from .progress import erase_progress
+
 __all__ = [
     "Column",
     "Table",
@@ -21,9 +24,11 @@ __all__ = [
     "coloured",
     "hint_of",
     "line",
+    "minute",
     "moment",
     "note",
     "number",
+    "paragraph",
     "percent",
     "print_fields",
     "print_json",
@@ -44,11 +49,17 @@ _STATE_COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its heading, whether it is aligned to the right, and how its cells are coloured."""
+    """A column: its heading, whether it is aligned to the right, and how its cells are coloured.
+
+    `wide`: only -o wide has it. `text` is for the last column, whose cells are sentences: they are wrapped if there are
+    so many columns left for them, else they stand below their rows.
+    """
 
     heading: str
     right: bool = False
     style: Callable[[str], str] | None = None
+    wide: bool = False
+    text: int = 0
 
 
 Table = Sequence[Sequence[object]]
@@ -65,19 +76,49 @@ def coloured(text: str) -> str:
 
 
 def table(columns: Sequence[Column], rows: Table) -> None:
-    """Print an aligned table with headings. None is printed as a dash; without rows only the headings are printed."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max([len(column.heading), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
-    _line([_aligned(c.heading, _dim, w, right=c.right) for c, w in zip(columns, widths, strict=True)])
+    """Print an aligned table with headings. None is printed as a dash; without rows only the headings are printed.
+
+    It fits the room there is (`layout.room`): what does not fit in a row is in lines of its own below it, whole.
+    """
+    shown = [i for i, column in enumerate(columns) if not column.wide or chosen_output.get() is Output.WIDE]
+    columns = [columns[i] for i in shown]
+    cells = [[column.heading for column in columns], *([_cell(row[i]) for i in shown] for row in rows)]
+    names, width, text = cells[0], room(), columns[-1].text
+    frame = framed(cells, least_text=text, width=width)
+    above: Sequence[str] | None = None
     for row in cells:
-        _line([_aligned(text, c.style, w, right=c.right) for text, c, w in zip(row, columns, widths, strict=True)])
+        for line_of_row in frame.lines(row, above):
+            parts, place = [], 0
+            for i, cell in line_of_row:
+                column = columns[i]
+                style = _dim if row is names else column.style
+                parts.append(" " * (frame.start_of(i) - place))
+                parts.append(_aligned(cell, style, frame.widths[i], right=column.right))
+                place = frame.start_of(i) + max(len(cell), frame.widths[i])
+            click.echo("".join(parts).rstrip(), color=colour_wanted())
+        if row is not names and width is not None:
+            for below in frame.below(row, names, width, last_is_text=text > 0):
+                click.echo(below)
+        above = row
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
-    """Print `name  value` lines."""
-    width = max(len(name) for name, _ in fields)
+    """Print `name  value` lines; a value that has no room goes on in further lines, below its begin."""
+    left, whole = max(len(name) for name, _ in fields), room()
     for name, value in fields:
-        _line([_aligned(name, _dim, width), _cell(value)])
+        first, *further = wrapped(_cell(value), None if whole is None else whole - left - 2)
+        click.echo(f"{_aligned(name, _dim, left)}  {first}".rstrip(), color=colour_wanted())
+        for text in further:
+            click.echo(" " * (left + 2) + text)
+
+
+def paragraph(text: str, *, before: str = "", indent: int = 0) -> None:
+    """Print a sentence in lines that fit; `before` is a mark in front of it, `indent` columns wide."""
+    whole = room()
+    first, *further = wrapped(printable(text, _LONGEST_MESSAGE), None if whole is None else whole - indent)
+    click.echo(before + first, color=colour_wanted())
+    for each in further:
+        click.echo(" " * indent + each)
 
 
 def print_json(body: bytes | object) -> None:
@@ -88,6 +129,7 @@ def print_json(body: bytes | object) -> None:
 
 def note(message: str) -> None:
     """Print a message to stderr, in one line."""
+    erase_progress()
     click.echo(printable(message, _LONGEST_MESSAGE), err=True)
 
 
@@ -104,6 +146,11 @@ def number(value: Any) -> str:
 def moment(text: str | None) -> str | None:
     """Return a time of the API (RFC 3339, UTC) for people, to the second."""
     return None if text is None else f"{text[:19].replace('T', ' ')} UTC"
+
+
+def minute(text: str | None) -> str | None:
+    """Return a time of the API for a column whose heading says that it is in UTC, to the minute."""
+    return None if text is None else text[:16].replace("T", " ")
 
 
 def percent(share: float | None) -> str:
@@ -124,10 +171,6 @@ def _aligned(text: str, style: Callable[[str], str] | None, width: int, *, right
     spaces = " " * (width - len(text))
     styled = style(text) if style else text
     return spaces + styled if right else styled + spaces
-
-
-def _line(cells: Sequence[str]) -> None:
-    click.echo("  ".join(cells).rstrip(), color=colour_wanted())
 
 
 def hint_of(error: XdplbError) -> str:

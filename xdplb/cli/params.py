@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,9 @@ from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
 
+from .layout import Output, chosen_output
 from .output import note
+from .progress import is_shown, ticking
 
 __all__ = [
     "AnyWhole",
@@ -36,7 +39,6 @@ __all__ = [
     "positive_duration",
     "state_dir_option",
     "vip_argument",
-    "wide_output_option",
 ]
 
 # Whether a path can be used is said by the command, with its own sentence and exit code, not by the parser.
@@ -70,9 +72,14 @@ class Connection:
             key_file=self.tls_key,
             timeout=self.request_timeout,
             on_wait=note,
+            waiting=_showing_that_it_waits if is_shown() else None,
         )
         click.get_current_context().call_on_close(client.close)
         return client
+
+
+def _showing_that_it_waits(what: str) -> AbstractContextManager[None]:
+    return ticking(f"waiting for {what}")
 
 
 class Whole(click.IntRange):
@@ -192,24 +199,21 @@ def mode_option(command: _Decorated) -> _Decorated:
 
 
 def output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|json for answers of the API. The command gets it as `as_json`."""
-    return _output(command, "How to print the result; json is the API's answer, unchanged.")
-
-
-def wide_output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|wide|json for answers of the API. The command gets it as `output`."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["table", "wide", "json"]),
-        default="table",
-        help="How to print the result; wide has more columns; json is the API's answer, unchanged.",
-    )(command)
+    """Add -o table|wide|json for answers of the API. The command gets it as `as_json`."""
+    return _output(
+        command,
+        "How to print the result: a table, one with all columns and a row a line, or the API's answer, unchanged.",
+    )
 
 
 def local_output_option(command: _Decorated) -> _Decorated:
-    """Add -o table|json for results of this host. The command gets it as `as_json`."""
-    return _output(command, "How to print the result: for people, or as JSON.")
+    """Add -o table|wide|json for results of this host. The command gets it as `as_json`."""
+    return _output(command, "How to print the result: for people, the same without line breaks, or as JSON.")
+
+
+def _chosen(_context: click.Context, _parameter: click.Parameter, value: str) -> bool:
+    chosen_output.set(Output(value))
+    return value == Output.JSON
 
 
 def _output(command: _Decorated, text: str) -> _Decorated:
@@ -217,9 +221,10 @@ def _output(command: _Decorated, text: str) -> _Decorated:
         "-o",
         "--output",
         "as_json",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        callback=lambda _ctx, _param, value: value == "json",
+        type=click.Choice([each.value for each in Output]),
+        default=Output.TABLE.value,
+        callback=_chosen,
+        is_eager=True,
         help=text,
     )(command)
 

@@ -10,8 +10,11 @@ import click
 
 from xdplb.client import Answer
 
+from .groups import Command
 from .output import Column, number, print_json, table
-from .params import Connection, duration, output_option
+from .params import Connection, duration, duration_text, output_option
+from .progress import ticking
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -23,6 +26,7 @@ _Rows = dict[tuple[str, ...], list[float | None]]
 
 
 @click.command(
+    cls=Command,
     name="stats",
     short_help="Show the counters, as totals or per second.",
     epilog="""\b
@@ -36,6 +40,7 @@ Examples:
     "--rate", type=duration, metavar="TIME", help="Count for this long, such as 1s, and show rates per second."
 )
 @output_option
+@watchable
 @click.pass_obj
 def command(connection: Connection, vip: str | None, rate: float | None, as_json: bool) -> None:
     """Show the counters of all VIPs, or of one VIP, since it was added.
@@ -63,7 +68,8 @@ def command(connection: Connection, vip: str | None, rate: float | None, as_json
 def _show_rates(before: Any, read: Callable[[], Any], wait: float, *, as_json: bool) -> None:
     """Print the increase per second of each counter, over about `wait` seconds; as JSON in the shape of the answer."""
     began = time.monotonic()
-    time.sleep(wait)
+    with ticking(f"counting for {duration_text(wait)}"):
+        time.sleep(wait)
     now = read()
     seconds = time.monotonic() - began
     rates = _rates(before, now, seconds)

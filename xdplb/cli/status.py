@@ -10,9 +10,12 @@ from xdplb.client import Answer, Client, DaemonDownError, NotReadyError, TimedOu
 from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, ReadyVipOut, ReadyzOut, StatusOut, StoreOut
 from xdplb.model.errors import PlatformError
 
+from .groups import Command
 from .output import Column, coloured, moment, note, number, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option
+from .progress import ticking
 from .vip_table import print_vips
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -28,6 +31,7 @@ _VIP_COLUMNS = [
 
 
 @click.command(
+    cls=Command,
     name="status",
     short_help="Show the balancer's status; wait until it is ready.",
     epilog="""\b
@@ -49,6 +53,7 @@ Examples:
     "--timeout", type=duration, metavar="TIME", default="30s", show_default=True, help="How long --wait waits."
 )
 @output_option
+@watchable
 @click.pass_obj
 def command(connection: Connection, vips: tuple[str, ...], wait: bool, timeout: float, as_json: bool) -> int:
     """Show the balancer's status. Exit 1 if it is not ready.
@@ -92,18 +97,20 @@ def _vip_row(vip: ReadyVipOut) -> tuple[object, ...]:
 
 
 def _wait_until_ready(client: Client, vips: tuple[str, ...], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            client.ready(*vips, within=deadline - time.monotonic())
-        except (DaemonDownError, PlatformError, TimedOutError) as error:
-            if time.monotonic() >= deadline:
-                raise TimedOutError(
-                    f"not ready after {duration_text(timeout)}: {error.detail}", hint=error.hint
-                ) from None
-        else:
-            return
-        time.sleep(_POLL_SECONDS)
+    deadline, why = time.monotonic() + timeout, "waiting until it is ready"
+    with ticking(lambda: why):
+        while True:
+            try:
+                client.ready(*vips, within=deadline - time.monotonic())
+            except (DaemonDownError, PlatformError, TimedOutError) as error:
+                if time.monotonic() >= deadline:
+                    raise TimedOutError(
+                        f"not ready after {duration_text(timeout)}: {error.detail}", hint=error.hint
+                    ) from None
+                why = f"not ready: {error.detail}"
+            else:
+                return
+            time.sleep(_POLL_SECONDS)
 
 
 def _print(body: StatusOut) -> None:

@@ -12,8 +12,9 @@ from xdplb.model.errors import XdplbError
 
 from .changes import Change, changing
 from .groups import Group
-from .output import Column, coloured, moment, note, print_json, table
+from .output import Column, coloured, minute, moment, note, print_json, table
 from .params import Connection, output_option, positive_duration
+from .watching import watchable
 
 if TYPE_CHECKING:
     from xdplb.client.bodies import Role, TokenIn
@@ -26,9 +27,9 @@ _COLUMNS = [
     Column("NAME"),
     Column("ROLE"),
     Column("STATE", style=coloured),
-    Column("EXPIRES"),
-    Column("LAST USED"),
-    Column("ADDED"),
+    Column("EXPIRES (UTC)"),
+    Column("LAST USED (UTC)"),
+    Column("ADDED (UTC)", wide=True),
 ]
 
 
@@ -130,6 +131,7 @@ def rm(change: Change, /, *, name: str) -> None:
     epilog="\b\nExamples:\n  xdplb token ls\n  xdplb token ls -o json",
 )
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the tokens: what they are for, until when, and when they were used last. The tokens are not kept."""
@@ -144,9 +146,9 @@ def ls(connection: Connection, as_json: bool) -> None:
                 token["name"],
                 token["role"],
                 "expired" if token["expired"] else "ok",
-                moment(token["expires"]) or _NEVER,
-                moment(token["last_used"]) or _NEVER,
-                moment(token["created"]),
+                minute(token["expires"]) or _NEVER,
+                minute(token["last_used"]) or _NEVER,
+                minute(token["created"]),
             )
             for token in answer.json()["tokens"]
         ],

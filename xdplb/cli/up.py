@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -22,11 +25,15 @@ from .event_options import event_options
 from .output import hint_of
 from .params import Whole, mode_option, parsed, pin_dir_option, state_dir_option
 from .peer_options import peer_options
+from .progress import ticking
 from .right_options import chosen_api, right_options
 from .sections import SectionedCommand
 from .store_options import store_options
 
 __all__ = ["command"]
+
+_Given = ParamSpec("_Given")
+_Plane = TypeVar("_Plane")
 
 
 # The loader's limits, repeated here: --help must not import the loader.
@@ -73,6 +80,20 @@ _SECTIONS = {
     "How much the API takes on": ("--api-",),
 }
 """The headings in the help, each with how the names of its options begin."""
+
+
+def _telling(load: Callable[_Given, _Plane]) -> Callable[_Given, _Plane]:
+    """Return `load` with a line on the terminal while it takes long.
+
+    The thread of that line ends with it: each thread that there is later keeps the privileges that the daemon gives up.
+    """
+
+    @wraps(load)
+    def loading(*arguments: _Given.args, **named: _Given.kwargs) -> _Plane:
+        with ticking("attaching; compiling a program, and trying a newer one, takes seconds"):
+            return load(*arguments, **named)
+
+    return loading
 
 
 @click.command(
@@ -221,7 +242,7 @@ def command(
     gc.disable()  # until the start is over: nearly all that it makes lives on
     with Signals().handled():  # first of all: the imports take a while
         from xdplb.daemon.options import DaemonOptions, Otherwise, Retention
-        from xdplb.daemon.run import run
+        from xdplb.daemon.run import Parts, run
 
         otherwise = Otherwise.ADOPT if adopt_maps else Otherwise.DISCARD if discard_maps else None
         try:
@@ -246,7 +267,8 @@ def command(
                     peers=peering,
                     api=chosen_api(**api),
                     retention=Retention(event_rows, event_days),
-                )
+                ),
+                replace(Parts(), load=_telling(Parts().load)),
             )
         except XdplbError as error:
             if not is_log_for_programs():

@@ -29,6 +29,7 @@ from .params import Connection, duration_text, output_option, vip_argument
 from .vip_access import access
 from .vip_options import policy, policy_options
 from .vip_table import announced_text, print_vips, vip_text
+from .watching import watchable
 
 __all__ = ["command"]
 
@@ -126,6 +127,7 @@ def rm(change: Change, /, *, vip: str) -> None:
 
 @command.command(epilog="\b\nExamples:\n  xdplb vip ls\n  xdplb vip ls -o json")
 @output_option
+@watchable
 @click.pass_obj
 def ls(connection: Connection, as_json: bool) -> None:
     """List the VIPs."""
@@ -140,6 +142,7 @@ def ls(connection: Connection, as_json: bool) -> None:
 @command.command(epilog="\b\nExamples:\n  xdplb vip show 203.0.113.10:443/tcp\n  xdplb vip show web -o json")
 @vip_argument
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show one VIP: its configuration and its status."""

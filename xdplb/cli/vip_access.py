@@ -17,6 +17,7 @@ from .changes import Change, changing
 from .groups import Group
 from .output import Column, coloured, print_json, table
 from .params import Connection, output_option, vip_argument
+from .watching import watchable
 
 __all__ = ["access"]
 
@@ -46,6 +47,7 @@ def access() -> None:
 )
 @vip_argument
 @output_option
+@watchable
 @click.pass_obj
 def show(connection: Connection, vip: str, as_json: bool) -> None:
     """Show the access list of a VIP."""

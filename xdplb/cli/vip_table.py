@@ -15,12 +15,12 @@ _COLUMNS = [
     Column("VIP"),
     Column("NAME"),
     Column("FORWARD"),
-    Column("SCHEDULER"),
     Column("STATUS", style=coloured),
     Column("SERVING", right=True),
     Column("ANNOUNCED"),
-    Column("TRACKING"),
-    Column("GENERATION", right=True),
+    Column("SCHEDULER", wide=True),
+    Column("TRACKING", wide=True),
+    Column("GENERATION", right=True, wide=True),
 ]
 
 
@@ -31,10 +31,10 @@ def print_vips(vips: Sequence[VipOut], nodes: Sequence[NodeOut] = ()) -> None:
             vip_text(vip),
             vip["name"],
             vip["forward"],
-            vip["scheduler"],
             vip["status"]["operating_status"],
             _serving_cell(vip["status"]),
             announced_word(vip["status"]),
+            vip["scheduler"],
             vip["tracking"],
             vip["generation"],
             *([nodes_cell(vip["generation"], nodes)] if nodes else ()),

@@ -179,6 +179,7 @@ __all__ = [
     "VipStatusOut",
     "VlanTags",
     "WarningOut",
+    "WhoAmIOut",
 ]
 
 AdminState = Literal["ready", "drain", "maint"]
@@ -2001,3 +2002,13 @@ class WarningOut(TypedDict):
     vip: str
     backends: list[str]
     detail: str
+
+
+class WhoAmIOut(TypedDict):
+    """Who asks."""
+
+    role: Role
+    kind: Literal["unix", "tcp"]
+    user: str | None
+    token: str | None
+    certificate: str | None

@@ -7,13 +7,13 @@ from typing import Unpack
 from .answer import Answer
 from .bodies import AllChecksOut, ChecksIn, ChecksOut, HealthCheckIn, HealthCheckOut, ProbesOut
 from .paths import backend_path, vip_path
-from .transport import How, Transport
+from .transport import How, Patience, Transport
 
 __all__ = ["Checks"]
 
 _ONE = "health-check"
 _SEVERAL = "checks"
-_PROBES_SECONDS = 120.0
+_PROBES = Patience(120.0, 120.0)
 
 
 class Checks:
@@ -59,4 +59,4 @@ class Checks:
         The answer takes as long as the slowest check, at least.
         """
         path = vip_path(vip, "probe") if address is None else backend_path(vip, address, "probe")
-        return self._transport.request("POST", path, usual=_PROBES_SECONDS)
+        return self._transport.request("POST", path, patience=_PROBES)

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from .access import AccessLists
 from .answer import Answer
 from .backends import Backends
-from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, VersionOut, VipStatsOut
+from .bodies import DataplaneOut, ExplainOut, ReadyzOut, StatsOut, StatusOut, VersionOut, VipStatsOut, WhoAmIOut
 from .checks import Checks
 from .config import Configuration
 from .events import EventLog
@@ -19,7 +19,7 @@ from .nodes import Nodes
 from .paths import vip_path
 from .target import DEFAULT_SOCKET, Target
 from .tokens import Tokens
-from .transport import PATIENCE_WITH_COMPILER_SECONDS, How, Transport
+from .transport import COMPILING, How, Transport, Waiting
 from .vips import Vips
 
 __all__ = ["Client"]
@@ -35,9 +35,10 @@ class Client:
     default those of this host), `cert_file` and `key_file` the client's own certificate. All are PEM files, but for the
     token's. That may have tokens of several daemons, each in a line after its name: `token_name` is this one's.
 
-    `timeout` is how long to wait for an answer, in seconds; None: 20 for a question, 60 for a change. `retries` is how
-    often a request is repeated after a broken connection or a 503 that says `busy`. `on_wait` gets one message, the
-    first time that an answer takes seconds.
+    `timeout` is how long to wait for an answer, in seconds; None: 10, and longer for a change while the daemon is seen
+    to work. `retries` is how often a request is repeated after a broken connection or a 503 that says `busy`. `on_wait`
+    gets one message, the first time that an answer takes seconds; `waiting`, if it is given, is entered around each
+    wait instead, with words for what is awaited.
 
     The connection is kept for the next request. Use a client in one thread at a time.
     """
@@ -55,9 +56,10 @@ class Client:
         timeout: float | None = None,
         retries: int = 3,
         on_wait: Callable[[str], None] = lambda _message: None,
+        waiting: Waiting | None = None,
     ) -> None:
         target = Target(socket_path, url, token_file, ca_file, cert_file, key_file, token_name)
-        self._transport = Transport(target, timeout, retries, on_wait)
+        self._transport = Transport(target, timeout, retries, on_wait, waiting)
         self.vips = Vips(self._transport)
         self.backends = Backends(self._transport)
         self.checks = Checks(self._transport)
@@ -98,6 +100,10 @@ class Client:
         """Return the version of the daemon."""
         return self._transport.request("GET", "/v1/version")
 
+    def whoami(self) -> Answer[WhoAmIOut]:
+        """Return who asks, as the daemon sees it, and the role."""
+        return self._transport.request("GET", "/v1/whoami")
+
     def stats(self) -> Answer[StatsOut]:
         """Return the counters of all VIPs."""
         return self._transport.request("GET", "/v1/stats")
@@ -121,7 +127,7 @@ class Client:
     ) -> Answer[ExplainOut]:
         """Return where a packet of `client` (`192.0.2.7:40000`) to `vip` would go, and why. The first takes seconds."""
         asked = {"client": client, "vip": vip, "packet": packet, "if_down": if_down, "interface": interface}
-        return self._transport.request("GET", f"/v1/explain?{_query(asked)}", usual=PATIENCE_WITH_COMPILER_SECONDS)
+        return self._transport.request("GET", f"/v1/explain?{_query(asked)}", patience=COMPILING)
 
     def capture(
         self,
@@ -145,7 +151,7 @@ class Client:
             "sample": sample,
             "snaplen": snaplen,
         }
-        return self._transport.stream(f"/v1/capture?{_query(asked)}", usual=PATIENCE_WITH_COMPILER_SECONDS)
+        return self._transport.stream(f"/v1/capture?{_query(asked)}", patience=COMPILING)
 
     def records(self) -> AbstractContextManager[Iterator[bytes]]:
         """Yield what a balancer tells another one of open connections, as it comes, in the form that those know."""

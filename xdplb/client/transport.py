@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -22,22 +22,37 @@ from xdplb.model.errors import XdplbError
 from xdplb.model.numbers import whole_of
 
 from .answer import Answer
+from .daemon_state import state_behind, state_without_socket
 from .errors import BusyError, DaemonDownError, StillRunningError, TimedOutError, from_problem
 from .target import Target
 
-__all__ = ["How", "Transport"]
+__all__ = ["COMPILING", "QUESTION", "How", "Patience", "Transport", "Waiting"]
 
 _CHUNK_BYTES = 1 << 16
 _SILENCE_SECONDS = 2.5  # nobody wonders for so long what a command does
-_PATIENCE_SECONDS = 20.0
-_PATIENCE_WITH_CHANGES_SECONDS = 60.0  # a change may need another program, which takes seconds to compile
-PATIENCE_WITH_COMPILER_SECONDS = 240.0
-"""For an answer that always waits for a program to be compiled, which may take minutes on a slow host."""
 _LEAST_SECONDS = 0.1
+_LOOK_SECONDS = 1.0
 _CLIENT_HEADER = "Xdplb-Client"  # no web page can send it to another site: the daemon asks for it where it acts
 _KEY_HEADER = "Idempotency-Key"
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for an answer, in seconds; and how long while the daemon is seen to be at work.
+
+    That can only be seen on the same host. Of a daemon elsewhere, it is assumed.
+    """
+
+    still: float
+    at_work: float
+
+
+QUESTION = Patience(10.0, 10.0)
+_CHANGE = Patience(10.0, 60.0)  # a change may need another program, or have thousands of VIPs
+COMPILING = Patience(10.0, 240.0)
+"""For an answer that waits for a program to be compiled, which may take minutes on a slow host."""
 
 
 class How(TypedDict, total=False):
@@ -62,6 +77,10 @@ class _Request:
     content: bytes | None
 
 
+Waiting = Callable[[str], AbstractContextManager[object]]
+"""Entered while an answer is awaited, with words for what is awaited."""
+
+
 class _BrokenError(Exception):
     """The connection broke before the answer was complete: the daemon may have got the request, or not."""
 
@@ -73,13 +92,21 @@ class _BrokenError(Exception):
 class Transport:
     """Sends requests to one daemon, over a connection that is kept for the next one. For one thread at a time.
 
-    `timeout` is how long to wait for an answer, in seconds; None: longer for a change than for a question. `retries` is
-    how often a request is repeated if the connection breaks or the daemon is too busy. `on_wait` gets one message, the
-    first time that an answer takes seconds.
+    `timeout` is how long to wait for an answer, in seconds; None: as long as `Patience` says of it. `retries` is how
+    often a request is repeated if the connection breaks or the daemon is too busy. `on_wait` gets one message, the
+    first time that an answer takes seconds; `waiting` takes its place, if it is given.
     """
 
-    def __init__(self, target: Target, timeout: float | None, retries: int, on_wait: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        timeout: float | None,
+        retries: int,
+        on_wait: Callable[[str], None],
+        waiting: Waiting | None = None,
+    ) -> None:
         self._target, self._timeout, self._retries, self._on_wait = target, timeout, retries, on_wait
+        self._waiting = self._saying_that_it_waits if waiting is None else waiting
         self._told = False
         self._kept: http.client.HTTPConnection | None = None
 
@@ -108,24 +135,25 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         within: float | None = None,
-        usual: float | None = None,
+        patience: Patience | None = None,
     ) -> Answer[Any]:
         """Send one request and return its 2xx answer.
 
-        Waits for it as long as the user says, else for `usual` seconds, and for `within` seconds at most.
+        Waits for it as long as the user says, else with this `patience`, and for `within` seconds at most.
 
         Raises DaemonDownError if no daemon listens, TimedOutError if it does not answer in time, and for any other
         status the error that its problem describes.
         """
         request = _made(method, path, body, {"Accept": "application/json", **(headers or {})})
-        seconds = self._seconds(method, within, usual)
-        end = time.monotonic() + seconds
+        bounds = self._patience(method, within, patience)
+        began = time.monotonic()
+        end = began + bounds.at_work
         left, pause = self._retries, _FIRST_PAUSE_SECONDS
-        with self._saying_that_it_waits(seconds):
+        with self._waiting(self._awaited(bounds)):
             while True:
                 is_last = time.monotonic() + pause >= end
                 try:
-                    return self._exchange(request, max(_LEAST_SECONDS, end - time.monotonic()), seconds)
+                    return self._exchange(request, began, bounds)
                 except StillRunningError:  # the first one, whose answer was lost, is still worked on: it ends
                     if is_last:
                         raise
@@ -147,7 +175,7 @@ class Transport:
         path: str,
         headers: Mapping[str, str] | None = None,
         *,
-        usual: float | None = None,
+        patience: Patience | None = None,
         silence: float | None = None,
     ) -> Iterator[Iterator[bytes]]:
         """GET `path`, whose answer has no fixed end, and yield its body as it comes; its begin is waited for as usual.
@@ -156,14 +184,12 @@ class Transport:
 
         Raises as `request` does, and DaemonDownError if the body breaks off.
         """
-        request, seconds = (
-            _made("GET", path, None, {"Accept": "*/*", **(headers or {})}),
-            self._seconds("GET", None, usual),
-        )
-        connection = self._target.connection(seconds)
+        request = _made("GET", path, None, {"Accept": "*/*", **(headers or {})})
+        bounds = self._patience("GET", None, patience)
+        connection = self._target.connection(bounds.still)
         try:
-            with self._saying_that_it_waits(seconds):
-                response = self._send(connection, request, seconds)
+            with self._waiting(self._awaited(bounds)):
+                response = self._send(connection, request, time.monotonic(), bounds)
                 if response.status != http.client.OK:
                     raise from_problem(response.status, response.read())
             assert connection.sock is not None, "it has answered"
@@ -181,22 +207,23 @@ class Transport:
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from None
 
-    def _exchange(self, request: _Request, seconds: float, patience: float) -> Answer[Any]:
-        """Send a request once and return its answer. Raises _BrokenError if it may be sent again."""
+    def _exchange(self, request: _Request, began: float, bounds: Patience) -> Answer[Any]:
+        """Send a request once and return its answer. Raises _BrokenError if it may be sent again.
+
+        It is waited for since the moment `began`.
+        """
         connection, self._kept = self._kept, None
-        if connection is not None and connection.sock is not None and not _is_closed(connection):
-            connection.sock.settimeout(seconds)
-        else:
+        if connection is None or connection.sock is None or _is_closed(connection):
             if connection is not None:
                 connection.close()
-            connection = self._target.connection(seconds)
+            connection = self._target.connection(max(_LEAST_SECONDS, began + bounds.still - time.monotonic()))
         keep = False
         try:
-            response = self._send(connection, request, patience)
+            response = self._send(connection, request, began, bounds)
             content = response.read()
             keep = not response.will_close
         except TimeoutError:
-            raise self._too_slow(request.method, patience) from None
+            raise self._too_slow(request.method, began) from None
         except (OSError, http.client.HTTPException) as error:
             raise _BrokenError(error) from None
         finally:
@@ -212,7 +239,7 @@ class Transport:
         return Answer.of(response.status, response.headers, content)
 
     def _send(
-        self, connection: http.client.HTTPConnection, request: _Request, patience: float
+        self, connection: http.client.HTTPConnection, request: _Request, began: float, bounds: Patience
     ) -> http.client.HTTPResponse:
         """Send a request and return its answer, with the body not read yet.
 
@@ -223,47 +250,71 @@ class Transport:
             if connection.sock is None:
                 connection.connect()
         except TimeoutError:
-            raise self._too_slow(request.method, patience) from None
+            raise self._too_slow(request.method, began) from None
         except OSError as error:
             raise self._unreachable(error) from None
+        assert connection.sock is not None, "it is connected"
+        connection.sock.settimeout(max(_LEAST_SECONDS, began + bounds.at_work - time.monotonic()))
         try:
             connection.request(request.method, self._target.prefix + request.path, request.content, headers)
+            if self._target.url is None:
+                self._await_begin(connection, request.method, began, bounds)
             return connection.getresponse()
         except TimeoutError:
-            raise self._too_slow(request.method, patience) from None
+            raise self._too_slow(request.method, began) from None
         except (OSError, http.client.HTTPException) as error:
             raise _BrokenError(error) from None
 
-    def _seconds(self, method: str, within: float | None, usual: float | None) -> float:
+    def _await_begin(self, connection: http.client.HTTPConnection, method: str, began: float, bounds: Patience) -> None:
+        """Wait for the first byte of an answer of this host's daemon; not for long, if that is not at work."""
+        still_until, end = began + bounds.still, began + bounds.at_work
+        while (left := min(still_until, end) - time.monotonic()) > 0:
+            if select.select([connection.sock], [], [], left)[0]:
+                return
+            if still_until < end and not state_behind(self._target.socket_path).works:
+                break
+            still_until = time.monotonic() + _LOOK_SECONDS
+        raise self._too_slow(method, began)
+
+    def _patience(self, method: str, within: float | None, usual: Patience | None) -> Patience:
         """Return how long to wait for an answer."""
-        if usual is None:
-            usual = _PATIENCE_SECONDS if method == "GET" else _PATIENCE_WITH_CHANGES_SECONDS
-        patience = usual if self._timeout is None else self._timeout
-        return max(_LEAST_SECONDS, patience if within is None else min(within, patience))
+        if self._timeout is not None:
+            usual = Patience(self._timeout, self._timeout)
+        elif usual is None:
+            usual = QUESTION if method == "GET" else _CHANGE
+        most = usual.at_work if within is None else within
+        at_work = max(_LEAST_SECONDS, min(usual.at_work, most))
+        return Patience(min(at_work, usual.still) if self._target.url is None else at_work, at_work)
+
+    def _awaited(self, bounds: Patience) -> str:
+        longer = "" if bounds.still == bounds.at_work else f", or {bounds.at_work:g} s while it is at work"
+        return f"the daemon at {self._target} to answer, for up to {bounds.still:g} s{longer}"
 
     @contextmanager
-    def _saying_that_it_waits(self, seconds: float) -> Iterator[None]:
+    def _saying_that_it_waits(self, what: str) -> Iterator[None]:
         """In the block, say once that the daemon has not answered yet, when that takes seconds."""
-        timer = threading.Timer(_SILENCE_SECONDS, self._say_that_it_waits, [seconds])
+        timer = threading.Timer(_SILENCE_SECONDS, self._say_that_it_waits, [what])
         timer.daemon = True
-        if not self._told and seconds > _SILENCE_SECONDS:
+        if not self._told:
             timer.start()
         try:
             yield
         finally:
             timer.cancel()
 
-    def _say_that_it_waits(self, seconds: float) -> None:
+    def _say_that_it_waits(self, what: str) -> None:
         self._told = True
-        self._on_wait(f"waiting for the daemon at {self._target} to answer, for up to {seconds:g} s")
+        self._on_wait(f"waiting for {what}")
 
-    def _too_slow(self, method: str, seconds: float) -> XdplbError:
+    def _too_slow(self, method: str, began: float) -> XdplbError:
+        seconds = time.monotonic() - began
+        said = f"the daemon at {self._target} did not answer within {seconds:.{0 if seconds >= 1 else 1}f} s"
         may_be_made = "" if method == "GET" else ". A change that was asked for may still be made"
-        return TimedOutError(
-            f"the daemon at {self._target} did not answer within {seconds:g} s",
-            hint="is it stopped or busy? Look at its process and its log (journalctl -u xdplb); --request-timeout waits"
-            f" longer{may_be_made}",
-        )
+        if self._target.url is not None:
+            hint = "is it stopped or busy? Look at its process and its log there; --request-timeout waits longer"
+            return TimedOutError(said, hint=hint + may_be_made)
+        state = state_behind(self._target.socket_path)
+        return TimedOutError(f"{said}: {state.words}", hint=state.hint + may_be_made)
 
     def _unreachable(self, error: Exception) -> XdplbError:
         if isinstance(error, PermissionError):
@@ -276,12 +327,18 @@ class Transport:
                 hint="is it still running? xdplb status",
             )
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError, ConnectionResetError)):
-            return DaemonDownError(
-                f"the daemon is not running: nothing listens on {self._target}",
-                hint="start it with: sudo xdplb up IFACE; if it listens elsewhere, give --socket or --url",
-            )
+            return self._not_listening()
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return DaemonDownError(f"cannot reach the daemon at {self._target}: {reason}", hint="check --socket or --url")
+
+    def _not_listening(self) -> DaemonDownError:
+        state = state_without_socket(self._target.socket_path) if self._target.url is None else None
+        if state is not None:
+            return DaemonDownError(f"nothing listens on {self._target} now: {state.words}", hint=state.hint)
+        return DaemonDownError(
+            f"the daemon is not running: nothing listens on {self._target}",
+            hint="start it with: sudo xdplb up IFACE; if it listens elsewhere, give --socket or --url",
+        )
 
 
 def _made(method: str, path: str, body: object, headers: Mapping[str, str]) -> _Request:

@@ -38,7 +38,7 @@ BODY: dict[str, Any] = {
 
 def test_a_program_that_says_otherwise_is_a_bug_and_exit_1(script: Script):
     script.on("GET", PATH, BODY)
-    told = script.run("explain", "[2001:db8::9]:4000", "web", "--established")
+    told = script.run("explain", "-o", "wide", "[2001:db8::9]:4000", "web", "--established")
     assert told.returncode == 1
     assert "tcp established [2001:db8::9]:4000 > [2001:db8::10]:443, in by eth0" in told.stdout
     assert "7, moving from 10.0.0.2, of 10.0.0.1" in told.stdout

@@ -19,7 +19,7 @@ from xdplb.peers.addresses import Place
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[DaemonOptions]:
     """What the daemon is asked for, which does not run."""
     options: list[DaemonOptions] = []
-    monkeypatch.setattr("xdplb.daemon.run.run", options.append)
+    monkeypatch.setattr("xdplb.daemon.run.run", lambda given, _parts: options.append(given))
     return options
 
 

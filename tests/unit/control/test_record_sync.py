@@ -186,7 +186,7 @@ def test_records_of_many_destinations_are_placed_together(tmp_path: Path, monkey
         many = np.repeat(record(4000, 1), 512)
         many["destination"][:, 1] = int(prefix.address) + np.arange(512) % 256
         many["destination_port"] = 1 + np.arange(512)
-        monkeypatch.setattr("xdplb.control.flows.telling.flow_hash", counted)
+        monkeypatch.setattr("xdplb.balance.hashing.flow_hash", counted)
         await one.take(many)
         assert one.records.counts.known == 512
         assert hashed == [500, 12]

@@ -1,0 +1,71 @@
+// A VIP's packets and new flows of the last minutes, drawn by uPlot (a global of its script).
+
+import { Component, html } from "./html.js";
+import { rate } from "./format.js";
+
+const HEIGHT = 180;
+
+export class Chart extends Component {
+  componentDidMount() {
+    this.resized = new ResizeObserver(() => this.plot?.setSize(this.size()));
+    this.resized.observe(this.root);
+    this.again = () => this.draw();
+    addEventListener("xdplb-theme", this.again);
+    this.draw();
+  }
+
+  componentDidUpdate() {
+    const { history } = this.props;
+    if (!this.plot || this.plot.data[0].length === 0) this.draw();
+    else if (history) this.plot.setData(this.data());
+  }
+
+  componentWillUnmount() {
+    this.resized.disconnect();
+    removeEventListener("xdplb-theme", this.again);
+    this.plot?.destroy();
+  }
+
+  size() {
+    return { width: Math.max(this.root.clientWidth, 200), height: HEIGHT };
+  }
+
+  data() {
+    const { history } = this.props;
+    return history ? [history.at.slice(), history.packets.slice(), history.newFlows.slice()] : [[], [], []];
+  }
+
+  draw() {
+    this.plot?.destroy();
+    this.plot = null;
+    if (!this.props.history || this.props.history.at.length < 2) return;
+    const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const value = (_, found) => (found === null ? "–" : rate(found));
+    this.plot = new uPlot(
+      {
+        ...this.size(),
+        cursor: { y: false, points: { size: 6 } },
+        series: [
+          { value: "{HH}:{mm}:{ss}" },
+          { label: "Packets/s", stroke: colour("--accent"), width: 1.5, fill: colour("--accent-soft"), value, points: { show: false } },
+          { label: "New flows/s", stroke: colour("--second"), width: 1.5, scale: "flows", value, points: { show: false } },
+        ],
+        scales: { y: { range: (_, low, high) => [0, Math.max(high, 1)] }, flows: { range: (_, low, high) => [0, Math.max(high, 1)] } },
+        axes: [
+          { ...axis, values: "{HH}:{mm}:{ss}", space: 90 },
+          { ...axis, size: 60, values: (_, found) => found.map((each) => rate(each)) },
+          { ...axis, side: 1, scale: "flows", size: 60, grid: { show: false }, values: (_, found) => found.map((each) => rate(each)) },
+        ],
+      },
+      this.data(),
+      this.root.querySelector(".plot"),
+    );
+  }
+
+  render({ history }) {
+    const few = !history || history.at.length < 2;
+    return html`<figure class="chart" ref=${(root) => { if (root) this.root = root; }}><div class="plot"></div>
+      ${few && html`<figcaption class="note">The curve begins when the page has read the counters a few times.</figcaption>`}</figure>`;
+  }
+}
