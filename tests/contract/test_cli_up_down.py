@@ -244,7 +244,7 @@ def test_why_auto_took_skb_mode_is_told_by_log_status_and_doctor(host: Host):
         assert status.returncode == 0
         assert f"note: {why} above what the driver takes with XDP (the kernel says: " in status.stderr
         assert "lower the MTU of the other end of eth0 (to 3498 or less)" in status.stderr
-        assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "--pin-dir", str(host.pins)).stdout
+        assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "-o", "wide", "--pin-dir", str(host.pins)).stdout
         daemon.terminate()
         _, log = daemon.communicate(timeout=10)
         assert f"mode=skb reason='{why}" in log

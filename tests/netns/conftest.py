@@ -20,6 +20,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def unwrapped() -> Iterator[None]:
+    """Have commands print each sentence in one line, so that tests can look for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "1000")
+        yield
+
+
 @contextmanager
 def new_lab() -> Iterator[Lab]:
     with pass_program() as program, Lab(port_program=program.fileno()) as built:

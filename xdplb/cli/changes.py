@@ -75,7 +75,8 @@ class Change:
         elif self.dry_run:
             outcome = answer.dry_run()
             tell_dry_run(outcome["changes"] if outcome["would_change"] else [])
-            print_impact(outcome["impact"])
+            if (impact := outcome.get("impact")) is not None:  # what is no part of the state has no effect on traffic
+                print_impact(impact)
         else:
             note(message)
 

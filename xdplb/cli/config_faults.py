@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import click
 
+from .layout import Output, chosen_output
 from .output import note
 
 __all__ = ["format_option", "telling_faults"]
@@ -36,6 +37,8 @@ def telling_faults(command: Callable[..., int | None]) -> Callable[..., int | No
         try:
             return command(*arguments, **given)
         except ConfigError as error:
+            if chosen_output.get() is Output.JSON:
+                raise
             for fault in error.faults[:_MOST]:
                 note(str(fault))
                 if fault.hint:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from xdplb.client import DEFAULT_SOCKET, Client
+from xdplb.client.target import Target
 from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
@@ -60,6 +61,10 @@ class Connection:
     tls_cert: str | None = None
     tls_key: str | None = None
     request_timeout: float | None = None
+
+    def target(self) -> Target:
+        """Return which daemon it is, and how to reach it."""
+        return Target(self.socket_path, self.url, self.token_file, self.tls_ca, self.tls_cert, self.tls_key)
 
     def client(self) -> Client:
         """Return a client for it, which is closed when the command ends."""

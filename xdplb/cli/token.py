@@ -88,6 +88,8 @@ def add(change: Change, /, *, name: str, role: Role, expires: float | None, file
     added = answer.json()
     if descriptor is not None:
         _write(descriptor, added["token"], name)
+        if change.as_json:
+            print_json({field: value for field, value in added.items() if field != "token"})
     elif change.as_json:
         print_json(answer.body)
     else:

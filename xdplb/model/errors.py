@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 __all__ = [
+    "PROBLEM_TYPE",
     "CapacityError",
     "ConflictError",
     "FieldProblem",
@@ -29,6 +30,10 @@ __all__ = [
     "located",
     "within",
 ]
+
+
+PROBLEM_TYPE = "urn:xdplb:problem:"
+"""What the type of a problem begins with, in front of the error's `code`."""
 
 
 @dataclass(frozen=True, slots=True)
