@@ -80,7 +80,7 @@ def test_what_is_made_from_the_code_is_not_stale():
 def test_a_made_part_that_is_changed_or_missing_is_found():
     page = block("a", "one")
     assert with_blocks(page, {"a": "two"}) == block("a", "two")
-    with pytest.raises(ValueError, match="marks to add: ..b.."):
+    with pytest.raises(ValueError, match=r"marks to add: .*b"):
         with_blocks(page, {"a": "one", "b": "new"})
 
 

@@ -19,7 +19,7 @@ _TIGHT_LIST = re.compile(r"^((?![-*|>#]|\d+\. |    | {1,3}[-*] )\S.*\n)(?=(?:[-*
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the README as the first page, as if it were in docs/."""
     root = Path(config.config_file_path).parent
-    text = _LINK.sub(lambda link: _moved(link, root, root, root / "docs"), (root / "README.md").read_text("utf-8"))
+    text = _LINK.sub(lambda link: _moved(link, root, root / "docs"), (root / "README.md").read_text("utf-8"))
     files.append(File.generated(config, "index.md", content=text))
     return files
 
@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _TIGHT_LIST.sub(r"\1\n", _LINK.sub(inside, markdown))
 
 
-def _moved(link: re.Match[str], root: Path, old: Path, new: Path) -> str:
+def _moved(link: re.Match[str], old: Path, new: Path) -> str:
     """Return a link of a page that stands in another folder now."""
     target = os.path.relpath(os.path.normpath(old / link[3]), new)
     return f"{link[1]}[{link[2]}]({target}{link[4] or ''})"
