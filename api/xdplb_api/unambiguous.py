@@ -22,7 +22,7 @@ from .schemas.base import refused
 
 __all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
 
-_LISTS = {"/v1/events": {"kind"}, "/readyz": {"vip"}}
+_LISTS = {"/v1/events": {"kind"}, "/readyz": {"vip"}, "/metrics": {"vip"}}
 _SINGLE_HEADERS = (
     *("If-Match", "Last-Event-ID", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization"),
     "Idempotency-Key",

@@ -25,7 +25,7 @@ setup_fail() {
 # A file that keeps packages from starting their services when they are installed, the mark of one made here, and the
 # services of the packages below.
 SETUP_POLICY=/usr/sbin/policy-rc.d
-readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy'
+readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy prometheus prometheus-alertmanager'
 readonly SETUP_POLICY_MARK='# made by set-up of xdplb while it installs packages; remove it if no set-up runs'
 
 # The Debian packages for a purpose (demo, cluster or dev), one per line.
@@ -38,7 +38,8 @@ setup_packages() {
 		printf '%s\n' frr bird2 etcd-server etcd-client iputils-ping
 	fi
 	if [[ $1 == dev ]]; then
-		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-utils knot nginx-light haproxy
+		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-utils knot nginx-light haproxy \
+			prometheus prometheus-alertmanager
 	fi
 }
 
