@@ -4,6 +4,7 @@
 #   setup demo      # what is needed to run xdplb
 #   setup cluster   # also what runs beside it in a lab of several balancers
 #   setup dev       # also what is needed to check and test it
+#   setup_debian package    # the Debian packages that scripts/package needs to build one, and no venv
 #
 # Afterwards XDPLB_ROOT is the repository, XDPLB_BIN the bin folder of its venv, and XDPLB_SETUP_SECONDS the time taken.
 # If there is nothing to do, it takes some tens of milliseconds and needs neither root nor a network.
@@ -28,10 +29,14 @@ SETUP_POLICY=/usr/sbin/policy-rc.d
 readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy prometheus prometheus-alertmanager'
 readonly SETUP_POLICY_MARK='# made by set-up of xdplb while it installs packages; remove it if no set-up runs'
 
-# The Debian packages for a purpose (demo, cluster or dev), one per line.
+# The Debian packages for a purpose (demo, cluster, dev or package), one per line.
 setup_packages() {
 	local architecture
 	architecture=$(dpkg --print-architecture)
+	if [[ $1 == package ]]; then
+		printf '%s\n' build-essential ca-certificates debhelper python3 python3-venv
+		return
+	fi
 	printf '%s\n' python3 python3-venv python3-bpfcc gcc libbpf1 "linux-headers-$architecture" \
 		ca-certificates curl ethtool iproute2 procps
 	if [[ $1 != demo ]]; then

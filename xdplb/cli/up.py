@@ -111,7 +111,7 @@ Examples:
   sudo xdplb up eth0 --peer-listen 10.0.0.1 --peer 10.0.0.2 --peer-key-file /etc/xdplb/peers.key
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
-@click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
+@click.argument("interfaces", metavar="IFACE...", nargs=-1)
 @mode_option
 @right_options
 @click.option(
@@ -223,6 +223,8 @@ def command(
     The XDP program stays attached when this command is stopped, killed or upgraded, and keeps forwarding. The next
     `xdplb up` takes over from there. Only `xdplb down` detaches.
     """
+    if not interfaces:
+        raise click.UsageError("name the NICs to balance on, such as eth0; of the service, in /etc/default/xdplb")
     from xdplb.daemon.log import LogFormat, is_log_for_programs, log_to_stderr
     from xdplb.daemon.signals import Signals
 

@@ -1,0 +1,1 @@
+"""Writes the parts of docs/reference/ that are made from the code, and builds the site of docs/."""
