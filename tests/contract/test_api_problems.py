@@ -18,7 +18,9 @@ def api() -> Iterator[Api]:
         yield api
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/vip", "/v1/vips/", "/v2/vips", f"{VIP}/flows", "/v1/vips/a/b/c/d/e"])
+@pytest.mark.parametrize(
+    "path", ["/dashboard/none.js", "/v1", "/v1/vip", "/v1/vips/", "/v2/vips", f"{VIP}/flows", "/v1/vips/a/b/c/d/e"]
+)
 def test_a_path_that_is_not_there(api: Api, path: str):
     problem = problem_of(api.ask("GET", path), 404)
 

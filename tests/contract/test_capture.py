@@ -117,7 +117,7 @@ def test_the_command_takes_what_the_api_takes() -> None:
     command = cli.get_command(click.Context(cli), "capture")
     assert command is not None
     options = {option.name: option for option in command.params if isinstance(option, click.Option)}
-    assert set(api) - {"vip", "client"} == set(options) - {"path", "help"}
+    assert set(api) - {"vip", "client"} == set(options) - {"path", "help", "as_json"}
     snaplen = options["snaplen"]
     assert isinstance(snaplen.type, click.IntRange)
     assert (snaplen.type.min, snaplen.type.max) == (api["snaplen"]["minimum"], api["snaplen"]["maximum"])
