@@ -105,7 +105,7 @@ def test_what_still_runs_in_a_root_is_ended_with_it(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     chroot = "import os, sys, time; os.chroot(sys.argv[1]); time.sleep(60)"
     inside = subprocess.Popen([sys.executable, "-c", chroot, tmp_path / "root"])
-    until(lambda: os.readlink(f"/proc/{inside.pid}/root") != "/")
+    until(lambda: str(Path(f"/proc/{inside.pid}/root").readlink()) != "/")
     remove(tmp_path / "root")
     assert inside.wait(5) == -signal.SIGKILL
     assert not (tmp_path / "root").exists()

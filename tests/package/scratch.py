@@ -70,6 +70,6 @@ def _running_in(folder: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if Path(os.readlink(process / "root")).is_relative_to(folder.resolve()):
+            if (process / "root").readlink().is_relative_to(folder.resolve()):
                 found.append(int(process.name))
     return found

@@ -21,7 +21,7 @@ from xdplb.net.tunnel_settings import Decap
 from xdplb.net.undo_log import UndoLog
 
 ONE, TWO = IPv4Address("203.0.113.10"), IPv4Address("203.0.113.11")
-NO_DECAP = cast(Decap, None)  # DR needs none
+NO_DECAP = cast("Decap", None)  # DR needs none
 
 
 @dataclass
@@ -65,20 +65,21 @@ def test_two_setups_at_once_lose_nothing_that_is_to_be_undone(tmp_path: Path, mo
     other.join()
     noted = {vip: [entry.key for entry in UndoLog(tmp_path).of(vip)] for vip in (ONE, TWO)}
     assert noted == {ONE: ["b", "a"], TWO: ["c"]}
-    assert SetupLog(tmp_path).of(ONE) and SetupLog(tmp_path).of(TWO)
+    assert all(SetupLog(tmp_path).of(vip) for vip in (ONE, TWO))
 
 
-@pytest.mark.parametrize("command", ["setup", "undo"])
+def undo(vip: IPv4Address, folder: Path) -> None:
+    backend_host.undo(vip, decap=NO_DECAP, state_dir=folder)
+
+
+@pytest.mark.parametrize("command", [setup, undo])
 def test_one_that_hangs_is_named_and_not_waited_for_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[[IPv4Address, Path], None]
 ) -> None:
     monkeypatch.setattr(host_lock, "PATIENCE_SECONDS", 0.1)
     with (tmp_path / "backend-host.lock").open("w") as held:
         (tmp_path / "backend-host.lock").chmod(0o600)
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(PlatformError, match="another xdplb backend-host") as told:
-            if command == "setup":
-                setup(ONE, tmp_path)
-            else:
-                backend_host.undo(ONE, decap=NO_DECAP, state_dir=tmp_path)
+            command(ONE, tmp_path)
     assert "fuser" in (told.value.hint or "")
