@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from .scratch import require_unmounted
+
 MIRROR = "http://deb.debian.org/debian"
 SUITES = {"12": "bookworm", "13": "trixie"}
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
@@ -35,7 +37,8 @@ class Debian:
         return cls(folder)
 
     def copy(self, folder: Path) -> Debian:
-        """Return a copy of it, without what is mounted there."""
+        """Return a copy of it, in which nothing may be mounted."""
+        require_unmounted(self.folder)
         subprocess.run(["cp", "-a", "--one-file-system", "--reflink=auto", self.folder, folder], check=True)
         return Debian(folder)
 
