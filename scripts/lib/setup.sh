@@ -44,7 +44,10 @@ setup_packages() {
 	fi
 	if [[ $1 == dev ]]; then
 		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-utils knot nginx-light haproxy \
-			prometheus prometheus-alertmanager
+			prometheus prometheus-alertmanager chromium
+		# Somebody else's Node.js, such as one of a newer release, does as well as Debian's.
+		command -v node >/dev/null || printf 'nodejs\n'
+		command -v npm >/dev/null || printf 'npm\n'
 	fi
 }
 
@@ -224,11 +227,24 @@ setup_venv() {
 	return "$status"
 }
 
+# What tests/browser drives Chromium with, as its lock file has it.
+setup_browser() {
+	local folder=$XDPLB_ROOT/tests/browser
+	local installed=$folder/node_modules/.package-lock.json
+	[[ -e $installed && ! $folder/package-lock.json -nt $installed ]] && return 0
+	setup_say "installing the npm packages in tests/browser/package-lock.json"
+	npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent >&2 ||
+		setup_fail "npm could not install the packages of tests/browser (see its error above): is the network up?"
+}
+
 setup() {
 	local start=$EPOCHREALTIME
 	local venv=demo
 	[[ $1 == dev ]] && venv=dev
 	setup_debian "$1" && setup_venv "$venv" || exit 1
+	if [[ $1 == dev ]]; then
+		setup_browser || exit 1
+	fi
 	local microseconds=$((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}))
 	printf -v XDPLB_SETUP_SECONDS '%d.%d' $((microseconds / 1000000)) $((microseconds / 100000 % 10))
 	export XDPLB_SETUP_SECONDS

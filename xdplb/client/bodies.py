@@ -92,6 +92,7 @@ __all__ = [
     "HealthzOut",
     "ImpactOut",
     "KnownBy",
+    "Level",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -207,6 +208,7 @@ Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
+Level = Literal["backend", "vip", "total"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
