@@ -40,6 +40,7 @@ _COMMANDS = {
     "token": "token",
     "events": "events",
     "dashboard": "dashboard",
+    "top": "top",
     "node": "node",
     "dns": "dns",
     "decap": "decap",
