@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard: static files for web browsers. All data on the page comes from the API, with a token.
 
 The page itself needs no token: it has nothing of this balancer, and asks for one. It may load nothing from another

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is refused before any route, and what nobody expected, are problems as well."""
 
 from __future__ import annotations

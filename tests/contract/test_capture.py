@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`/v1/capture` and `xdplb capture` as users see them, over a data plane in memory: their files have no packets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb top`, driven by its keys: over a client that says what a test wants, and over a real daemon."""
 
 from __future__ import annotations
