@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the help says: it is there for every command, its examples parse, its defaults are true."""
 
 from __future__ import annotations

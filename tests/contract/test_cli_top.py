@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb top`, driven by its keys: over a client that says what a test wants, and over a real daemon."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from textual.app import App
@@ -149,7 +150,7 @@ async def until(pilot: Pilot[None], is_so: Callable[[], Any]) -> None:
     """Wait until it is so, for 10 s at most."""
     end = time.monotonic() + 10
     while not is_so():
-        assert time.monotonic() < end, f"it has not become so; the table is {rows(pilot.app)}"
+        assert time.monotonic() < end, f"it has not become so; the table is {rows(cast('TopApp', pilot.app))}"
         await pilot.pause(0.01)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/quickstart.md, done as it is written: each command, in the order of the page, on the host that it names."""
 
 from __future__ import annotations

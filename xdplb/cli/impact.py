@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change does to traffic, as tables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb`: the entry point, the global options, and how an error is printed and becomes an exit code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rates from counters that were read twice: what `xdplb stats --rate` prints and `xdplb top` shows."""
 
 from __future__ import annotations

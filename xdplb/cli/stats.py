@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb stats`: the counters, as totals or per second."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program behind `xdplb top`.
 
 The only modules that reach Textual are this one and its windows. They are loaded when the command runs, so that no

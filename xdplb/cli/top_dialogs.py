@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The windows of `xdplb top` over its table: what a change would do, before it is made; and the keys."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `xdplb top` reads: in a thread of its own, so that a daemon that is slow or gone holds up no key."""
 
 from __future__ import annotations

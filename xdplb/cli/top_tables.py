@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of `xdplb top`: which columns there are, and what is in a cell. Nothing here draws."""
 
 from __future__ import annotations
