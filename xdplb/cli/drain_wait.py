@@ -80,7 +80,7 @@ def wait_until_over(address: str, look: Callable[[float], str], timeout: float, 
 
 
 class Settling:
-    """The short time between the end of drains and that of their certificates, which the daemon writes a moment later."""
+    """The short time between the end of drains and that of their certificates, which come a moment later."""
 
     def __init__(self) -> None:
         self._over_at: float | None = None
