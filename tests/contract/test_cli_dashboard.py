@@ -1,12 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb dashboard`, and the page as the daemon serves it: what a browser gets, and what nobody gets."""
 
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.contract.cli_harness import Daemon, running_daemon, xdplb
+from xdplb.client.page_server import PageServer
+from xdplb.client.target import Target
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +108,31 @@ def test_the_page_cannot_be_written(page: Page) -> None:
     assert page.ask("POST", "/", token=None)[0] == 405
 
 
+@pytest.mark.parametrize("between", ["/../", "/%2e%2e/", "/..%2F", "//../", "/#/../../"])
+def test_the_way_to_the_files_leads_to_no_data_behind_a_proxy_that_resolves_dots(between: str) -> None:
+    asked: list[str] = []
+
+    class Daemon(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Daemon) as upstream:
+        threading.Thread(target=upstream.serve_forever, args=(0.05,), daemon=True).start()
+        target = Target(url=f"http://127.0.0.1:{upstream.server_port}")
+        with PageServer(("127.0.0.1", 0), target, read_only=False) as server:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            page = Page(server.url)
+            assert page.ask("GET", f"/dashboard{between}v1/status", token=None)[0] == 404
+            assert page.ask("GET", "/dashboard/app.js", token=None)[0] == 204
+            server.shutdown()
+        upstream.shutdown()
+    assert asked == ["/dashboard/app.js"]
+
+
 def test_data_needs_the_token(page: Page) -> None:
     for token in (None, "xdplb_wrong", page.token[:-1]):
         for path in ("/v1/status", "/metrics", "/openapi.json", "/healthz"):
@@ -158,6 +188,10 @@ def test_read_only_changes_nothing_and_says_so_to_the_page(daemon: Daemon) -> No
             ("POST", "/v1/vips/web/backends/10.0.0.11/drain"),
             ("DELETE", "/v1/vips/web"),
             ("GET", "/v1/capture"),
+            ("GET", "/v1/backup"),
+            ("GET", "/v1/%62ackup"),
+            ("GET", "/v1/backup/"),
+            ("GET", "/v1%2Frecords"),
         ):
             assert page.ask(method, path, body={} if method == "POST" else None)[0] == 403, method
         assert page.ask("GET", "/v1/vips/web")[0] == 200

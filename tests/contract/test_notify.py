@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events that a daemon hands on to commands and webhooks: `xdplb up --notify FILE`."""
 
 from __future__ import annotations

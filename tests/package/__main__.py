@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs, runs, upgrades and removes a package in a bare Debian, with packets from the first to the last step.
 
     python -m tests.package dist/xdplb_0.9.0+deb12_amd64.deb [--keep-root FOLDER]
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from xdplb.net.lab import ADDRESSES, VIP, Lab
 
 from .container import Container
 from .debian import Debian, newer
+from .scratch import scratch_folder
 
 LEFT = ("/usr/lib/xdplb", "/usr/bin/xdplb", "/etc/xdplb", "/etc/default/xdplb", "/var/lib/xdplb", "/var/cache/xdplb")
 MOST_EXPOSURE = 4.0
@@ -170,8 +171,7 @@ def main() -> None:
     options = parser.parse_args()
     release = re.search(r"\+deb(\d+)_", options.package.name)
     assert release is not None, f"{options.package} is no package of scripts/package"
-    with tempfile.TemporaryDirectory(prefix="xdplb-package-", dir="/var/tmp") as scratch:
-        folder = Path(scratch)
+    with scratch_folder(Path("/var/tmp")) as folder:
         root = options.keep_root or folder / "root"
         if not root.exists():
             with step(f"debootstrap of Debian {release[1]}"):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Debian that is booted with systemd, as a container in the network namespace of a lab's host."""
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ class Container:
         self._log = log
         bpffs.mkdir(exist_ok=True)
         self._argv = [
-            *("systemd-nspawn", "--quiet", "--boot", "--directory", str(system.folder)),
+            # It powers the container off when it is told to, and also when this process is killed.
+            *(
+                "setpriv",
+                "--pdeathsig",
+                "TERM",
+                "systemd-nspawn",
+                "--quiet",
+                "--boot",
+                "--directory",
+                str(system.folder),
+            ),
             *("--machine", f"xdplb-{namespace}", "--register=no", "--keep-unit"),
             *("--network-namespace-path", f"/run/netns/{namespace}"),
             *("--capability=all", "--system-call-filter=bpf @module", "--bind", f"{bpffs}:/sys/fs/bpf"),
@@ -34,16 +45,26 @@ class Container:
         self._process = subprocess.Popen(
             self._argv, stdin=subprocess.DEVNULL, stdout=self._written, stderr=self._written
         )
-        end = time.monotonic() + BOOT_SECONDS
-        while not self._booted():
-            assert self._process.poll() is None, self._log.read_text(errors="replace")
-            assert time.monotonic() < end, self._log.read_text(errors="replace")
-            time.sleep(0.2)
+        try:
+            self._boot(self._process)
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _boot(self, process: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + BOOT_SECONDS
+        while not self._booted():
+            assert process.poll() is None, self._log.read_text(errors="replace")
+            assert time.monotonic() < end, self._log.read_text(errors="replace")
+            time.sleep(0.2)
+
+    def _stop(self) -> None:
         assert self._process is not None
         assert self._written is not None
         self._process.terminate()  # systemd-nspawn passes it on as a power-off

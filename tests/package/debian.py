@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bare Debian in a folder, as debootstrap makes it, in which a package is installed as on any host."""
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+from .scratch import require_unmounted
 
 MIRROR = "http://deb.debian.org/debian"
 SUITES = {"12": "bookworm", "13": "trixie"}
@@ -35,7 +38,8 @@ class Debian:
         return cls(folder)
 
     def copy(self, folder: Path) -> Debian:
-        """Return a copy of it, without what is mounted there."""
+        """Return a copy of it, in which nothing may be mounted."""
+        require_unmounted(self.folder)
         subprocess.run(["cp", "-a", "--one-file-system", "--reflink=auto", self.folder, folder], check=True)
         return Debian(folder)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for a drain: what `xdplb backend drain --wait` does after it has started one."""
 
 from __future__ import annotations

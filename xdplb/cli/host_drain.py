@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drain a host that is a backend of several VIPs, and end that: `xdplb backend drain --all-vips ADDRESS`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A port on loopback that a web browser can use in the place of the daemon's Unix socket.
 
 The page's files are passed on as they are. Everything else needs the token of this server, which is made anew each time
@@ -17,7 +18,7 @@ from contextlib import closing, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from xdplb.model.errors import XdplbError
 
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing: the daemon notes who changes what."""
 
     def _serve(self) -> None:
-        path = urlsplit(self.path).path
+        path = unquote(urlsplit(self.path).path)  # as the daemon reads it: /v1/%62ackup is /v1/backup
         refusal = self._refusal(path)
         if refusal is not None:
             self.close_connection = True  # its body is not read
@@ -113,8 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "")
         if host.rpartition(":")[0] not in self.server.names and host not in self.server.names:
             return 421, "wrong-host", "this page is served on loopback only"
-        if not self.path.startswith("/") or self.path.startswith("//"):
-            return 400, "bad-request", "the path must begin with one slash"
+        if _is_ambiguous(self.path, path):
+            return 404, "not-found", "there is no such path: its parts must not be empty or dots only, nor have a #"
         if path == "/" or path.startswith("/dashboard/"):
             return (
                 None if self.command in _READING else (405, "method-not-allowed", f"{self.command} is not allowed here")
@@ -122,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.server.token.encode()):
             return 401, "unauthenticated", "open the URL that `xdplb dashboard` has printed: it has the token"
-        if self.server.read_only and (self.command not in _READING or path in _ACTING_GETS):
+        if self.server.read_only and (self.command not in _READING or path.rstrip("/") in _ACTING_GETS):
             return 403, "forbidden", "`xdplb dashboard --read-only` lets nothing be changed"
         return None
 
@@ -192,6 +193,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
+
+
+def _is_ambiguous(asked: str, path: str) -> bool:
+    """Say whether what is asked for, and the path that was read from it, may be another path to a proxy behind this.
+
+    Such a proxy resolves dots and joins slashes: what looks like a file of the page here would then be data there.
+    """
+    if not asked.startswith("/") or "#" in asked:
+        return True
+    return path != "/" and any(part in {"", ".", ".."} for part in path[1:].rstrip("/").split("/"))
 
 
 class _BadRequestError(Exception):

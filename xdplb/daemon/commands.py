@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts a process that runs commands of exec checks or notifications, before the daemon gives up what that takes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hands events on to commands and webhooks, in a thread of its own: nothing else waits for them.
 
 Each target has a queue of its own, so one that hangs keeps only itself waiting. It gets its events one after the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file that says which commands and webhooks get which events: `xdplb up --notify FILE`."""
 
 from __future__ import annotations

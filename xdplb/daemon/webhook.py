@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A POST of an event to a webhook: how it went, in bounded time."""
 
 from __future__ import annotations

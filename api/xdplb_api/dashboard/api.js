@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The API, as the page asks it: with a token where there is one. EventSource cannot send a header, so events are read by fetch.
 
 const TOKEN = "xdplb-token";
@@ -60,13 +61,16 @@ export function vipPath(ref, ...below) {
 }
 
 /** Ask, and return the body. Throws ApiError for what the daemon refuses, another error where nobody answers in time. */
-export async function ask(method, path, { body, query, signal, patience = ANSWER_MS } = {}) {
+export async function ask(method, path, { body, query, signal, generation, patience = ANSWER_MS } = {}) {
   const asked = new URLSearchParams(query ?? {}).toString();
   const response = await reach(signal, asked ? `${path}?${asked}` : path, {
     method,
     signal: AbortSignal.any([AbortSignal.timeout(patience), ...(signal ? [signal] : [])]),
     cache: "no-store",
-    headers: headers(body === undefined ? {} : { "Content-Type": method === "PATCH" ? "application/merge-patch+json" : "application/json" }),
+    headers: headers({
+      ...(body === undefined ? {} : { "Content-Type": method === "PATCH" ? "application/merge-patch+json" : "application/json" }),
+      ...(generation === undefined ? {} : { "If-Match": `"${generation}"` }),
+    }),
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const text = await response.text();

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the notifications: whether commands and webhooks get the events that they are for."""
 
 from __future__ import annotations
