@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract.cli_harness import WEB, Daemon, running_daemon
+from tests.contract.cli_harness import REPOSITORY, WEB, Daemon, running_daemon
 from xdplb.config.faults import ConfigError
 from xdplb.daemon.notify_file import read_notify_file
+
+EXAMPLE = REPOSITORY / "docs" / "examples" / "notify" / "notify.toml"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs commands as another user")
 
@@ -214,3 +216,18 @@ def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
     file.chmod(0o666)
     with pytest.raises(ConfigError, match="other users may write to it"):
         read_notify_file(file)
+
+
+def test_the_example_is_right(tmp_path: Path) -> None:
+    command, hook = read_notify_file(written(tmp_path, EXAMPLE.read_text()))
+    assert (command.name, hook.name) == ("/etc/xdplb/notify.sh", "https://alerts.example.net/xdplb")
+
+
+def test_root_is_run_if_asked_and_a_missing_file_is_told(place: Path) -> None:
+    out = place / "free" / "out"
+    command = script(place, f"id -un > {out}.part && mv {out}.part {out}")
+    file = written(place, f'[[notify]]\ncommand = ["{command}"]\nuser = "root"\nkinds = ["daemon_started"]\n')
+    with running_daemon(place, notify=file):
+        assert until(lambda: out.exists() and out.read_text()) == "root\n"
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_notify_file(place / "none.toml")
