@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xdplb.control.answers.metrics import BackendMetrics, BackendState, MetricsView, VipMetrics
-from xdplb.control.answers.views import BackendStatsView, StoreView, VipStatsView
+from xdplb.control.answers.views import BackendStatsView, NotifyView, StoreView, VipStatsView
 from xdplb.control.health.passive.latency import BOUNDS
 from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.operating import OperatingStatus
@@ -67,6 +67,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _of_paths(vips, view)
     yield from of_peers(view.peers)
     yield from _of_events(view)
+    yield from _of_notifications(view)
     yield _counter(
         "xdplb_dns_updates_total",
         "Updates of names in DNS since the daemon started: made, lost to another one that was quicker, or failed.",
@@ -484,6 +485,22 @@ def _of_events(view: MetricsView) -> Iterator[Family]:
     yield _gauge("xdplb_events_waiting", "Events that are not written yet.", [(_NONE, events.waiting)])
     yield _gauge("xdplb_events_kept", "Events that are kept.", [(_NONE, events.rows)])
     yield _gauge("xdplb_events_writable", "Whether events can be written now.", [(_NONE, int(not events.error))])
+
+
+def _of_notifications(view: MetricsView) -> Iterator[Family]:
+    by_name: dict[str, list[NotifyView]] = {}
+    for each in view.notified:
+        by_name.setdefault(each.name, []).append(each)  # the same command may be there twice
+
+    def samples(field: str) -> _Samples:
+        return [
+            (Labels(target=name), sum(getattr(each, field) for each in same)) for name, same in sorted(by_name.items())
+        ]
+
+    yield _counter("xdplb_notify_sent_total", "Events that a command or webhook of --notify took.", samples("sent"))
+    yield _counter("xdplb_notify_failed_total", "Tries to hand an event on that failed.", samples("failed"))
+    yield _counter("xdplb_notify_dropped_total", "Events that it will not get any more.", samples("dropped"))
+    yield _gauge("xdplb_notify_waiting", "Events that it has not got yet.", samples("waiting"))
 
 
 def _backends(vips: Iterable[_Vip]) -> Iterator[tuple[Labels, BackendStatsView, BackendMetrics]]:

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
 from tests.fakes import next_hop
 from xdplb import __version__
+from xdplb.control.answers.views import NotifyView
 from xdplb.control.health.standing import Standing
 from xdplb.control.writing.path_watch import Ignored
 from xdplb.dataplane.layout import HANDSHAKE_COUNTERS
@@ -305,6 +306,7 @@ def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     api.ask("POST", DRAIN)
     api.ask("PATCH", VIP, {"announce": "always"})
     hear_too_big(api)
+    api.manager.answers.notified = lambda: [NotifyView("/etc/xdplb/notify.sh", 1, 0, 0, 0)] * 2
     assert api.client.portal is not None
     api.client.portal.call(api.health.flip, "10.0.0.11", Health.UP)
     end = time.monotonic() + 10

@@ -77,7 +77,7 @@ _SECTIONS = {
         "--on-daemon-loss",
         "--vrrp-",
     ),
-    "The log and events": ("--log-format", "--events-"),
+    "The log and events": ("--log-format", "--events-", "--notify"),
     "How much the API takes on": ("--api-",),
 }
 """The headings in the help, each with how the names of its options begin."""
@@ -214,6 +214,7 @@ def command(
     log_format: str,
     event_rows: int,
     event_days: float,
+    notify: Path | None,
     store: StoreOptions | None,
     peering: PeerOptions | None,
     announcing: Announcing,
@@ -263,6 +264,7 @@ def command(
                     config=config,
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
+                    notify=None if notify is None else notify.absolute(),
                     node=node or name_of_host(),
                     store=store,
                     announcing=announcing,

@@ -32,6 +32,7 @@ from xdplb.control.answers.views import (
     FlowTableView,
     NodeOfVipView,
     NodeView,
+    NotifyView,
     OverlayView,
     PlaceView,
     StatsView,
@@ -135,6 +136,8 @@ class Answers:
         """Why the config file was refused when it was read last."""
         self.config_taken: datetime | None = None
         """When the config file was taken last, None if it never was."""
+        self.notified: Callable[[], Sequence[NotifyView]] = tuple
+        """The commands and webhooks that events are handed on to."""
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -272,6 +275,7 @@ class Answers:
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
             events=self._history.kept,
+            notified=tuple(self.notified()),
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},

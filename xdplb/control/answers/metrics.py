@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,7 +12,16 @@ from enum import StrEnum
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.transitions import Transitions
-from xdplb.control.answers.views import FlowTableView, NicView, StatsView, StoreView, TruthView, UseView, VipView
+from xdplb.control.answers.views import (
+    FlowTableView,
+    NicView,
+    NotifyView,
+    StatsView,
+    StoreView,
+    TruthView,
+    UseView,
+    VipView,
+)
 from xdplb.control.events import DriftKind
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
@@ -156,6 +165,7 @@ class MetricsView:
     standing: Standing
     longest_pause: float
     events: Kept
+    notified: Sequence[NotifyView]
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
@@ -196,6 +206,7 @@ class Moment:
     standing: Standing
     longest_pause: float
     events: Kept
+    notified: Sequence[NotifyView]
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
@@ -231,6 +242,7 @@ def metrics_view(moment: Moment, wanted: Wanted = Wanted()) -> MetricsView:
         standing=moment.standing,
         longest_pause=moment.longest_pause,
         events=moment.events,
+        notified=moment.notified,
         drift_counts=moment.drift_counts,
         hung=moment.hung,
         truth=moment.truth,

@@ -51,6 +51,7 @@ __all__ = [
     "NodeDrainView",
     "NodeOfVipView",
     "NodeView",
+    "NotifyView",
     "OverlayView",
     "PendingView",
     "PlaceView",
@@ -291,6 +292,20 @@ class UseView:
 
     used: int
     capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyView:
+    """A command or webhook that events are handed on to: how many it took and did not get, and how many tries failed.
+
+    `waiting` are those that it has not got yet.
+    """
+
+    name: str
+    sent: int
+    failed: int
+    dropped: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

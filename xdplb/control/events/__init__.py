@@ -34,6 +34,7 @@ from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotK
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.nodes import NodeDrainBegan, NodeDrained, NodeServes
+from xdplb.control.events.notify import NotifyFailing, NotifyRefused, NotifyWorks
 from xdplb.control.events.passive import (
     BackendDiffers,
     BackendEjected,
@@ -124,6 +125,9 @@ __all__ = [
     "NodeDrainBegan",
     "NodeDrained",
     "NodeServes",
+    "NotifyFailing",
+    "NotifyRefused",
+    "NotifyWorks",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",
