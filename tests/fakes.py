@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stand-ins for what the control plane talks to: next hops, checks, and a data plane that fails on demand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard: static files for web browsers. All data on the page comes from the API, with a token.
 
 The page itself needs no token: it has nothing of this balancer, and asks for one. It may load nothing from another
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from xdplb.dataplane.reasons import REASONS
+from xdplb.model.printable import quoted
 
 from .problems import ProblemResponse
 
@@ -74,7 +76,10 @@ def _answer(scope: Scope) -> Response:
     found = files().get(scope["path"])
     if found is None:
         return ProblemResponse(
-            404, "not-found", "there is no such file of the dashboard", hint="the page itself is at /"
+            404,
+            "no-such-path",
+            f"there is no file {quoted(scope['path'], 200)} of the dashboard",
+            hint="the page itself is at /",
         )
     headers = {**_HEADERS, "ETag": found.etag}
     if found.etag in [each.strip() for each in Headers(scope=scope).get("if-none-match", "").split(",")]:

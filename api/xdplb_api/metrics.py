@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics: their names, types, labels and help texts, with samples from one view of the manager."""
 
 from __future__ import annotations

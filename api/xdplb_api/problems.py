@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors as problems of RFC 9457: what is wrong, in which fields, and what to try."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics of a process that Prometheus' own libraries have, under their names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers that are large and the same for everyone: those who ask for one at the same time share it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests that could be read in two ways are refused: what is said twice, and numbers that are not plain digits.
 
 Two readers of the same request could each take another value.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Why a packet was passed to the host's stack, dropped or answered: one counter each.
  *
  * The one list that xdplb/dataplane/reasons.py reads at import; what is added here appears in status, metrics and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by the scripts in scripts/: installs what xdplb needs on a fresh Debian 12, and skips what is there already.
 #
 #   source "$(dirname "${BASH_SOURCE[0]}")/lib/setup.sh"

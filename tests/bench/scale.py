@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a large configuration costs: failover, restart, start, stop, changes, memory. Figures to reach beside measured.
 
 Everything runs as users run it: `xdplb up` as a process of its own on a veth with native XDP, changes by REST over its

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Drives a real browser over the dashboard, as pytest asks: node drive.mjs SCENARIO, with JSON on stdin; JSON on stdout.
 //
 // Told in any case: every request's host, what the console said, and errors of the page's scripts.

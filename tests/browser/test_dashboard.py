@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard in a real browser: Debian's Chromium, driven by playwright-core, over a real daemon's API.
 
 `XDPLB_PICTURES=FOLDER` has the pages drawn into files there, for the README.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon as `xdplb up` puts it together, over stand-ins for what reaches into the host. Run as a process.
 
 python -m tests.contract.cli_daemon FOLDER [LIMITS [CONFIG [API]]]

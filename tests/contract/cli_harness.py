@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb` as users run it, against a daemon put together as `xdplb up` does it, over a data plane in memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb dashboard`, and the page as the daemon serves it: what a browser gets, and what nobody gets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every command that prints data fits 80 columns with -o table, has all in -o wide, and prints JSON with -o json."""
 
 from __future__ import annotations

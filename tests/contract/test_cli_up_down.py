@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb up`, `down`, `doctor` and `decap` on a NIC, in namespaces of the test's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The docs have every command, reason, field, route and kind of problem there is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The site of docs/: it builds without a warning, has every page in its navigation, and asks no other host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No word from outside ends a line of the log, begins another, or drives a terminal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/keepalived.md has every keyword that the converter knows; what it shows before and after is what is made."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Prometheus is given: the text, the numbers in it, and that the docs name all of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of the metrics may be asked for, what is counted over time, and that promtool has nothing to say against it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is ready-made for Prometheus, Alertmanager and Grafana: it is valid, and speaks of what there is."""
 
 from __future__ import annotations

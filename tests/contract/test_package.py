@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the package is made from: its units, its manual, and what of the lock it carries."""
 
 from __future__ import annotations

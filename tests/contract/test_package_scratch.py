@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trying a package leaves no container, no mount and no folder, however it ends."""
 
 from __future__ import annotations

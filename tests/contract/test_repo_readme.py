@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the README and docs name exists: files, scripts, and commands with their options."""
 
 from __future__ import annotations

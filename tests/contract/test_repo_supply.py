@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What set-up installs is locked: every package, each of its files by hash, and never an index's bcc."""
 
 from __future__ import annotations

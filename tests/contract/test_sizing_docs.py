@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/sizing.md has no figure of its own: each one that was measured stands on a page that says how."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab that runs xdplb: the daemon on the balancer's NIC, services on the backends, curl on the client."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labs for tests that need real hosts. Each test has its own, which is removed with it even if the test is killed."""
 
 from __future__ import annotations

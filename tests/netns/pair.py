@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pair of balancers with keepalived, set up as docs/ha.md says, word for word, with what a client sees of it."""
 
 from __future__ import annotations

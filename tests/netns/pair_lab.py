@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab with two balancers, lb1 and lb2, on one segment, each with folders of its own as a host has.
 
     client ── router ── switch ──┬── lb1   10.0.0.2

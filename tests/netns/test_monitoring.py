@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Prometheus and a real Alertmanager beside a balancer: each panel has data, and a backend that dies calls."""
 
 from __future__ import annotations

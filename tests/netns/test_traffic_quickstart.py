@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/quickstart.md, done as it is written: each command, in the order of the page, on the host that it names."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -16,8 +18,13 @@ from .balancer import READY_SECONDS, until
 from .own_folders import REPOSITORY, OwnFolders
 from .recipe import Step, steps_of
 
+
+def _headings(page: Path) -> list[str]:
+    return re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 PAGE = REPOSITORY / "docs/quickstart.md"
-HEADINGS = re.findall(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+HEADINGS = _headings(PAGE)
 BACKENDS = ("dr1", "dr2")
 PLACES = {
     "n the router": ("router",),
@@ -29,6 +36,14 @@ PLACES = {
     "install it": (),
 }
 """On which hosts a step is done, by what the page says before it. The package is tried in tests/package."""
+
+BREAK = "Break it"
+"""The heading from which on the page takes away what it has set up."""
+
+TROUBLESHOOTING = REPOSITORY / "docs/troubleshooting.md"
+CLIENT = "198.51.100.2"
+ASIDE = {"n the router": "router", "n that backend": "dr1", "n the backend": "dr1", "refuses": "dr1"}
+LONG = ("tcpdump", "xdplb capture", "systemctl", "journalctl")
 
 UNIT, DEFAULTS = REPOSITORY / "debian/xdplb.service", REPOSITORY / "debian/xdplb.default"
 OPEN = "curl -sS --max-time 10 -o /dev/null -w '%{http_code}' "
@@ -55,10 +70,47 @@ class QuickstartLab(OwnFolders, Lab):
         self.run("balancer", ["tee", "/etc/systemd/system/xdplb.service"], input=unit)
 
 
-@pytest.fixture
-def lab() -> Iterator[QuickstartLab]:
+Followed = tuple[QuickstartLab, dict[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def followed() -> Iterator[Followed]:
+    """A lab in which the page was followed until its VIP serves, with what the commands under each heading printed."""
     with pass_program() as program, QuickstartLab(port_program=program.fileno()) as lab:
-        yield lab
+        yield lab, _follow(lab, HEADINGS[: HEADINGS.index(BREAK)])
+
+
+def test_the_page_leads_to_a_vip_that_serves(followed: Followed) -> None:
+    _, told = followed
+    assert told["The balancer"][-1].count(" up ") == 2
+    assert set(told["The client"][0].split()) == {"web1", "web2"}
+    assert "native" in told["Is it native?"][0]
+
+
+def test_each_command_of_troubleshooting_tells_something_where_all_is_well(followed: Followed) -> None:
+    """Not those that go on for seconds, nor those of systemd, which does not run here."""
+    lab, _ = followed
+    steps = (step for heading in _headings(TROUBLESHOOTING) for step in steps_of(TROUBLESHOOTING, heading))
+    commands = {
+        (next((host for words, host in ASIDE.items() if words in step.where), "balancer"), command): None
+        for step in steps
+        for command in step.commands.splitlines()
+        if not command.startswith(LONG)
+    }
+    assert len(commands) > 15
+    for host, command in commands:
+        assert lab.sh(host, command.replace("198.51.100.7", CLIENT)), command
+
+
+def test_the_rest_of_the_page_takes_no_client_s_connection_and_leaves_nothing(followed: Followed) -> None:
+    lab, _ = followed
+    told = _follow(lab, HEADINGS[HEADINGS.index(BREAK) :])
+    assert re.search(r"10\.0\.0\.11\b.* down ", told[BREAK][1])
+    assert "nothing in the change can break one" in told[BREAK][-1]
+    assert re.search(r"^outcome +drained", told[BREAK][-1], re.MULTILINE), told[BREAK][-1]
+    assert "fail-open" not in told[BREAK][-1], "the first backend is back before the other one is drained"
+    assert not lab.sh("dr1", "ip -brief address show to 203.0.113.10")
+    assert "xdp" not in lab.sh("balancer", "ip link show eth0")
 
 
 def _where(step: Step) -> tuple[str, ...]:
@@ -67,28 +119,19 @@ def _where(step: Step) -> tuple[str, ...]:
     return PLACES[place]
 
 
-def test_the_page_does_what_it_says(lab: QuickstartLab) -> None:
+def _follow(lab: QuickstartLab, headings: Sequence[str]) -> dict[str, list[str]]:
+    """Do what stands under these headings; return what each command printed."""
     told: dict[str, list[str]] = {}
-    for heading in HEADINGS:
+    for heading in headings:
         told[heading] = []
         for step in steps_of(PAGE, heading):
             if step.commands == "xdplb dashboard":
                 _open_the_dashboard(lab)
                 continue
-            for host in _where(step):
-                told[heading].append(lab.sh(host, step.commands))
+            told[heading] += [lab.sh(host, step.commands) for host in _where(step)]
             if "http.server" in step.commands:
                 _wait_for_service(lab, _where(step))
-
-    assert told["The balancer"][-1].count(" up ") == 2
-    assert set(told["The client"][0].split()) == {"web1", "web2"}
-    assert "native" in told["Is it native?"][0]
-    assert re.search(r"10\.0\.0\.11\b.* down ", told["Break it"][1])
-    assert "nothing in the change can break one" in told["Break it"][-1]
-    assert re.search(r"outcome +drained", told["Break it"][-1])
-    assert "fail-open" not in told["Break it"][-1], "the first backend is back before the other one is drained"
-    assert not lab.sh("dr1", "ip -brief address show to 203.0.113.10")
-    assert "xdp" not in lab.sh("balancer", "ip link show eth0")
+    return told
 
 
 def _wait_for_service(lab: QuickstartLab, hosts: tuple[str, ...]) -> None:

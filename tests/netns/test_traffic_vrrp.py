@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pair of balancers with keepalived, set up as docs/ha.md says, word for word, and real packets while VIPs move.
 
 keepalived's own timers are in docs/ha.md; here only what is far from them fails a test, since a busy machine is late.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs, runs, upgrades and removes a package in a bare Debian, with packets from the first to the last step.
 
     python -m tests.package dist/xdplb_0.9.0+deb12_amd64.deb [--keep-root FOLDER]

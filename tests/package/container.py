@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Debian that is booted with systemd, as a container in the network namespace of a lab's host."""
 
 from __future__ import annotations

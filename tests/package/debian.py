@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bare Debian in a folder, as debootstrap makes it, in which a package is installed as on any host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder for roots of Debian, which is removed however the run ends: first what runs and is mounted in it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb backup`: the state in a file, from the daemon, or from the state dir while none runs."""
 
 from __future__ import annotations

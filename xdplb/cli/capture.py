@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb capture`: packets as XDP received and sent them, in a file for Wireshark or tcpdump."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all commands that change something share: options, the request, and the message about the outcome."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the commands on config files share: how a file is written, and how they say what is wrong with it."""
 
 from __future__ import annotations

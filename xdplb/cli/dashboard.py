@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb dashboard`: the daemon's dashboard for a browser on this host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb decap`: unwrap IPIP and GUE on a backend whose kernel has no tunnel modules."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` that say what becomes of events: how they are logged, and which are kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb`: the entry point, the global options, and how an error is printed and becomes an exit code."""
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _COMMANDS = {
     "token": "token",
     "events": "events",
     "dashboard": "dashboard",
+    "top": "top",
     "node": "node",
     "dns": "dns",
     "decap": "decap",

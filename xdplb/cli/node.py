@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb node`: the balancers that serve the same VIPs; taking this one out of service, and back."""
 
 from __future__ import annotations

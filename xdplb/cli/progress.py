@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A line on stderr that says what takes so long, while it does. Only on a terminal that can erase it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb token`: what those who come by TCP show to be let in."""
 
 from __future__ import annotations

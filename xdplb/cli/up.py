@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb up`: attach to NICs, serve the API, stay in the foreground."""
 
 from __future__ import annotations

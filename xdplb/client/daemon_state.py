@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this host can tell of a daemon that does not answer: whether it is starting, at work, stopped, or hangs.
 
 The kernel says which process listens on a Unix socket, even if that process does nothing; /proc says the rest, also to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A port on loopback that a web browser can use in the place of the daemon's Unix socket.
 
 The page's files are passed on as they are. Everything else needs the token of this server, which is made anew each time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The manager: composes the parts of the control plane and gives access to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtual service of IPVS on its way to a VIP: its backends and its check, and what is to be told of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process that runs the commands of exec checks: `python -m xdplb.daemon.command_runner FD`.
 
 The daemon gives up the capabilities to be somebody else, and is too large to fork without a pause. This process is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts the process that runs the commands of exec checks, before the daemon gives up what that takes."""
 
 from __future__ import annotations

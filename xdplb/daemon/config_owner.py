@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The config file that owns the desired state: taken at the start, and read again when the daemon is asked to reload.
 
 A file that cannot be used refuses the start. Later it is refused itself: what runs goes on as it is.

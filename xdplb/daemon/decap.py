@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unwrap IPIP and GUE in XDP on a backend's host, where the kernel has no tunnel modules."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reloads at SIGHUP: what can be read again is, and the service manager is told when it is done."""
 
 from __future__ import annotations

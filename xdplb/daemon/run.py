@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon that `xdplb up` runs: it puts the parts of a balancer together, serves the API, and stops in order."""
 
 from __future__ import annotations

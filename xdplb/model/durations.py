@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long something took, counted in buckets as Prometheus' histograms are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The errors that xdplb raises on purpose, each with a sentence that a user can act on.
 
 The CLI turns them into exit codes, the API into RFC 9457 problems. Only those two use `exit_code` and `status`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prepare a backend's host for a VIP, report what is missing, and undo it.
 
 With every kind of forwarding, the packet that finally arrives is addressed to the VIP. So the host must have the VIP's

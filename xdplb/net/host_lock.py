@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One `backend-host` command at a time may change this host: at boot, a unit for each VIP starts one."""
 
 from __future__ import annotations

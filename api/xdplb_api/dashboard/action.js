@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an operator does with a backend: first what it would do, then the button that does it, then what came of it.
 
 import { Component, html } from "./html.js";

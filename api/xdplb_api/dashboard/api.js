@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The API, as the page asks it: with a token where there is one. EventSource cannot send a header, so events are read by fetch.
 
 const TOKEN = "xdplb-token";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The dashboard: which page is shown, and whether the daemon still answers.
 
 import { Component, html, render } from "./html.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What has happened, and what happens, newest first.
 
 import { Component, html } from "./html.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A packet's way, step by step, as the reference model and the program in the kernel say it.
 
 import { Component, html } from "./html.js";

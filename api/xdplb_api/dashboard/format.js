@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How values are written. Nothing here knows of the page: tests/unit/api/dashboard runs it in node.
 
 const PREFIXES = ["", "k", "M", "G", "T"];

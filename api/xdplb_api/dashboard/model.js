@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the page knows of the daemon, kept current: by events at once, and by polling for counters.
 
 import { ApiError, ask, follow } from "./api.js";

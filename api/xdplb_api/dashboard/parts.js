@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small pieces that several pages draw.
 
 import { html } from "./html.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All VIPs: how each is, and how much it gets.
 
 import { Component, html } from "./html.js";

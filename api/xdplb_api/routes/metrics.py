@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics for Prometheus. Not under `/v1`, since Prometheus asks for `/metrics` by default."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m docs_pages [--check]`: writes the made parts of docs/reference/, or says which are stale."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of a page that are made, between marks; what stands around them is written by hand and stays."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What docs/reference/cli.md says of each command, made from the command itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages of docs/ that have made parts."""
 
 from __future__ import annotations

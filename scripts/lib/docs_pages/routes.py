@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of routes of docs/reference/api.md, made from the API's OpenAPI document."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What mkdocs is told beyond mkdocs.yml: README.md is the first page, and links that leave docs/ are put right."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints a paragraph of debian/copyright for each Python package in a folder, from what its metadata says.
 
 copyrights.py SITE_PACKAGES

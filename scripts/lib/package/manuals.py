@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the manual pages from the commands themselves: xdplb(1), and a page for each command, such as xdplb-vip(1).
 
 manuals.py FOLDER

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints those entries of a lock that a package needs to run, without what only builds it.
 
     runtime_lock.py PACKAGE EXTRA... <requirements-package.lock

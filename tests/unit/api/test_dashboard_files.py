@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of the dashboard: what was taken from other projects is unchanged, and the whole is small."""
 
 from __future__ import annotations

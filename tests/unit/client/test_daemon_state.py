@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said of a daemon that does not answer, by processes that do what such a daemon does."""
 
 from __future__ import annotations

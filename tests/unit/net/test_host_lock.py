@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two commands that set this host up at once, as units do at boot, do not lose what the other has noted."""
 
 from __future__ import annotations

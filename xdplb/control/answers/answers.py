@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control plane's answers: views of the desired state and of the status. Nothing here changes anything."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All metrics at one moment. Pure functions, which may run in any thread."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Making views from the snapshot and the facts known about it: pure functions."""
 
 from __future__ import annotations

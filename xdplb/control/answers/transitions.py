@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How often VIPs and backends have changed their state, for the metrics."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status as plain values, which the API renders and the CLI prints.
 
 A view is taken at one moment and never changes. Times are UTC. Counters only grow while the VIP or backend exists.

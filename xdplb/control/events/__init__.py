@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Typed events: what happened, to what, by whom and why. Each is emitted once, and its log line is made from it.
 
 To add a kind, add a dataclass to the file of its theme and its name here, and call `Events.say` where it happens.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Health checks: when each is due, and whether they are run in time.
 
 Equal checks of the same address and port, as VIPs with the same backends have them, are one check: it probes once, and

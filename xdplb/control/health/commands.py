@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of exec checks, which another process runs: as many at once as a host can bear."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interface of a source of health: what it is told to check, and what it tells."""
 
 from __future__ import annotations

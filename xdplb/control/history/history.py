@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The history: takes events from any thread without a wait, keeps them, and finds them again.
 
 One thread writes and reads the file. Events come by a queue, and are written some at a time: a kill of the process

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The blocking side of the writer: what the maps hold, and how they are brought to the desired state.
 
 Everything here runs in the thread of the maps, except `require`, and attributes, which may be read from any thread:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The single writer: everything that changes the desired state or the maps goes through here, one change at a time.
 
 A change is checked, forecast, saved and carried out, in this order, and only then answered. A saved change is kept even

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ago, clock, count, latency, percent, rate, span, vipKey, vipRef, words } from "../../../../api/xdplb_api/dashboard/format.js";
