@@ -329,6 +329,32 @@ def test_decap_comes_and_goes(host: Host):
 
 
 @pytest.mark.root
+def test_decap_down_all_takes_it_off_every_nic(host: Host):
+    subprocess.run(["ip", "address", "add", "10.0.0.9/24", "dev", "eth0"], check=True)
+    pins = ["--pin-dir", str(host.pins)]
+    for nic in ("eth0", "eth1"):
+        assert host.run("decap", "up", nic, *pins).returncode == 0
+    told = host.run("decap", "down", "--all", *pins)
+    assert told.returncode == 0
+    for nic in ("eth0", "eth1"):
+        assert f"removed: the program on {nic}" in told.stderr
+    assert host.is_clean()
+    again = host.run("decap", "down", "--all", *pins)
+    assert (again.returncode, again.stderr) == (
+        0,
+        "nothing to remove: IPIP and GUE are not unwrapped on any NIC\n",
+    )
+
+
+@pytest.mark.root
+def test_up_without_a_nic_is_refused_and_says_where_a_service_names_it(host: Host):
+    told = host.up_refused()
+    assert told.returncode == 2
+    assert "/etc/default/xdplb" in told.stderr
+    assert host.is_clean()
+
+
+@pytest.mark.root
 def test_a_backend_host_s_decap_wants_a_bpffs_before_anything_is_changed(host: Host):
     subprocess.run(["ip", "address", "add", "10.0.0.9/24", "dev", "eth0"], check=True)
 
