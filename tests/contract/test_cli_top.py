@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
@@ -135,7 +136,7 @@ def driven(
     return app
 
 
-def rows(app: TopApp) -> list[list[str]]:
+def rows(app: App[None]) -> list[list[str]]:
     """Return the table's cells."""
     grid = app.screen_stack[0].query_one(DataTable)
     return [[cell.plain for cell in grid.get_row_at(i)] for i in range(grid.row_count)]
@@ -151,6 +152,11 @@ async def until(pilot: Pilot[None], is_so: Callable[[], Any]) -> None:
     while not is_so():
         assert time.monotonic() < end, f"it has not become so; the table is {rows(cast('TopApp', pilot.app))}"
         await pilot.pause(0.01)
+
+
+async def asked(pilot: Pilot[None], app: TopApp) -> None:
+    """Wait until the question of a change is there, whole."""
+    await until(pilot, lambda: len(app.screen_stack) == 2 and app.screen.query("#effect"))
 
 
 async def rated(pilot: Pilot[None], app: TopApp) -> None:
@@ -283,13 +289,13 @@ def test_a_drain_shows_its_effect_and_is_made_only_after_y():
     async def script(pilot: Pilot[None], app: TopApp) -> None:
         await until(pilot, lambda: len(rows(app)) == 2)
         await pilot.press("d")
-        await until(pilot, lambda: len(app.screen_stack) == 2)
+        await asked(pilot, app)
         assert "10.0.0.1 gets no new ones" in text(app, "effect")
         await pilot.press("n")
         await until(pilot, lambda: len(app.screen_stack) == 1)
         assert client.changes == []
         await pilot.press("d")
-        await until(pilot, lambda: len(app.screen_stack) == 2)
+        await asked(pilot, app)
         await pilot.press("y")
         await until(pilot, lambda: client.changes)
         assert client.changes == [("drain", WEB, "10.0.0.1", {"if_generation": 7})]
@@ -307,7 +313,7 @@ def test_a_backend_that_was_changed_meanwhile_is_left_as_it_is():
     async def script(pilot: Pilot[None], app: TopApp) -> None:
         await until(pilot, lambda: len(rows(app)) == 2)
         await pilot.press("d")
-        await until(pilot, lambda: len(app.screen_stack) == 2)
+        await asked(pilot, app)
         await pilot.press("y")
         await until(pilot, lambda: any("generation 8" in each.message for each in app._notifications))
 
@@ -367,12 +373,12 @@ def test_over_a_real_daemon_a_backend_is_drained_and_undrained(tmp_path: Path):
             await pilot.press("enter")
             await until(pilot, lambda: [row[0] for row in rows(app)] == ["10.0.0.1", "10.0.0.2"])
             await pilot.press("d")
-            await until(pilot, lambda: len(app.screen_stack) == 2)
+            await asked(pilot, app)
             assert "connections at risk:" in text(app, "effect")
             await pilot.press("y")
             await until(pilot, lambda: rows(app)[0][1] in {"draining", "drained", "timed out"})
             await pilot.press("u")
-            await until(pilot, lambda: len(app.screen_stack) == 2)
+            await asked(pilot, app)
             await pilot.press("y")
             await until(pilot, lambda: rows(app)[0][1] not in {"draining", "drained", "timed out"})
 

@@ -92,7 +92,7 @@ class TopApp(App[None]):
     #filter { display: none; }
     #filter.open { display: block; }
     Confirm, Keys { align: center middle; }
-    .window { width: 90%; max-width: 100; height: auto; max-height: 90%; padding: 0 1; border: round $primary;
+    .window { width: 100%; max-width: 100; height: auto; max-height: 90%; padding: 0 1; border: round $primary;
               background: $surface; }
     .window #effect { margin: 1 0; }
     """
@@ -214,9 +214,9 @@ class TopApp(App[None]):
             *([f"filter: {self._words}"] if self._words else ()),
             *([f"read only ({self._why_read_only})"] if self._why_read_only else ()),
         ]
-        if self._reading is not None:
+        if self._reading is not None:  # in front: the rest may be cut
             every = f"every {duration_text(self._interval)}"
-            parts.append(f"{self._reading.at:%H:%M:%S} UTC, {'PAUSED' if self._paused else every}")
+            parts.insert(0, f"{self._reading.at:%H:%M:%S} UTC, {'PAUSED' if self._paused else every}")
         line.update(Text(printable("  ".join(parts))))
 
     def _title(self) -> str:

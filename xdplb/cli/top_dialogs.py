@@ -20,8 +20,8 @@ Escape    back; ends a filter
 x         where packets are dropped or passed, and why
 /         filter: only rows with these words
 s  r      sort by the next column; turn the order (or click a heading)
-d  u      drain the backend under the cursor; undrain it. What that would do is
-          shown first. Needs the role operate or admin
+d  u      drain the backend under the cursor; undrain it. The effect is shown
+          first. Needs the role operate or admin
 p         pause, and go on
 q         quit
 
