@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from xdplb.cli import drain_wait
 from xdplb.cli.drain_wait import Settling
 
 
@@ -27,7 +26,7 @@ def test_it_does_not_wait_past_the_timeout() -> None:
 
 def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(drain_wait.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("xdplb.cli.drain_wait.time.monotonic", lambda: now[0])
     settling = Settling()
     assert not settling.is_done([status("draining")], 60)
     now[0] = 3.5
