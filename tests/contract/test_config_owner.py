@@ -96,7 +96,7 @@ def overlay_is_shown(daemon: Daemon, file: Path) -> None:
     assert "drain (file: ready)" in listed
     assert "9 (file: 1)" in listed
     assert b"\nxdplb_config_overlay_backends 2\n" in daemon.get("/metrics")
-    assert f"{file}, with an overlay on 2 backends" in daemon.ok("status").stdout
+    assert f"{file}, with an overlay on 2 backends" in " ".join(daemon.ok("status").stdout.split())
 
 
 def settings_follow(daemon: Daemon, file: Path) -> None:

@@ -23,9 +23,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def unwrapped() -> Iterator[None]:
-    """Have commands print each sentence in one line, so that tests can look for it."""
+    """Have commands print each sentence in one line, so that tests can look for it, and wait for a busy machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "1000")
+        patch.setenv("XDPLB_REQUEST_TIMEOUT", "60s")
         yield
 
 
