@@ -161,10 +161,16 @@ class World:
     def wait_for_next_hops(self, balancers: set[str], seconds: float = ROUTED_SECONDS) -> float:
         """Return how long it takes until all routers send both VIPs' packets to these balancers."""
 
-        def so() -> bool:
-            return all(self.next_hops(router, vip) == balancers for router in self.routers for vip in VIPS.values())
+        def now() -> dict[tuple[str, IPAddress], set[str]]:
+            return {(router, vip): self.next_hops(router, vip) for router in self.routers for vip in VIPS.values()}
 
-        return wait_for(so, seconds, f"the routers send packets to {sorted(balancers)}")
+        what = f"the routers send packets to {sorted(balancers)}"
+        try:
+            return wait_for(lambda: all(hosts == balancers for hosts in now().values()), seconds, what)
+        except RuntimeError as error:
+            found = ", ".join(f"{router} for {vip} to {sorted(hosts)}" for (router, vip), hosts in now().items())
+            down = {host: self._sessions_down(host) for host in self.routers if host in self.routing}
+            raise RuntimeError(f"{error}; but {found}; sessions that are not up: {down}") from error
 
     def lose(self, host: str) -> None:
         """Lose a balancer: its NIC is down, and its daemon is killed with -9.
@@ -181,6 +187,9 @@ class World:
         self.lab.join(host)
         self.nodes[host].start()
         self.nodes[host].wait_until_ready()
+
+    def _sessions_down(self, host: str) -> list[str]:
+        return [peer for peer, is_up in self.routing[host].sessions().items() if not is_up]
 
     def _serves(self, node: Node) -> bool:
         return all(
