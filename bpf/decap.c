@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* For backends whose kernel has no tunnel modules: unwraps IPv4 or IPv6 in IPv4, in IPv6 (RFC 2003, 2473, 4213) or in
  * GUE that is sent to one of the host's own addresses, and passes the inner packet to the stack. Everything else is
  * passed unchanged.

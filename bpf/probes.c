@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Health checks by the way that the traffic goes: a probe, which the host sends to a backend's own address, goes to the
  * VIP's address on that backend instead, as a packet of a client would be sent on; and the answer, which comes from the VIP's
  * address, is given to the probe as if it came from the backend's.

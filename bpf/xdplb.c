@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The balancer. A packet goes through these stages, and what each does depends on the packet's class (lib/classify.h):
  *
  *	parse → classify → admit → choose → send | answer | stop

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asking the API over its Unix socket: for tests that ask a daemon without the commands, and for measurements."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Snapshots made by hand: VIPs and backends under ids that a test chooses."""
 
 from __future__ import annotations

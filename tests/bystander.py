@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Another user of the host, who is nobody, for tests of what such a user cannot do."""
 
 from __future__ import annotations

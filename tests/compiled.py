@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs that are compiled once for many tests: one of the same source and flags is loaded again with other maps.
 
 The compiler takes seconds, and the kernel some tenths of one. What comes of a source with its flags is the same each

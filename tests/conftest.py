@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For all tests: those marked `root` run only with root, bcc and XDP, and are otherwise skipped with the reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stand-ins for what the control plane talks to: next hops, checks, and a data plane that fails on demand."""
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from xdplb.control.plan.sources import Source
 from xdplb.control.writing.drifts import Drifts
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.check_type import CheckType
+from xdplb.model.durations import Durations, Taken
 from xdplb.model.health import HealthCheck
 from xdplb.model.host import NO_HOST, Host, OwnSocket
 from xdplb.model.next_hop import NeighbourEdit, NextHop, Resolution
@@ -234,6 +237,8 @@ class FakeHealth:
         self.source_of: SourceOf | None = None
         self.stands = NO_CHECKS
         """How the checks stand, for a test to set."""
+        self.latency = Durations()
+        """How long TCP checks took, for a test to note."""
 
     async def start(
         self,
@@ -274,6 +279,9 @@ class FakeHealth:
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
         return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
+
+    def latencies(self) -> Mapping[CheckType, Taken]:
+        return {CheckType.TCP: self.latency.taken}
 
     def targets_of(self, backend_id: int) -> tuple[CheckTarget, ...]:
         return self.targets.get(backend_id, ())

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random and hostile HTTP requests, none of which may change anything: what is sent to a daemon as it is.
 
 A request here is wrong in itself, asks only, is a dry run, or is about something that does not exist.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A DNS server in this process that knows RFC 2136 and TSIG, and can be told to misbehave. It follows RFC 2136, 3."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Private namespaces for this process, with a bpffs and veths. They end with the process, even after kill -9."""
 
 from __future__ import annotations

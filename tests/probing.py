@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One probe with a real socket, for tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real etcd for tests: one member or several, in a network namespace of its own, with data in a temporary folder."""
 
 from __future__ import annotations

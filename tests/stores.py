@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store that balancers share, for tests: opened as a node, written to, and what is waited for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A gate between a client and a server on TCP: it may be slow, hold everything back, lose answers, or be closed."""
 
 from __future__ import annotations

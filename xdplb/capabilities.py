@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The capabilities of a process (capabilities(7)): what it has, and how it gives up the rest of them for good."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commit that this xdplb was built from: noted in a wheel when it is built, read from Git in a checkout."""
 
 from __future__ import annotations

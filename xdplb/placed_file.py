@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing a file so that it is there whole, or as it was before, whenever it is read and whatever fails."""
 
 from __future__ import annotations

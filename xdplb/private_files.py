@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files and folders of xdplb's own: nobody else may read, lock or replace them, whatever the umask is.
 
 A folder is *trusted* if only root and this user can replace what is in it, as sshd asks of the folders of its keys.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accepting connections: up to the cap, without a core that spins or a log line for each that is refused.
 
 A process on the Unix socket that has no role is told so at once. On TLS the handshake comes first, within some seconds,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Admission of requests: their bodies within bounds of size and memory, and only so many worked on at once.
 
 A body is read as a whole before the request takes its turn, so that a slow client keeps nobody waiting.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The application, composed of routes, error handlers and documentation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The open connections of the API: how many there may be, and which are closed because their client takes too long."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way from the API's thread to the control plane, which runs in an event loop of its own.
 
 What is asked often is answered from values that the control plane replaces as a whole, so that the control loop has

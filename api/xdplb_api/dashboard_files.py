@@ -1,7 +1,9 @@
-"""The dashboard: static files, served to web browsers on TCP. All data on the page comes from the API, with a token.
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard: static files for web browsers. All data on the page comes from the API, with a token.
 
 The page itself needs no token: it has nothing of this balancer, and asks for one. It may load nothing from another
-host, run no script but its own, and be framed by nobody.
+host, run no script but its own, and be framed by nobody. On the Unix socket it is for `xdplb dashboard`,
+which passes it on.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from xdplb.control.events import ActorKind
 from xdplb.dataplane.reasons import REASONS
+from xdplb.model.printable import quoted
 
-from .peer import peer_in
 from .problems import ProblemResponse
 
 __all__ = ["FOLDER", "ROOT", "DashboardFiles", "files"]
@@ -68,13 +69,6 @@ class DashboardFiles:
 
 
 def _answer(scope: Scope) -> Response:
-    if peer_in(scope).kind is ActorKind.UNIX:
-        return ProblemResponse(
-            404,
-            "not-found",
-            "the dashboard is not served on the Unix socket, which no browser can read",
-            hint="run `xdplb dashboard`: it opens a port on loopback for as long as it runs",
-        )
     if scope["method"] not in {"GET", "HEAD"}:
         return ProblemResponse(
             405, "method-not-allowed", f"{scope['method']} is not allowed here", headers={"Allow": "GET, HEAD"}
@@ -82,7 +76,10 @@ def _answer(scope: Scope) -> Response:
     found = files().get(scope["path"])
     if found is None:
         return ProblemResponse(
-            404, "not-found", "there is no such file of the dashboard", hint="the page itself is at /"
+            404,
+            "no-such-path",
+            f"there is no file {quoted(scope['path'], 200)} of the dashboard",
+            hint="the page itself is at /",
         )
     headers = {**_HEADERS, "ETag": found.etag}
     if found.etag in [each.strip() for each in Headers(scope=scope).get("if-none-match", "").split(",")]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dependencies of routes: the control plane and its answers, and a way to make a change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`/docs`: the OpenAPI document as a page. It has no script and asks no other host: it needs nothing but this API.
 
 Swagger UI would be 1.5 MB of other people's JavaScript to keep current, running where this API can be reached.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who follows the events: so many readers at a time, of which no client takes all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html): as they happen.
 
 A reader is sent what is kept, from where it was, and then what comes. Nothing waits for it and nothing is held in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing metrics in Prometheus' text format.
 
 The library's own encoder takes 8 us per sample: seconds with tens of thousands of backends, during which health checks

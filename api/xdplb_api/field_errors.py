@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong with a field, in words, from the errors of pydantic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hints for requests that break a rule, made from the schema of the body."""
 
 from __future__ import annotations

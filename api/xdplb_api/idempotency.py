@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The header Idempotency-Key: a change that is asked for again with the same key is made once.
 
 As in draft-ietf-httpapi-idempotency-key-header-06, for every method that changes something. Only answers of 2xx are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading large JSON bodies without keeping the interpreter: the checks run beside it.
 
 json.loads does all of a body in one go, in which no other thread runs: a tenth of a second for some megabytes. The same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers that are kept for a while, so that a request which is repeated gets the same one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API takes on at once and waits for. Whoever floods it gets refusals; the balancer goes on beside it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sockets of the API: a Unix socket, or a TCP port, which beyond loopback has TLS."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics: their names, types, labels and help texts, with samples from one view of the manager."""
 
 from __future__ import annotations
@@ -5,16 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from xdplb.control.answers.metrics import BackendMetrics, MetricsView, VipMetrics
-from xdplb.control.answers.views import BackendStatsView, StoreView, TruthView, VipStatsView
+from xdplb.control.answers.metrics import BackendMetrics, BackendState, MetricsView, VipMetrics
+from xdplb.control.answers.views import BackendStatsView, NotifyView, StoreView, VipStatsView
 from xdplb.control.health.passive.latency import BOUNDS
 from xdplb.control.health.tally import CheckTally
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.writing.passive_watch import HandshakeCounts
 from xdplb.control.writing.store_standing import StoreState
+from xdplb.model.durations import BOUNDS as BOUNDS_OF_TIMES
 from xdplb.model.health import labels_of
 
 from .exposition import Family, Histogram, Labels, Observed
 from .peer_metrics import of_peers
+from .process_metrics import of_process
 from .rights.figures import Figures
 
 __all__ = ["collect"]
@@ -44,9 +48,12 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
 
     `figures` are those of the API itself.
     """
+    yield from of_process()
     yield from _of_host(view)
+    yield from _of_writing(view)
     yield from _of_drift(view)
-    yield from _of_config(view.truth)
+    yield from _of_config(view)
+    yield from _of_all(view)
     yield from _of_store(view.store)
     yield from _of_flow_table(view)
     vips = [_Vip.of(stats, metrics) for stats, metrics in zip(view.stats.vips, view.vips, strict=True)]
@@ -60,6 +67,7 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
     yield from _of_paths(vips, view)
     yield from of_peers(view.peers)
     yield from _of_events(view)
+    yield from _of_notifications(view)
     yield _counter(
         "xdplb_dns_updates_total",
         "Updates of names in DNS since the daemon started: made, lost to another one that was quicker, or failed.",
@@ -70,6 +78,16 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family]:
 
 def _of_host(view: MetricsView) -> Iterator[Family]:
     yield _gauge("xdplb_build_info", "The version of the daemon; always 1.", [(Labels(version=view.version), 1)])
+    yield _gauge(
+        "xdplb_start_time_seconds",
+        "When the daemon was up, in seconds since 1970.",
+        [(_NONE, view.started.timestamp())],
+    )
+    yield _gauge(
+        "xdplb_clock_ahead_seconds",
+        "How far the wall clock has been set forward since the state was made; changes while it is being set.",
+        [(_NONE, view.clock_ahead.total_seconds())],
+    )
     yield _gauge("xdplb_generation", "The number of the last accepted change.", [(_NONE, view.generation)])
     yield _gauge(
         "xdplb_observed_generation",
@@ -125,7 +143,51 @@ def _of_drift(view: MetricsView) -> Iterator[Family]:
     )
 
 
-def _of_config(truth: TruthView) -> Iterator[Family]:
+def _of_writing(view: MetricsView) -> Iterator[Family]:
+    yield _gauge(
+        "xdplb_changes_waiting",
+        "Changes that were asked for and are not made yet.",
+        [(_NONE, view.changes_waiting)],
+    )
+    yield Histogram(
+        "xdplb_map_update_seconds",
+        "How long it took to bring the maps from one state to the next.",
+        BOUNDS_OF_TIMES,
+        [Observed(_NONE, view.map_updates.counts, view.map_updates.sum)],
+    )
+
+
+def _of_all(view: MetricsView) -> Iterator[Family]:
+    """Yield counts of all VIPs and backends, which are there at each level."""
+    yield _gauge(
+        "xdplb_vips",
+        "VIPs of this status.",
+        [(Labels(status=status.value), view.vip_statuses.get(status, 0)) for status in OperatingStatus],
+    )
+    yield _gauge(
+        "xdplb_backends",
+        "Backends of all VIPs in this state.",
+        [(Labels(state=state.value), view.backend_states.get(state, 0)) for state in BackendState],
+    )
+    yield _gauge(
+        "xdplb_table_entries",
+        "VIPs and backends in the maps.",
+        [(Labels(table=table), use.used) for table, use in view.tables.items()],
+    )
+    yield _gauge(
+        "xdplb_table_capacity",
+        "How many VIPs and backends the maps have room for.",
+        [(Labels(table=table), use.capacity) for table, use in view.tables.items()],
+    )
+
+
+def _of_config(view: MetricsView) -> Iterator[Family]:
+    truth = view.truth
+    yield _gauge(
+        "xdplb_config_last_reload_success_timestamp_seconds",
+        "When the config file was taken last, in seconds since 1970; no sample without one.",
+        [] if view.config_taken is None else [(_NONE, view.config_taken.timestamp())],
+    )
     yield _gauge(
         "xdplb_config_last_reload_ok",
         "Whether the config file, if there is one, was taken when it was read last.",
@@ -238,6 +300,16 @@ def _gauges_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
         "1 if the VIP's address is under its name in DNS. There are no samples for VIPs without a name.",
         ((vip.labels, float(dns.is_published)) for vip in vips if (dns := vip.metrics.view.dns) is not None),
     )
+    yield _gauge(
+        "xdplb_vip_failing_open",
+        "Whether backends that are not healthy get new connections.",
+        ((vip.labels, int(vip.metrics.view.operating_status is OperatingStatus.FAILING_OPEN)) for vip in vips),
+    )
+    yield _counter(
+        "xdplb_vip_transitions_total",
+        "How often the status of the VIP has changed since the daemon started.",
+        ((vip.labels, vip.metrics.transitions) for vip in vips),
+    )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 
 
@@ -278,6 +350,11 @@ def _gauges_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
         "The weight that counts: the configured one, or what its agent wants in the place of that.",
         ((labels, each.effective_weight) for labels, _, each in _backends(vips)),
     )
+    yield _counter(
+        "xdplb_backend_transitions_total",
+        "How often the health of the backend has changed since the daemon started.",
+        ((labels, each.transitions) for labels, _, each in _backends(vips)),
+    )
     yield _gauge(
         "xdplb_backend_draining_flows",
         "Open connections that a drain waits for, as of the last scan.",
@@ -294,6 +371,12 @@ def _of_checks(vips: Sequence[_Vip]) -> Iterator[Family]:
 
 def _of_checks_standing(view: MetricsView) -> Iterator[Family]:
     standing = view.standing
+    yield Histogram(
+        "xdplb_health_check_latency_seconds",
+        "How long checks of this type took since the daemon started, of all backends, until they passed or failed.",
+        BOUNDS_OF_TIMES,
+        (Observed(Labels(type=kind.value), taken.counts, taken.sum) for kind, taken in view.latencies.items()),
+    )
     yield _gauge(
         "xdplb_health_checks_overdue",
         "Checks that have had no result for longer than they should, since this host cannot run them.",
@@ -399,8 +482,25 @@ def _of_events(view: MetricsView) -> Iterator[Family]:
         "Events that only the log has: too many came at once, or they could not be written for too long.",
         [(_NONE, events.dropped)],
     )
+    yield _gauge("xdplb_events_waiting", "Events that are not written yet.", [(_NONE, events.waiting)])
     yield _gauge("xdplb_events_kept", "Events that are kept.", [(_NONE, events.rows)])
     yield _gauge("xdplb_events_writable", "Whether events can be written now.", [(_NONE, int(not events.error))])
+
+
+def _of_notifications(view: MetricsView) -> Iterator[Family]:
+    by_name: dict[str, list[NotifyView]] = {}
+    for each in view.notified:
+        by_name.setdefault(each.name, []).append(each)  # the same command may be there twice
+
+    def samples(field: str) -> _Samples:
+        return [
+            (Labels(target=name), sum(getattr(each, field) for each in same)) for name, same in sorted(by_name.items())
+        ]
+
+    yield _counter("xdplb_notify_sent_total", "Events that a command or webhook of --notify took.", samples("sent"))
+    yield _counter("xdplb_notify_failed_total", "Tries to hand an event on that failed.", samples("failed"))
+    yield _counter("xdplb_notify_dropped_total", "Events that it will not get any more.", samples("dropped"))
+    yield _gauge("xdplb_notify_waiting", "Events that it has not got yet.", samples("waiting"))
 
 
 def _backends(vips: Iterable[_Vip]) -> Iterator[tuple[Labels, BackendStatsView, BackendMetrics]]:

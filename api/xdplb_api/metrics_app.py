@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is served where metrics are read: /metrics, /healthz and /readyz, and nothing that changes anything.
 
 It takes few connections of its own, so that nobody who reads there takes those of the API, and the other way round.

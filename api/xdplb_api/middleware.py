@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Middleware: a catch-all for errors, and HEAD."""
 
 from __future__ import annotations

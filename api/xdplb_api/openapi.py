@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The OpenAPI document: what FastAPI derives from the routes, and what it cannot know."""
 
 from __future__ import annotations

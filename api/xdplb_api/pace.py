@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pace of the API's thread: it leaves the interpreter to the control loop for at least half of the time.
 
 Python runs one thread at a time. While the API's thread has work without end, the control loop gets the interpreter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests that a web page makes a browser send, without whoever sits at the browser wanting it.
 
 A page of another site cannot read the answers of this API, but its requests arrive: over loopback TCP, or through a

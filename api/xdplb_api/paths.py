@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paths of VIPs and of the resources below them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The peer of a connection: who asks, as the kernel and TLS know it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics of peers: what goes to other balancers and comes from them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors as problems of RFC 9457: what is wrong, in which fields, and what to try."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from xdplb.model.errors import FieldProblem, XdplbError
+from xdplb.model.errors import PROBLEM_TYPE, FieldProblem, XdplbError
 from xdplb.model.printable import quoted, word
 
 from .field_errors import json_pointer, sentence_of
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:xdplb:problem:"
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="The kind of problem, for programs.", examples=[f"{TYPE_PREFIX}invalid"])
+    type: str = Field(description="The kind of problem, for programs.", examples=[f"{PROBLEM_TYPE}invalid"])
     title: str = Field(description="The kind of problem in words.", examples=["Unprocessable Entity"])
     status: int = Field(description="The HTTP status.", examples=[422])
     detail: str = Field(description="What is wrong, as a sentence.", examples=["weight 70000 is out of range"])
@@ -97,7 +97,7 @@ class ProblemResponse(Response):
         **more: Any,
     ) -> None:
         body = {
-            "type": TYPE_PREFIX + code,
+            "type": PROBLEM_TYPE + code,
             "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": detail,

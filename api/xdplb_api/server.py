@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serving applications until they are told to stop: in the caller's event loop, or in a thread of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers that are large and the same for everyone: those who ask for one at the same time share it."""
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from .turns import TURN, Turn
 
 __all__ = ["SharedAnswers"]
 
+_QUERIES = frozenset({b"", b"level=vip", b"level=total"})
+"""Those whose answers are shared, too: few, since each answer has its own line of those who wait."""
+
 _READER = Actor(ActorKind.DAEMON, role=Role.READ)
 
 
@@ -31,23 +35,23 @@ class SharedAnswers:
     def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
         self.app = app
         self._paths = frozenset(paths)
-        self._making: dict[str, Gathered[list[Message]]] = {}
+        self._making: dict[tuple[str, bytes], Gathered[list[Message]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or not self._is_shared(scope):
             await self.app(scope, receive, send)
             return
-        path: str = scope["path"]
-        if path not in self._making:
+        asked = (scope["path"], scope["query_string"])
+        if asked not in self._making:
             # The gate has let all of them in, so each may read; what comes of it is nobody's in particular.
             plain = {name: value for name, value in scope.items() if name not in {"state", TURN}} | {"headers": []}
             plain = {**with_peer(plain, _READER)}
-            self._making[path] = Gathered(lambda: self._made(plain), rests=True)
+            self._making[asked] = Gathered(lambda: self._made(plain), rests=True)
         turn: Turn | None = scope.get(TURN)
         if turn is not None:
             turn.end()  # others work meanwhile
-        messages = await self._making[path]()
+        messages = await self._making[asked]()
         if turn is not None and not await turn.again():
             await too_much_to_do()(scope, receive, send)
             return
@@ -55,9 +59,9 @@ class SharedAnswers:
             await send(message)
 
     def _is_shared(self, scope: Scope) -> bool:
-        """Return whether the answer depends on the path alone; a body or a parameter gets a refusal of its own."""
+        """Return whether the answer depends on path and query alone; all else gets a refusal of its own."""
         headers = Headers(scope=scope)
-        is_plain = not scope["query_string"] and "transfer-encoding" not in headers
+        is_plain = scope["query_string"] in _QUERIES and "transfer-encoding" not in headers
         return (
             is_plain
             and scope["method"] == "GET"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turns: how many requests are worked on at once, and which of those that wait is next."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests that could be read in two ways are refused: what is said twice, and numbers that are not plain digits.
 
 Two readers of the same request could each take another value.
@@ -22,7 +23,7 @@ from .schemas.base import refused
 
 __all__ = ["DECIMAL", "FLAG", "WHOLE", "Once", "said_once"]
 
-_LISTS = {"/v1/events": {"kind"}, "/readyz": {"vip"}}
+_LISTS = {"/v1/events": {"kind"}, "/readyz": {"vip"}, "/metrics": {"vip"}}
 _SINGLE_HEADERS = (
     *("If-Match", "Last-Event-ID", "Content-Type", "Host", "Origin", "Sec-Fetch-Site", "Authorization"),
     "Idempotency-Key",

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Access lists: one search covers the lists of all VIPs, and finds a bit for each list (see layout.h). */
 #ifndef XDPLB_ACCESS_H
 #define XDPLB_ACCESS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What both answers have in common: the frame goes back to where it came from. */
 #ifndef XDPLB_ANSWER_H
 #define XDPLB_ANSWER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Backends by id. */
 #ifndef XDPLB_BACKEND_H
 #define XDPLB_BACKEND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* A backend's load: how many open flows it has, for the schedulers that ask for it. Exact only as long as every flow
  * ends with a FIN or RST; the control plane corrects it after each scan of the flow tables.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Buckets of the generic cell rate algorithm (see layout.h): when one will be empty is all that is kept of it. */
 #ifndef XDPLB_BUCKET_H
 #define XDPLB_BUCKET_H

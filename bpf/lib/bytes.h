@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Reads and writes of several bytes at once, at any alignment.
  *
  * Each is one instruction, so that what is published as one 8-byte word is read as one. The compiler would split a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Captures: each packet is handed out as it came in, before anything is written to it, and as it is sent, with the
  * decision. tcpdump cannot see what XDP sends.
  */

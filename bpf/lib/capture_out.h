@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The second half of capture.h, which needs the decision. */
 #ifndef XDPLB_CAPTURE_OUT_H
 #define XDPLB_CAPTURE_OUT_H

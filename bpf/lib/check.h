@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What is checked of every packet that is ours, whichever VIP it is for.
  *
  * Each check is a few instructions: nearly every packet passes them all.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The Internet checksum (RFC 1071) over 16-bit words as a little-endian CPU loads them, and its update (RFC 1624). */
 #ifndef XDPLB_CHECKSUM_H
 #define XDPLB_CHECKSUM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What was chosen for a packet, and what follows from that once it is sent. */
 #ifndef XDPLB_CHOICE_H
 #define XDPLB_CHOICE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The class of a packet, which decides what each later stage does with it.
  *
  * Whoever adds a direction (a backend's reply through the balancer, for NAT) adds a class here, tells it from the

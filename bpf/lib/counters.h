@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP. */
 #ifndef XDPLB_COUNTERS_H
 #define XDPLB_COUNTERS_H

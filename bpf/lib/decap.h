@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Removes the outer headers. */
 #ifndef XDPLB_DECAP_H
 #define XDPLB_DECAP_H

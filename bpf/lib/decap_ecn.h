@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The ECN field at the end of a tunnel (RFC 6040). */
 #ifndef XDPLB_DECAP_ECN_H
 #define XDPLB_DECAP_ECN_H

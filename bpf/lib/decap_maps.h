@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The maps of decap.c, pinned under PIN_DIR by these names, and its counters. */
 #ifndef XDPLB_DECAP_MAPS_H
 #define XDPLB_DECAP_MAPS_H

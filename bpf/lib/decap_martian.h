@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Packets that must not come out of a tunnel.
  *
  * The tunnel ends at the NIC, so to the stack its inner packets come from the link. Packets that only neighbours on the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* From a frame to where its inner packet begins: IPv4 or IPv6 in IPv4 or IPv6, directly or in GUE.
  *
  * Each tunnel_* function starts at the cursor, moves it behind its header and returns DECAP_UNWRAPPED, or why the frame

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What became of a frame on a backend: one counter each in decap_stats. DECAP_DROP_* is dropped.
  *
  * A number stays a reason's for good: one that is retired leaves a hole.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The UDP checksum of a tunnel. 0 is none: allowed in IPv4, and in IPv6 for tunnels (RFC 6935), where xdplb sends it. */
 #ifndef XDPLB_DECAP_UDP_SUM_H
 #define XDPLB_DECAP_UDP_SUM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What was decided about a packet, and how, for the programs that report it. Other programs have nothing of this.
  *
  * A program compiled WITH_EXPLAIN decides as the one on the NICs does, leaves the decision in a map, and changes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What became of a packet, added to the notes on how it was decided. */
 #ifndef XDPLB_DECISION_END_H
 #define XDPLB_DECISION_END_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The answer to a ping. Only what differs from the request is written, and checksums are updated by the difference. */
 #ifndef XDPLB_ECHO_H
 #define XDPLB_ECHO_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Records of flows: which backend has a connection, where its slot alone does not tell.
  *
  * Each IP version has two tables. A record made by a SYN is on probation until the connection sends another packet,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The hash of a flow: all balancers of a cluster, and xdplb/balance/hashing.py, compute the same.
  *
  * The high half picks the slot, the low half the outer source address or port of a tunnel, so that the two are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The lines of records of open flows: finding a record in its line, and giving one a place there. layout.h has the why.
  *
  * Packets of different flows may want the same place at the same time, on different CPUs: it belongs to the one that has

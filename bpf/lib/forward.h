@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Sending a packet to its backend. */
 #ifndef XDPLB_FORWARD_H
 #define XDPLB_FORWARD_H

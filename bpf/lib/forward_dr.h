@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* DR, direct routing: the frame goes to the backend's MAC address, the IP packet is unchanged. */
 #ifndef XDPLB_FORWARD_DR_H
 #define XDPLB_FORWARD_DR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What all kinds of forwarding do with a frame: make room in front of the IP packet, and write the Ethernet header and
  * its tags.
  */

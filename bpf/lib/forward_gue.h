@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* GUE, variant 1 (draft-ietf-intarea-gue): the packet directly follows an outer IP and a UDP header; its IP version,
  * which begins with the bits 01, tells it from a GUE header. NICs and routers that hash ports tell flows apart by the
  * UDP source port. The checksum is 0 in both IP versions: the inner packet has its own (RFC 6935).

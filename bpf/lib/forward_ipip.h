@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* IPIP in IPv4 (RFC 2003; RFC 4213 for IPv6 inside): the packet is sent to the backend inside an IPv4 packet. */
 #ifndef XDPLB_FORWARD_IPIP_H
 #define XDPLB_FORWARD_IPIP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* IPIP in IPv6 (RFC 2473): the packet is sent to the backend inside an IPv6 packet. */
 #ifndef XDPLB_FORWARD_IPIP6_H
 #define XDPLB_FORWARD_IPIP6_H

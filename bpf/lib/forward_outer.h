@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The outer IP headers of tunnels.
  *
  * DSCP and ECN are copied from the inner packet (RFC 6040, normal mode). The outer packet is never fragmented: in IPv4,

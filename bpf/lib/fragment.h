@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Fragments: only the first one of a packet has ports. Where it went is remembered, and the others follow it. Non-first
  * fragments that arrive before the first are dropped: to hold them back would take memory that anybody could fill.
  */

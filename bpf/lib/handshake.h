@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What the client's packets of a sampled connection tell of its handshake, and how long that took: see layout.h.
  *
  * Packets of one connection come in on one CPU, but different ones may want the same place: it belongs to the one that has

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Which connections are sampled: see layout.h. What is done with them once a packet is sent is in handshake.h. */
 #ifndef XDPLB_HANDSHAKE_SAMPLE_H
 #define XDPLB_HANDSHAKE_SAMPLE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The checksum of an IPv4 header. */
 #ifndef XDPLB_HEADER_SUM_H
 #define XDPLB_HEADER_SUM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* ICMP and ICMPv6 as far as packets are classified by it: echo requests, and errors about packets that a VIP has sent.
  */
 #ifndef XDPLB_ICMP_H

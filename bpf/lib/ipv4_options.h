@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The options of an IPv4 header (RFC 791, 3.1), as far as they matter: those that say which way a packet shall go. */
 #ifndef XDPLB_IPV4_OPTIONS_H
 #define XDPLB_IPV4_OPTIONS_H

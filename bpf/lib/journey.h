@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What was decided about a packet so far. */
 #ifndef XDPLB_JOURNEY_H
 #define XDPLB_JOURNEY_H

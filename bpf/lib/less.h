@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* A comparison without a branch, where the CPU could not predict one and the verifier would follow both sides. */
 #ifndef XDPLB_LESS_H
 #define XDPLB_LESS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Rate limits of a VIP, per source and in total, by the generic cell rate algorithm (see layout.h). */
 #ifndef XDPLB_LIMITS_H
 #define XDPLB_LIMITS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The maps, and why each is of its kind. Their names are their pins' names under PIN_DIR.
  *
  * The loader creates and pins them before it compiles; bcc then uses what it finds pinned. No macro and no function

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Addresses that no packet from the network comes from (RFC 1122, 3.2.1.3; RFC 4291, 2.5 and 2.7).
  *
  * They are in network order, so that the lowest byte is the first one. 169.254.0.0/16 is not among them: routers whose

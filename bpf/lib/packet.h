@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What the balancer knows about a packet, and the constants of the protocols. */
 #ifndef XDPLB_PACKET_H
 #define XDPLB_PACKET_H

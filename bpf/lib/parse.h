@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* From a frame to what the balancer needs to know about its packet. Nothing is written to the frame or looked up in a
  * map.
  *

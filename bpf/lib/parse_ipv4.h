@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The IPv4 header. */
 #ifndef XDPLB_PARSE_IPV4_H
 #define XDPLB_PARSE_IPV4_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The IPv6 header and the extension headers behind it, up to a maximum number of them. */
 #ifndef XDPLB_PARSE_IPV6_H
 #define XDPLB_PARSE_IPV6_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The ports and flags of TCP and UDP. */
 #ifndef XDPLB_PARSE_TRANSPORT_H
 #define XDPLB_PARSE_TRANSPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Plain packets, which are nearly all: untagged, not a fragment, and TCP or UDP right behind an IP header without options.
  *
  * The program is compiled once more for these alone, with what they have in common as constants. It is the same program:

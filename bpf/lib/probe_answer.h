@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Taking in the answers to probes: what came from the VIP's address is given to the socket as from the backend's. */
 #ifndef XDPLB_PROBE_ANSWER_H
 #define XDPLB_PROBE_ANSWER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What the maps of probes.c hold, and the mark of a probe. Mirrored in xdplb/dataplane/probing.py. All are in a folder
  * of their own, and are made anew with the program: nothing in them outlives the probes under way.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The packets of probes: TCP and UDP, whole, without IP options or extension headers. */
 #ifndef XDPLB_PROBE_PACKET_H
 #define XDPLB_PROBE_PACKET_H

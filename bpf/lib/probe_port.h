@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The port that a probe has on its way, so that its answers are known from those to all others. */
 #ifndef XDPLB_PROBE_PORT_H
 #define XDPLB_PROBE_PORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Sending a probe as the traffic is sent: to the VIP's address, by the backend's MAC address or in its tunnel. */
 #ifndef XDPLB_PROBE_SEND_H
 #define XDPLB_PROBE_SEND_H

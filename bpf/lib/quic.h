@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* QUIC by connection ID: a backend that puts its server ID into its connection IDs keeps its connections when clients
  * change their addresses. The plaintext form of draft-ietf-quic-load-balancers: the upper 3 bits of the first byte are
  * the config ID, the server ID follows.

@@ -1,8 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Why a packet was passed to the host's stack, dropped or answered: one counter each.
  *
  * The one list that xdplb/dataplane/reasons.py reads at import; what is added here appears in status, metrics and
- * REST by itself, and docs/reference.md must explain it (a test says so). PASS_* is left to the host, DROP_* is dropped,
- * ANSWER_* went back to its sender.
+ * REST by itself, and docs/reference/reasons.md must explain it (a test says so). PASS_* is left to the host, DROP_* is
+ * dropped, ANSWER_* went back to its sender.
  */
 #ifndef XDPLB_REASONS_H
 #define XDPLB_REASONS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The backend of a new flow for schedulers that choose per connection. Each reads the VIP's table in its own way: rr
  * and wrr as the order of turns, lc and wlc as a list of the backends, p2c as their shares.
  */

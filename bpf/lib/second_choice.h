@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The second choice of a new TCP connection: another backend than the one that comes first, because that one is suspect and
  * has not answered the connection's SYN, cannot be sent to, or gets as many new connections as it may.
  *

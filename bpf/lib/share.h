@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Which connections other balancers are told of: those of slots that are moving or pinned, where records alone say where
  * they are, and those of second choices. Of VIPs that say so, all that are recorded. What is handed out is what a record
  * says; the control plane sends it (docs/cluster.md).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The second half of share.h, which needs the choice as it is once the packet is sent. */
 #ifndef XDPLB_SHARE_OUT_H
 #define XDPLB_SHARE_OUT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The slot of a flow: who owns it, and whether the records of its flows have to be looked up. */
 #ifndef XDPLB_SLOT_H
 #define XDPLB_SLOT_H

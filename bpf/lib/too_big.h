@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Packets that are too big for the way to their backend: XDP cannot fragment, so an ICMP message from the VIP tells the
  * sender the MTU (RFC 1191, RFC 8201). That is how clients learn the path MTU when backends are behind a tunnel.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What becomes of a packet that stops: its reason's number says so. */
 #ifndef XDPLB_VERDICT_H
 #define XDPLB_VERDICT_H

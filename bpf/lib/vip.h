@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Which VIP a packet is for: by address, port and protocol in the index, else by the longest prefix around the address.
  */
 #ifndef XDPLB_VIP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The index of IPv6 VIPs. */
 #ifndef XDPLB_VIP6_H
 #define XDPLB_VIP6_H

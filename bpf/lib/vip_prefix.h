@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* VIPs of several ports or addresses: the rules of the longest prefix around an address. */
 #ifndef XDPLB_VIP_PREFIX_H
 #define XDPLB_VIP_PREFIX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* 802.1Q tags: up to two of them in front of IP, and those that a frame is sent with. */
 #ifndef XDPLB_VLAN_H
 #define XDPLB_VLAN_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is made whenever xdplb is built or installed: a build hook of hatchling (pyproject.toml).
 
 The loops of xdplb/balance are compiled. They need no header of the C library; without a compiler xdplb is built all the

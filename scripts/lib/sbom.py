@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints a CycloneDX bill of materials: `sbom.py LOCK [DEBIAN PACKAGE]...`. Run it with the Python of the venv.
 
 Versions of Python packages are those of the lock; licences and what needs what are from the installed metadata. Of a

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by the scripts in scripts/: installs what xdplb needs on a fresh Debian 12, and skips what is there already.
 #
 #   source "$(dirname "${BASH_SOURCE[0]}")/lib/setup.sh"
 #   setup demo      # what is needed to run xdplb
 #   setup cluster   # also what runs beside it in a lab of several balancers
 #   setup dev       # also what is needed to check and test it
+#   setup_debian package    # the Debian packages that scripts/package needs to build one, and no venv
 #
 # Afterwards XDPLB_ROOT is the repository, XDPLB_BIN the bin folder of its venv, and XDPLB_SETUP_SECONDS the time taken.
 # If there is nothing to do, it takes some tens of milliseconds and needs neither root nor a network.
@@ -25,20 +27,28 @@ setup_fail() {
 # A file that keeps packages from starting their services when they are installed, the mark of one made here, and the
 # services of the packages below.
 SETUP_POLICY=/usr/sbin/policy-rc.d
-readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy'
+readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy prometheus prometheus-alertmanager'
 readonly SETUP_POLICY_MARK='# made by set-up of xdplb while it installs packages; remove it if no set-up runs'
 
-# The Debian packages for a purpose (demo, cluster or dev), one per line.
+# The Debian packages for a purpose (demo, cluster, dev or package), one per line.
 setup_packages() {
 	local architecture
 	architecture=$(dpkg --print-architecture)
+	if [[ $1 == package ]]; then
+		printf '%s\n' build-essential ca-certificates debhelper python3 python3-venv
+		return
+	fi
 	printf '%s\n' python3 python3-venv python3-bpfcc gcc libbpf1 "linux-headers-$architecture" \
 		ca-certificates curl ethtool iproute2 procps
 	if [[ $1 != demo ]]; then
 		printf '%s\n' frr bird2 etcd-server etcd-client iputils-ping
 	fi
 	if [[ $1 == dev ]]; then
-		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-utils knot nginx-light haproxy
+		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-utils knot nginx-light haproxy \
+			prometheus prometheus-alertmanager chromium
+		# Somebody else's Node.js, such as one of a newer release, does as well as Debian's.
+		command -v node >/dev/null || printf 'nodejs\n'
+		command -v npm >/dev/null || printf 'npm\n'
 	fi
 }
 
@@ -218,11 +228,24 @@ setup_venv() {
 	return "$status"
 }
 
+# What tests/browser drives Chromium with, as its lock file has it.
+setup_browser() {
+	local folder=$XDPLB_ROOT/tests/browser
+	local installed=$folder/node_modules/.package-lock.json
+	[[ -e $installed && ! $folder/package-lock.json -nt $installed ]] && return 0
+	setup_say "installing the npm packages in tests/browser/package-lock.json"
+	npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent >&2 ||
+		setup_fail "npm could not install the packages of tests/browser (see its error above): is the network up?"
+}
+
 setup() {
 	local start=$EPOCHREALTIME
 	local venv=demo
 	[[ $1 == dev ]] && venv=dev
 	setup_debian "$1" && setup_venv "$venv" || exit 1
+	if [[ $1 == dev ]]; then
+		setup_browser || exit 1
+	fi
 	local microseconds=$((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}))
 	printf -v XDPLB_SETUP_SECONDS '%d.%d' $((microseconds / 1000000)) $((microseconds / 100000 % 10))
 	export XDPLB_SETUP_SECONDS

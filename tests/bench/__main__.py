@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Benchmarks of the packet path and the control plane; scripts/bench --help explains each of them."""
 
 from __future__ import annotations

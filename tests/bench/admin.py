@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What attacks on the API do to the checks: how much later dead backends are taken out, memory, and lines of log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon that the bench of attacks attacks: its checks, its API and its state are real, its maps are in memory.
 
 attacked_daemon.py FOLDER. It is run as a file, so that it can be that of another checkout.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attacks on the API: `attacks.py NAME SOCKET`, until it is killed. Each does what a broken or hostile client does."""
 
 from __future__ import annotations

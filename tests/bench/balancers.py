@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The balancers that the simulation of connections compares. Each handles many connections per call, as arrays.
 
 All of them hash a connection to a slot and build their tables with `xdplb.balance`. Plain Maglev rebuilds its table at

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the benches check with TLS and over UDP: `checked_protocols.py PORT CERTIFICATE KEY`, at all addresses.
 
 With TLS it answers any request and closes. A datagram comes back as a DNS answer: with the bit set that says so.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the benches check: answers any request and closes. `checked_service.py PORT [ADDRESS...]`; all without one.
 
 It reads before it closes, as servers do, and at SIGTERM prints how many connections ended with a RST.

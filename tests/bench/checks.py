@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What thousands of health checks cost, and what they leave behind: CPU time, TIME_WAIT, resets at the backends."""
 
 from __future__ import annotations

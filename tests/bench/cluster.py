@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench cluster`: a balancer of three is lost while a backend is drained, under load, again and again."""
 
 from __future__ import annotations

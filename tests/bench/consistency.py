@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulation, without a kernel, of how many of a million connections are broken by changes of the backends.
 
 `sequence` draws random changes, as operators and health checks make them: backends are added, removed, drained,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench consistency`: what changes of backends break with xdplb and with plain Maglev; tables and a plot."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long the control plane takes: to publish a table, to take a backend out, to scan the flow table for a drain."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cuts a part from the C sources, to see what it costs."""
 
 from __future__ import annotations

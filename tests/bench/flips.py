@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a flip to the kernel's maps, with 1000 backends: with no policy, with all policies, and where they change."""
 
 from __future__ import annotations

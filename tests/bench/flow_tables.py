@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench flows`: what a record in the kernel's table costs if all CPUs share one, and if each has its own.
 
 Each CPU gets packets of its own flows from a process of its own, as from a NIC with several queues: first one CPU

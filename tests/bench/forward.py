@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench forward`: real frames, in by one NIC of the balancer and out by another or the same one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The frames of the bench: their headers written anew each time from a template, and whose flow they are of. */
 #ifndef XDPLB_BENCH_FRAME_H
 #define XDPLB_BENCH_FRAME_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frames of the bench as frame.h takes them, and the plans of frames that are sent in turn."""
 
 from __future__ import annotations

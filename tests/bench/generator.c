@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Real frames for the bench of forwarding: what makes them, what counts those that arrive, and the floors between.
  *
  * The generator runs by BPF_PROG_TEST_RUN with live frames: what it redirects is sent. The kernel takes the frames' pages

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sends real frames: BPF_PROG_TEST_RUN runs generator.c, whose redirects are sent. Kernel 5.18 or newer."""
 
 from __future__ import annotations

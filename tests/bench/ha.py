@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench ha`: for how long clients see nothing when a balancer is drained, stopped, killed or lost, with BGP.
 
 Three balancers behind a router with FRR and one with BIRD, with the configurations of docs/examples/ha. Each row is the

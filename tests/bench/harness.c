@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bench's own programs: a harness that runs first in every turn of BPF_PROG_TEST_RUN, and the floors.
  *
  * With `repeat` the kernel does not reset the packet between turns, so the harness does: it moves `data` and the end back,

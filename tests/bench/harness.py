@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nanoseconds per packet of an XDP program, by BPF_PROG_TEST_RUN with a harness program in front (harness.c)."""
 
 from __future__ import annotations

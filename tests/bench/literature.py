@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two simulations from the literature, with xdplb's own tables in the place of the balancers compared there.
 
 Both have 468 servers that go away for a while and come back. Cheetah (Barbette et al., NSDI'20) has 70,000 connections

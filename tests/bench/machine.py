@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a benchmark runs: the description of the machine, a private bpffs, one CPU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench packet`: nanoseconds per packet of the balancer, beside the floors, in one interleaved run.
 
 With `--against` the program of a second source tree is measured on the same packets and maps, in the same run.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench parts`: what each part of the packet path costs a packet that does not need it.
 
 The same packets run through programs compiled without any feature, with each feature alone, with all features, and

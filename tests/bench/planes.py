@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data plane of the benchmarks, on no NIC or on a benchmark's own NICs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plots as SVG, written by hand: they are in docs/, are readable as text, and need no package."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the packet benchmark measures: each row is a packet and the VIP that it is for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench sampling`: what it costs a packet that handshakes are sampled.
 
 The same packets run through the program without the feature, and with it: of a VIP that is not sampled, of one that is

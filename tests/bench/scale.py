@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a large configuration costs: failover, restart, start, stop, changes, memory. Figures to reach beside measured.
 
 Everything runs as users run it: `xdplb up` as a process of its own on a veth with native XDP, changes by REST over its
@@ -139,6 +140,9 @@ def _change_rows(host: ScaleHost, load: Load, what: str, start: str | None) -> I
         _forget_pauses()
         with daemon.watched() as answers:
             yield _quantiles(f"{what}: scraped", "", _each(daemon, lambda one, _: one.ask("GET", "/metrics"), 5))
+            yield _quantiles(
+                f"{what}: scraped, VIPs only", "", _each(daemon, lambda one, _: one.ask("GET", "/metrics?level=vip"), 5)
+            )
         yield from _pause(f"{what}: scraping", answers, daemon)
         _forget_pauses()
         with daemon.watched() as answers:

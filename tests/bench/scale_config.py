@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb config apply` of a large file: by the clock, and in CPU of the command and of the daemon, apart."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When VIPs are rid of a backend: watches the pinned tables from outside the daemon."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host of `scripts/bench scale`: a balancer and its backends in namespaces of their own, and the real daemon."""
 
 from __future__ import annotations

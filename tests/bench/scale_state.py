@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state that `scripts/bench scale` starts the daemon with, written by the daemon's own store."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VIPs of the packet benchmark, and how they are written to a data plane. Each has its own hundred backends."""
 
 from __future__ import annotations

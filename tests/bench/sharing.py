@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench sharing`: what it costs a packet that other balancers are told of connections.
 
 The same packets run through the program without the feature and with it, in slots that are steady, moving and pinned;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench stages`: what each stage of the packet path costs an established packet.
 
 Stage after stage is cut from the end of the program. What a stage costs is the difference that its cut makes: what only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a change takes from one balancer to the maps of the others: with real daemons, and the etcd they share.
 
 Whether it is there is read from the maps themselves: asking the daemons each millisecond would slow them down.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints tables in Markdown, so that the output can be pasted into docs/."""
 
 from __future__ import annotations

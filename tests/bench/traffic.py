@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packets of the packet benchmark, as frames.
 
 frame.h varies the flow. For this the frames have an IPv4 id of 0xffff, and 0 in the low half of the source address.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/bench vrrp`: for how long clients see nothing when a VIP of a pair with keepalived moves.
 
 Two balancers, set up as docs/ha.md says, with each of its ready configurations. A client opens a connection every 5 ms.

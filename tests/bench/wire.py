@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Three namespaces in a row: generator, balancer and sink, connected by veth pairs.
 
     generator eth0 ── in0 balancer out0 ── eth0 sink

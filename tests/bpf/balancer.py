@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The balancer's program, really loaded, and its maps: what a test sets up, sends through it and looks at."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs, compiled and loaded by bcc once a run, in a pin dir of this run's own that goes with it."""
 
 from __future__ import annotations

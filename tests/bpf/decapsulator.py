@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The backends' program, really loaded, and its maps."""
 
 from __future__ import annotations

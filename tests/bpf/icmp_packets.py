@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ICMP and ICMPv6 of the tests, made by scapy: what goes in, and what has to come back byte for byte."""
 
 from __future__ import annotations

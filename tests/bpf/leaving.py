@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What leaves the balancer for a backend, made by scapy: MACs, tags and outer headers, of both families."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every packet of these tests is made here, by scapy: what goes in, and what has to come out byte for byte."""
 
 from __future__ import annotations

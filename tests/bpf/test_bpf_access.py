@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which sources an access list lets in: the program finds what the list says, and what the index's lookup finds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the program costs the kernel, for each configuration: the verifier's work, the stack, and no call through a
 pointer."""
 

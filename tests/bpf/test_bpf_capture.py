@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program that hands packets out: it decides as the other one does, and shows what came, what left, and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What no host sends, or no router may send on: dropped if it is for a VIP, each with its reason, and passed if not."""
 
 from __future__ import annotations

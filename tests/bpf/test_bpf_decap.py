@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the backends' program makes of IPIP, of GUE and of everything else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the stack would have looked at if a tunnel ended there: the backends' program looks at it, too."""
 
 from __future__ import annotations

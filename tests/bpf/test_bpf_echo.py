@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pings of a VIP's address: answered here, for VIPs only, with checksums that are right whatever is sent along."""
 
 from __future__ import annotations

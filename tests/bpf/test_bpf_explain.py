@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program that explains: it says of each named packet what the reference model says, and leaves every map alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The named packets, through the program; docs/packets.md shows them. And what scapy makes for the same VIPs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A flood of packets from random sources, several times as many as a flow table holds, costs no open connection."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of flow records: a line has room for four, the kernel's table has the others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What leaves the balancer, byte for byte: DR, IPIP, the NIC it leaves by, and what does not fit."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fragments: only the first one of a packet has ports, and the others follow it, in order or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GUE, variant 1: an outer IP and UDP header of both families around packets of both, byte for byte."""
 
 from __future__ import annotations

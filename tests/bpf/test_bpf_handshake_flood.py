@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A million forged SYNs eject nobody: real packets through the program, and what the daemon reads of them."""
 
 from __future__ import annotations

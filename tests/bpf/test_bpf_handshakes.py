@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the packets of sampled connections tell of their handshakes, and what other packets leave behind: nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ICMP errors about what a VIP has sent: each goes to the backend that has sent it, and all others to the host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IPv6 VIPs: what is read behind extension headers, what leaves by DR and IPIP in both families, and what stops."""
 
 from __future__ import annotations

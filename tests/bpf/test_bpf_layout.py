@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mirror holds: what Python writes into the maps is what the C structs say, field by field, to the compiler."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rate limits: what comes within a second passes, what is over is dropped, and nobody else loses anything by it.
 
 A limit of 2 lets the third packet pass half a second after the first: longer than a slow host takes for three.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources that no packet from the network has: neither answered nor sent on, whatever the packet is otherwise."""
 
 from __future__ import annotations

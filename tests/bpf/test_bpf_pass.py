@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is not balanced: passed to the stack untouched, or dropped, each with its reason counted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program without any feature: it balances IPv4 as the whole one does, and passes what it was not made for."""
 
 from __future__ import annotations

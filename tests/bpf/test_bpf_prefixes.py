@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs of several ports or addresses: of those that match a packet, the most specific one gets it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QUIC packets go to the backend whose server ID is in the connection ID, wherever they come from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program against the reference model, on random packets; `scripts/fuzz` does the same for longer.
 
 Compared for each packet: verdict and every byte; every few hundred packets: all records, fragments, buckets, loads and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backend a new connection gets from a scheduler that chooses per connection, and that it keeps it."""
 
 from __future__ import annotations

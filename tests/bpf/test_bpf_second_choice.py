@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a second choice leaves behind, and what a flood of SYNs that get one costs open connections."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the program hands out for other balancers, and what it does with records that they have told of."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets whose sender says which way they go: an IPv4 source route, an IPv6 routing header with segments left. And
 extension headers out of place."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets while tables, index and backends are swapped: each sees the old or the new, none sees nothing."""
 
 from __future__ import annotations

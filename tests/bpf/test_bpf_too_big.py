@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets that do not fit on their way: their sender learns the MTU from the VIP, at a bounded rate."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program is tried on maps of its own: it behaves as the one in use, and nothing in the maps in use changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What another process writes into the maps is found, and what xdplb had written is put back: one test a map."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VLAN tags, up to two: kept, set, added and taken away, with every forward."""
 
 from __future__ import annotations

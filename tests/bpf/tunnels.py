@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets in tunnels to a backend's host, made by scapy: every combination of families, directly and in GUE."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API over a real manager, in memory but for its state: fake data plane, next hops and checks."""
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon as `xdplb up` puts it together, over stand-ins for what reaches into the host. Run as a process.
 
-python -m tests.contract.cli_daemon FOLDER [LIMITS [CONFIG [API]]]
+python -m tests.contract.cli_daemon FOLDER [LIMITS [CONFIG [API [NOTIFY]]]]
 
 LIMITS are fields of the API's limits, as JSON, CONFIG is a config file (none if empty), and API are fields of where the
-API is served and to whom, as JSON.
+API is served and to whom, as JSON, NOTIFY the file of --notify.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ if __name__ == "__main__":
     limits = Limits(**json.loads(sys.argv[2])) if sys.argv[2:] else Limits()
     config = Path(sys.argv[3]) if sys.argv[3:] and sys.argv[3] else None
     served = json.loads(sys.argv[4]) if sys.argv[4:] else {}
+    notify = Path(sys.argv[5]) if sys.argv[5:] and sys.argv[5] else None
     options = options_in(folder)
     api = replace(options.api, limits=limits, **_served(served))
-    run(replace(options, api=api, config=config), parts_in(folder))
+    run(replace(options, api=api, config=config, notify=notify), parts_in(folder))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb` as users run it, against a daemon put together as `xdplb up` does it, over a data plane in memory."""
 
 from __future__ import annotations
@@ -96,14 +97,20 @@ def shown(daemon: Daemon, *words: str) -> dict[str, str]:
 
 @contextmanager
 def running_daemon(
-    folder: Path, *, log: int = subprocess.PIPE, config: Path | None = None, api: Any = None, **limits: float
+    folder: Path,
+    *,
+    log: int = subprocess.PIPE,
+    config: Path | None = None,
+    api: Any = None,
+    notify: Path | None = None,
+    **limits: float,
 ) -> Iterator[Daemon]:
     """Start a daemon, wait until it has told systemd that it is ready, and end it after the block.
 
     `log` is the descriptor that it logs to, `config` its config file, `limits` are fields of the API's limits, `api`
-    are fields of its options, as JSON has them.
+    are fields of its options, as JSON has them, `notify` is the file of --notify.
     """
-    given = (json.dumps(limits), str(config or ""), json.dumps(api or {}))
+    given = (json.dumps(limits), str(config or ""), json.dumps(api or {}), str(notify or ""))
     with running_module("cli_daemon", folder, *given, log=log) as daemon:
         yield daemon
 

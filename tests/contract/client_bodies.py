@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes xdplb/client/bodies.py: the bodies of the API as types, made from its OpenAPI document.
 
 Run `python -m tests.contract.client_bodies` after a change in api/xdplb_api/schemas. A test compares the file.
@@ -19,7 +20,8 @@ __all__ = ["FILE", "text"]
 
 FILE = Path(__file__).parents[2] / "xdplb/client/bodies.py"
 
-_TOP = '''"""The bodies of the API, under their names in /openapi.json. docs/reference.md explains their fields.
+_TOP = '''# SPDX-License-Identifier: Apache-2.0
+"""The bodies of the API, under their names in /openapi.json. docs/reference/ explains their fields.
 
 Made by `python -m tests.contract.client_bodies`: do not edit it.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data planes of both kinds, the API, and a daemon to run commands against."""
 
 from __future__ import annotations

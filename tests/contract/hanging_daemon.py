@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon of `cli_daemon`, whose threads hang while there is a file `hang-THREAD` in its folder. Run as a process.
 
 python -m tests.contract.hanging_daemon FOLDER

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data plane in the kernel and its fake, each with doors for what packets would do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kinds of stores that balancers share, each for the same tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backends, drains, health checks and counters over REST."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot be accepted is refused with a problem that names the field, and changes nothing."""
 
 from __future__ import annotations

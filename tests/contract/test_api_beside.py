@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers while everything changes: the API asks from its own thread, and finds nothing half done."""
 
 from __future__ import annotations

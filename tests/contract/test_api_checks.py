@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several health checks of a VIP, and those of all types, over the API."""
 
 from __future__ import annotations

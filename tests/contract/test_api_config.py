@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole configuration at once, several changes in one step, and what a GET returned sent back."""
 
 from __future__ import annotations

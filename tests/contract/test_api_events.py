@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events by the API: pages, filters, and as a stream."""
 
 from __future__ import annotations

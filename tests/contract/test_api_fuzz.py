@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever is sent, the daemon answers: never a 5xx, and every refusal is a problem."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HEAD is answered wherever GET is, as load balancers' and monitors' probes ask; OPTIONS says what there is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API takes on: a client that floods it, or takes too long, is refused or closed; all others are served."""
 
 from __future__ import annotations

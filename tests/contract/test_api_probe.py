@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes that are asked for: over the API, and what they do not do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is refused before any route, and what nobody expected, are problems as well."""
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ def api() -> Iterator[Api]:
         yield api
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/vip", "/v1/vips/", "/v2/vips", f"{VIP}/flows", "/v1/vips/a/b/c/d/e"])
+@pytest.mark.parametrize(
+    "path", ["/dashboard/none.js", "/v1", "/v1/vip", "/v1/vips/", "/v2/vips", f"{VIP}/flows", "/v1/vips/a/b/c/d/e"]
+)
 def test_a_path_that_is_not_there(api: Api, path: str):
     problem = problem_of(api.ask("GET", path), 404)
 

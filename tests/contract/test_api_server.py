@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API's socket: who may use it, what happens to an old one, and how serving ends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Large answers are made once for all who ask at the same time, and are never older than the question."""
 
 from __future__ import annotations

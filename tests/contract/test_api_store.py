@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API says of the store that balancers share, and how it refuses changes while that is away."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backup of a daemon that runs, and of one that does not: a private file that is whole, or none."""
 
 from __future__ import annotations

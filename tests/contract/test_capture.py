@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`/v1/capture` and `xdplb capture` as users see them, over a data plane in memory: their files have no packets."""
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def test_the_command_takes_what_the_api_takes() -> None:
     command = cli.get_command(click.Context(cli), "capture")
     assert command is not None
     options = {option.name: option for option in command.params if isinstance(option, click.Option)}
-    assert set(api) - {"vip", "client"} == set(options) - {"path", "help"}
+    assert set(api) - {"vip", "client"} == set(options) - {"path", "help", "as_json"}
     snaplen = options["snaplen"]
     assert isinstance(snaplen.type, click.IntRange)
     assert (snaplen.type.min, snaplen.type.max) == (api["snaplen"]["minimum"], api["snaplen"]["maximum"])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a command finds its daemon, waits for it, and what it loads for that."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands, against a daemon."""
 
 from __future__ import annotations

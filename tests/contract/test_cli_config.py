@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb config`: a file is checked, compared, applied and dumped."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The life of the daemon that `xdplb up` is."""
 
 from __future__ import annotations

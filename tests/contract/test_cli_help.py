@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the help says: it is there for every command, its examples parse, its defaults are true."""
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ INTERFACE = [
     "backend add", "backend set", "backend drain", "backend undrain", "backend rm", "backend ls", "backend show",
     "health set", "health add", "health ls", "health rm", "health show", "health probe",
     "decap up", "decap down",
-    "backend-host setup", "backend-host show", "backend-host undo", "events",
+    "backend-host setup", "backend-host show", "backend-host undo", "events", "dashboard", "top",
     "config check", "config diff", "config apply", "config dump", "config schema", "config convert",
 ]  # fmt: skip
 CHANGES = ("forget", "add", "set", "rm", "clear", "drain", "undrain", "down", "setup", "undo", "apply")
-WITHOUT_OUTPUT = {"up", "capture", "backup", "config schema"}
+WITHOUT_OUTPUT = {"up", "dashboard", "top", "config schema"}
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

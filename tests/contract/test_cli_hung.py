@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands against a daemon that hangs: they say that they wait, and end with exit code 5."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon killed with -9 while it is written to: what was acknowledged is there, and the maps agree."""
 
 from __future__ import annotations

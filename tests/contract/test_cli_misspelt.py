@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is written wrong is answered with what is wrong, and what to write. No daemon is needed to be told."""
 
 from __future__ import annotations

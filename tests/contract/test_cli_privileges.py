@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon that has started has few capabilities, can get no others, and can still do all its work."""
 
 from __future__ import annotations

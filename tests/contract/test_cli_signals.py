@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No signal ends the daemon without a line in its log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb up`, `down`, `doctor` and `decap` on a NIC, in namespaces of the test's own."""
 
 from __future__ import annotations
@@ -244,7 +245,7 @@ def test_why_auto_took_skb_mode_is_told_by_log_status_and_doctor(host: Host):
         assert status.returncode == 0
         assert f"note: {why} above what the driver takes with XDP (the kernel says: " in status.stderr
         assert "lower the MTU of the other end of eth0 (to 3498 or less)" in status.stderr
-        assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "--pin-dir", str(host.pins)).stdout
+        assert f"warn  eth0 native XDP: {why}" in host.run("doctor", "-o", "wide", "--pin-dir", str(host.pins)).stdout
         daemon.terminate()
         _, log = daemon.communicate(timeout=10)
         assert f"mode=skb reason='{why}" in log
@@ -324,6 +325,32 @@ def test_decap_comes_and_goes(host: Host):
     assert link("eth0").xdp is not None
     assert "removed: the program on eth0" in host.run("decap", "down", "eth0", *pins).stderr
     assert "nothing to remove" in host.run("decap", "down", "eth0", *pins).stderr
+    assert host.is_clean()
+
+
+@pytest.mark.root
+def test_decap_down_all_takes_it_off_every_nic(host: Host):
+    subprocess.run(["ip", "address", "add", "10.0.0.9/24", "dev", "eth0"], check=True)
+    pins = ["--pin-dir", str(host.pins)]
+    for nic in ("eth0", "eth1"):
+        assert host.run("decap", "up", nic, *pins).returncode == 0
+    told = host.run("decap", "down", "--all", *pins)
+    assert told.returncode == 0
+    for nic in ("eth0", "eth1"):
+        assert f"removed: the program on {nic}" in told.stderr
+    assert host.is_clean()
+    again = host.run("decap", "down", "--all", *pins)
+    assert (again.returncode, again.stderr) == (
+        0,
+        "nothing to remove: IPIP and GUE are not unwrapped on any NIC\n",
+    )
+
+
+@pytest.mark.root
+def test_up_without_a_nic_is_refused_and_says_where_a_service_names_it(host: Host):
+    told = host.up_refused()
+    assert told.returncode == 2
+    assert "/etc/default/xdplb" in told.stderr
     assert host.is_clean()
 
 

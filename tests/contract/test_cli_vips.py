@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb vip` and `xdplb backend` for VIPs of all kinds: what is asked is what is shown."""
 
 from __future__ import annotations

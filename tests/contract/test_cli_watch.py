@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--watch: the same again and again, in place on a terminal, until Ctrl-C; progress is shown on a terminal only."""
 
 from __future__ import annotations

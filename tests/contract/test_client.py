@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client against the API as it is: what it sends is accepted, and what it says of bodies is true."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The examples of docs/client.md, run as they stand, and its tables."""
 
 from __future__ import annotations

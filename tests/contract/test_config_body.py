@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The body of a whole configuration: all that is wrong with it at once, and what it makes of a desired state."""
 
 import json

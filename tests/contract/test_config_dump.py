@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dumped configuration, whatever it has, declares the same when it is read again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The examples of config files: right, complete and commented."""
 
 from __future__ import annotations

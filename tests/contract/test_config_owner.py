@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A config file that owns the state: at a start, at SIGHUP, after kill -9, and when a start comes without it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `xdplb config convert` writes is a config file without a fault, whatever it is made from."""
 
 from __future__ import annotations

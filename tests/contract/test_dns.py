@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names in DNS by API and command, without a server that answers."""
 
 from __future__ import annotations

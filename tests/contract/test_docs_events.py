@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/events.md has every kind of event, with its level and its fields, and every option of the command."""
 
 from __future__ import annotations

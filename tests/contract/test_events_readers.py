@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readers of the stream of events: how many there are, and what becomes of one that does not read."""
 
 from __future__ import annotations

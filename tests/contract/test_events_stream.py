@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stream of events of a daemon: nothing that is kept is missed, and no reader is waited for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No word from outside ends a line of the log, begins another, or drives a terminal."""
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -18,7 +18,7 @@ from tests.asking import ApiConnection
 from tests.contract.api_harness import ACCESS, BACKENDS, WEB, Api, problem_of, running_api
 from tests.contract.cli_harness import Daemon, running_daemon
 from tests.probing import probe
-from xdplb.cli.output import note, print_fields, print_json, table
+from xdplb.cli.output import Column, note, print_fields, print_json, table
 from xdplb.control.events import DAEMON, CaptureBegan, DriftFound, DriftKind, HealthChanged
 from xdplb.daemon.log_line import LineFormatter
 from xdplb.model.health import CheckType, HealthCheck
@@ -133,8 +133,7 @@ def test_what_a_backend_answers_cannot_be_long() -> None:
 
 
 def test_nothing_that_is_printed_drives_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    column = SimpleNamespace(heading="REASON", right=False, style=None)
-    table([column], [[f"down {FORGED}"]])  # type: ignore[list-item]
+    table([Column("REASON")], [[f"down {FORGED}"]])
     print_fields([("reason", FORGED)])
     note(FORGED)
     print_json(json.dumps({"reason": FORGED}, ensure_ascii=False).encode())

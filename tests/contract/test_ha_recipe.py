@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recipe for a cluster in docs/ha.md: its commands and files are those that the lab runs."""
 
 from __future__ import annotations

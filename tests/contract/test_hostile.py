@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thousands of random and hostile requests change nothing, and leave no descriptor and no memory behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A change that is asked for again with the same Idempotency-Key is made once, and gets the same answer."""
 
 from __future__ import annotations

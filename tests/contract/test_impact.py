@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change does to traffic, as data in the answer to a dry run, and in that of a change that asks for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many clients at once: each of their changes is made once, or refused."""
 
 from __future__ import annotations

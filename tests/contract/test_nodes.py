@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`/v1/nodes` and `xdplb node`: this balancer as a whole, and taking it out of service."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each thing is said once and in one way: what two readers could take for two values is refused, by its name."""
 
 from __future__ import annotations

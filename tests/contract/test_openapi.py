@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The OpenAPI document says all there is: every route, every problem, every field."""
 
 from __future__ import annotations

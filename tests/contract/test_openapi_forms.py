@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the OpenAPI document allows in a form is not refused for its form, and what it does not allow is refused."""
 
 from __future__ import annotations

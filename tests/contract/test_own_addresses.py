@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs on the addresses of the balancer's host: what is refused, what is warned about, and in which words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One suite for every DataPlane: the one in the kernel and its fake keep the same promises.
 
 Here those about the whole; those about VIPs, backends and traffic are in files of their own.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every DataPlane promises of backends."""
 
 from __future__ import annotations

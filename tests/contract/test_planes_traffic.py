@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every DataPlane promises of what packets leave: counters, flow records, loads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GET /v1/records: what another balancer pulls, as the API sends it and as that one reads it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client command starts fast: it loads nothing that only the daemon needs."""
 
 from __future__ import annotations

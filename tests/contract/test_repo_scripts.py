@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scripts a person or CI runs: there, executable, and ready to say what they do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Set-up installs daemons for the labs: none of them may start in the host's own network."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What set-up installs is locked: every package, each of its files by hash, and never an index's bcc."""
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["project"]["optional-dependencies"]["dev"]]
 BUILD = [Requirement(text) for text in PROJECT["build-system"]["requires"]]
-LOCKS = {"requirements.lock": [*RUN, *BUILD], "requirements-dev.lock": [*RUN, *BUILD, *DEV]}
+TOP = [Requirement(text) for text in PROJECT["project"]["optional-dependencies"]["top"]]
+LOCKS = {
+    "requirements.lock": [*RUN, *BUILD],
+    "requirements-package.lock": [*RUN, *BUILD, *TOP],
+    "requirements-dev.lock": [*RUN, *BUILD, *TOP, *DEV],
+}
 
 
 def entries(lock: str) -> dict[str, tuple[str, list[str]]]:
@@ -64,13 +70,14 @@ def test_what_the_locked_packages_need_is_locked_too(lock: str) -> None:
     assert not missing
 
 
-def test_both_locks_have_the_same_versions() -> None:
-    run, dev = entries("requirements.lock"), entries("requirements-dev.lock")
-    assert {name: dev.get(name) for name in run} == run
+def test_all_locks_have_the_same_versions() -> None:
+    run, package, dev = map(entries, LOCKS)
+    assert {name: package.get(name) for name in run} == run
+    assert {name: dev.get(name) for name in package} == package
 
 
 def test_bcc_is_never_asked_of_an_index() -> None:
-    assert "bcc" not in {canonicalize_name(each.name) for each in (*RUN, *DEV, *BUILD)}
+    assert "bcc" not in {canonicalize_name(each.name) for each in (*RUN, *TOP, *DEV, *BUILD)}
     assert not [lock for lock in LOCKS if "bcc" in entries(lock)]
 
 

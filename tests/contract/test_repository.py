@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every store that balancers share must do: the one in memory, and etcd."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Roles: what each may do, at every route, and what is said to whoever may not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the OpenAPI document says is what the API does: schemathesis makes requests from it and checks the answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API on TCP, with real sockets and certificates: who is let in, as whom, and what is told of it."""
 
 from __future__ import annotations

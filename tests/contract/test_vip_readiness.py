@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`/readyz?vip=` and `xdplb status --vip`: what a tracker asks."""
 
 from __future__ import annotations

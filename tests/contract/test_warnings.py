@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What whoever asks for a change may have overlooked: data in the answer, and a line on stderr."""
 
 from __future__ import annotations

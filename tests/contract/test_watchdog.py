@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon one of whose threads hangs: it says so, writes all stacks to the log, and is silent towards systemd."""
 
 from __future__ import annotations

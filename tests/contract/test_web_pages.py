@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A web page of another site makes this API do nothing, whichever request it makes a browser send."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/fuzz`: as many packets as there is time for, on as many CPUs as there are."""
 
 from __future__ import annotations

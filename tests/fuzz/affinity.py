@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One CPU for a whole run: per-CPU maps are then one map, and the model knows which turn a rotation takes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program and the reference model, set up alike: each frame goes through both, and nothing may differ."""
 
 from __future__ import annotations

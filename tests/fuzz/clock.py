@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The clock that the program reads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference model's state as it lies in the maps (bpf/lib/layout.h)."""
 
 from __future__ import annotations

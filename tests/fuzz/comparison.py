@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run: a random configuration, random packets for it, and whatever differs between the program and the model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes behind the packets' back: what other packets, other CPUs, the control plane and time may have done."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames at random: nearly always whole, in some respect unusual, and sometimes broken. Bytes, since scapy is slow."""
 
 from __future__ import annotations

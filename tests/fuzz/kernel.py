@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program in the kernel, with maps of its own: a frame run through it as fast as Python can, and its maps as
 bytes."""
 

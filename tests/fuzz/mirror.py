@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state of both: what the maps hold, beside what the reference model remembers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the program is compiled for, how much its maps hold, and the NICs it sees."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames for hypothesis, built by scapy and then mangled: few at a time, which shrink to the smallest that still
 differs."""
 

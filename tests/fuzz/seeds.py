@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs that once differed: what the program or the model got wrong must stay right. CI runs them first.
 
 A seed means the same packets only as long as worlds.py, frames.py and disturb.py are what they were: what must be kept

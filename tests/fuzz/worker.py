@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process that runs what `scripts/fuzz` hands out, with kernels of its own."""
 
 from __future__ import annotations

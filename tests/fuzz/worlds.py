@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configurations at random: VIPs that overlap, backends of every kind, slots in every state."""
 
 from __future__ import annotations

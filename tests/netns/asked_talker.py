@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections that speak when they are told to, so that a test knows what broke between two moments.
 
     asked_talker.py ADDRESS COUNT PORT...    holds COUNT connections to each port

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the backends of the traffic tests run: an HTTP server and a UDP echo. `backend_service.py NAME PORT VIP...`.
 
     /slow?bytes=N&seconds=S    N bytes, sent evenly over S seconds

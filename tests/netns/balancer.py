@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab that runs xdplb: the daemon on the balancer's NIC, services on the backends, curl on the client."""
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def tally(report: str) -> Counter[str]:
     lines = [line.split() for line in report.splitlines()]
     assert lines
     failed = [line for line in lines if line[:2] != ["0", "200"]]
-    assert failed == [], f"{len(failed)} of {len(lines)} requests failed"
+    assert failed == [], f"{len(failed)} of {len(lines)} requests failed: {failed[:3]}"
     return Counter(line[2] for line in lines)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab with the VIP in both address families: what differs between them, and helpers for tests of both."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames that pass an interface of the lab."""
 
 from __future__ import annotations

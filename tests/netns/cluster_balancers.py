@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The balancers of a cluster lab with `xdplb up`, each with folders of its own, as peers of each other."""
 
 from __future__ import annotations

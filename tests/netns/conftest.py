@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labs for tests that need real hosts. Each test has its own, which is removed with it even if the test is killed."""
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/netns/" in item.path.as_posix():
             item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unwrapped() -> Iterator[None]:
+    """Have commands print each sentence in one line, so that tests can look for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "1000")
+        yield
 
 
 @contextmanager

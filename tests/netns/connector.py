@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens TCP connections at a rate, says nothing on them but one request, and closes them: HOST PORT RATE SECONDS."""
 
 from __future__ import annotations

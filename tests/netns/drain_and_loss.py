@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections through a pair of balancers while a backend is drained and the balancer that has the VIP is lost."""
 
 from __future__ import annotations

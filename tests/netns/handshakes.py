@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real TCP handshakes, with the kernel's own timers, for the tests of second choices.
 
     handshakes.py serve NAME PORT            sends NAME on each new connection, then sends back what it is sent

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections that are held open, and speak or end when they are told to.
 
     held_talker.py ADDRESS PORT COUNT    opens COUNT connections, and writes a line of JSON: who has each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sends requests without a pause, over connections that are kept and over new ones; tells what failed. No retries.
 
     keep_alive.py ADDRESS SECONDS_BETWEEN KEPT NEW    until SIGTERM, then a JSON object on stdout

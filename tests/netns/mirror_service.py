@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An HTTP server to show what the network does to bytes: `mirror_service.py NAME PORT`. Both families on one port.
 
     GET /N    N bytes that look random, but are always the same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BIND and Knot on a host of a lab, each primary for one zone, with folders and ports of their own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts of a lab with folders of their own, so that commands and configurations are those that users have.
 
 `/etc`, `/run`, `/opt`, `/var/lib`, `/sys/fs/bpf` and the host name are a host's own, and `systemctl` is that of `bin/`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pair of balancers with keepalived, set up as docs/ha.md says, word for word, with what a client sees of it."""
 
 from __future__ import annotations
@@ -55,9 +56,24 @@ class Pair:
         for balancer in self.both:
             balancer.write("/etc/xdplb/config.toml", (EXAMPLES / "pair-active-active.toml").read_text())
             balancer.sh("systemctl reload xdplb")
-        shown = ("backend", "ls", "203.0.113.11:80/tcp")
         for each in self.both:
-            until(lambda each=each: each.cli(*shown, check=False).stdout.count(" up ") == 2)  # type: ignore[misc]
+            for vip in ("203.0.113.11:80/tcp", "[2001:db8:f::11]:80/tcp"):
+                shown = ("backend", "ls", vip)
+                until(lambda each=each, shown=shown: each.cli(*shown, check=False).stdout.count(" up ") == 2)  # type: ignore[misc]
+
+    def have_no_slot_move(self, example: str) -> None:
+        """Have both with this config file, and no slot of a VIP on its way to another backend.
+
+        A connection whose packets go through one and then the other of two that are no peers may break in a slot that
+        moves: what moves, each knows alone. And slots move after a backend has been down, or has passed its first check
+        later than another one, as long as connections may be silent; so they may not for long.
+        """
+        text = (EXAMPLES / example).read_text().replace("[[vips]]\n", "[[vips]]\nidle_timeout_seconds = 1\n")
+        for balancer in self.both:
+            if balancer.sh("cat /etc/xdplb/config.toml") != text:
+                balancer.write("/etc/xdplb/config.toml", text)
+                balancer.sh("systemctl reload xdplb")
+        until(lambda: not any(each.moves_slots() for each in self.both), seconds=60)
 
     def run_keepalived(self, example: str) -> None:
         """Have keepalived run with one of the ready configurations on both."""
@@ -68,8 +84,14 @@ class Pair:
 
     def master(self, vip: str = str(VIP)) -> PairBalancer:
         """Return the one balancer that has the VIP, once there is one."""
-        until(lambda: [each.has(vip) for each in self.both].count(True) == 1)
-        return next(each for each in self.both if each.has(vip))
+        found: list[PairBalancer] = []
+
+        def is_one() -> bool:
+            found[:] = [each for each in self.both if each.has(vip)]
+            return len(found) == 1
+
+        until(is_one)
+        return found[0]
 
     def other(self, balancer: PairBalancer) -> PairBalancer:
         return self.lb1 if balancer is self.lb2 else self.lb2
@@ -93,7 +115,10 @@ class Pair:
             assert told["opened"] > 0, "nobody answered at all"
             return [seconds for _, seconds in told["gaps"]]
 
-        yield finish
+        try:
+            yield finish
+        finally:
+            prober.kill()  # if the block has failed, so that it does not go on
 
     def moves(self, vip: str, act: Callable[[], object]) -> list[float]:
         """Do something that makes the VIP move to the other balancer; return the gaps that a client saw."""
@@ -103,6 +128,40 @@ class Pair:
             until(lambda: other.has(vip))
             assert self.fetch(vip)
             return finish()
+
+    @contextmanager
+    def drained(self, vip: str = str(VIP)) -> Iterator[list[float]]:
+        """Have the balancer that has the VIP drained while the block runs, which gets the gaps that a client saw."""
+        master = self.master(vip)
+        try:
+            yield self.moves(vip, lambda: master.sh("xdplb node drain"))
+        finally:
+            master.sh("xdplb node undrain")
+            until(lambda: master.says(0), seconds=1)  # it does not wait as after a failure
+
+    @contextmanager
+    def without_backends(self, first: PairBalancer) -> Iterator[None]:
+        """Have all backends gone for both balancers while the block runs; one of the two has known of it first.
+
+        Which of them it is would otherwise be chance: each has its own times for its checks.
+        """
+        second = self.other(first)
+        hosts = list(self.lb1.services)
+        try:
+            self.lab.part(first.host, *hosts)
+            until(lambda: first.says(-30))
+            until(lambda: self.master() is second)
+            for host in hosts:
+                self.lb1.kill_service(host)
+            until(lambda: second.says(-30))
+            self.lab.unite()
+            yield
+        finally:
+            self.lab.unite()
+            for host in hosts:
+                if self.lb1.services[host].poll() is not None:
+                    self.lb1.serve(host, VIP, VIP6)
+            until(lambda: all(each.says(0) for each in self.both), seconds=70)
 
     def turn(self, balancer: PairBalancer) -> None:
         """Have the router send packets for the VIP to this balancer, whoever has answered it."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab with two balancers, lb1 and lb2, on one segment, each with folders of its own as a host has.
 
     client ── router ── switch ──┬── lb1   10.0.0.2
@@ -11,6 +12,7 @@ These four have folders of their own, so commands and configurations are those t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,6 +89,15 @@ class PairBalancer(Balancer):
     def has(self, address: str) -> bool:
         """Return whether this balancer has an address on one of its NICs."""
         return bool(self.lab.run(self.host, ["ip", "-o", "address", "show", "to", address]).stdout)
+
+    def says(self, value: int) -> bool:
+        """Return whether it tells keepalived this."""
+        return self.sh("cat /run/xdplb/vrrp") == f"{value}\n"
+
+    def moves_slots(self) -> bool:
+        """Return whether a slot of a VIP moves to another backend, or will when its connections have ended."""
+        vips = json.loads(self.sh("xdplb vip ls -o json"))["vips"]
+        return any(vip["status"]["slots"]["moving"] or vip["status"]["slots"]["pinned"] for vip in vips)
 
     def sent(self) -> int:
         """Return how many packets this balancer has sent to backends."""

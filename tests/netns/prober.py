@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens a connection to a VIP every few ms, and says on SIGTERM when none came about: `prober.py ADDRESS PORT`.
 
 A line of JSON: `opened`, how many did, and `gaps`, each [seconds since the start, seconds]: the time from the first

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random changes of the backends of two VIPs by the REST API, and whose connections they may end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of a recipe in docs/, as its tests run them: word for word."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client that dials again from the same port, and the service that resets it, for the traffic tests.
 
     redial.py serve NAME PORT                   sends NAME on each new connection; on a line from the client it stops

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datagrams that are numbered, so that each that is lost or doubled is known.
 
     sequence.py serve NAME ADDRESS PORT       sends every datagram back

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Balancers of a cluster that run as users run them, with a real etcd that they share."""
 
 from __future__ import annotations

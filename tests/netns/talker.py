@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections for the traffic tests, long and short ones.
 
     talker.py serve NAME PORT...             sends NAME on each new connection, and as the answer to every line

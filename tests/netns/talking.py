@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Long connections through the balancer, and what became of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store in a cluster of three members, of which some are lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens to the store that balancers share, with real etcd: it is killed, emptied, restored, slow, cut off."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes that are too large for one step of etcd: all of them or nothing, also if a balancer dies in the middle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said when the store does not do what it should: with real etcd, and with what is none."""
 
 from __future__ import annotations

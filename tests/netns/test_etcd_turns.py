@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Balancers that are asked for changes at the same time: a slow one gets its turn, and a dead one holds up nobody."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Setting a backend's host up for a VIP, and undoing it, which leaves exactly what was there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab works, and goes away however its owner ends."""
 
 from __future__ import annotations

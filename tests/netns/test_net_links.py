@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said of an interface is what it is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops follow what happens to real NICs, routes and neighbours."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops of IPv6, and of routes of IPv4 through a gateway of IPv6, follow what happens to the host."""
 
 from __future__ import annotations

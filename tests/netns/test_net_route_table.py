@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's side of announcing: routes of both families, those of others, and what the doctor is told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FRR and BIRD with the configurations of docs/examples/ha: what they make of the routes that a balancer writes.
 
 A balancer and a router run FRR, the others BIRD.

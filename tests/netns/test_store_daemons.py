@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Daemons that share a real etcd: what one is asked for all do, whatever happens to etcd meanwhile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Agents and trackers with real packets: what an agent says moves new connections only, and a tracker sees the VIP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Announcing VIPs by routes in a table of their own: what is there, when it goes, and what others do to it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bond of two NICs carries the balancer's program, and what it sends out. Skipped where the kernel has no bonds."""
 
 from __future__ import annotations

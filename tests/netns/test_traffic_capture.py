@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb capture` shows each packet as it came and as it left, says what was decided, and leaves nothing behind."""
 
 from __future__ import annotations

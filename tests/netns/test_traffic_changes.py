@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections that are open stay where they are, whatever is done to the backends; new ones go where they should."""
 
 from __future__ import annotations

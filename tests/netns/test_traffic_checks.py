@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What checks do to the hosts at both ends: the backend's log stays empty, and the balancer keeps its ports."""
 
 from __future__ import annotations

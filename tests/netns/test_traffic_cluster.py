@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Three balancers behind routers with FRR and BIRD, by the recipe of docs/ha.md: real packets of both families.
 
 Nothing is lost while a balancer is drained, killed or comes back, and what is lost is noticed by BFD.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hundreds of real TCP connections through random changes by the REST API: none breaks whose backend survived."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names in DNS that follow the health of VIPs, by real servers: BIND and Knot, with real daemons of xdplb."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the certificate of a drain says, against what real connections did."""
 
 from __future__ import annotations

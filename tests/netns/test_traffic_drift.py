@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What others do to what xdplb needs, with packets through it: put right where it is xdplb's, told where it is not."""
 
 from __future__ import annotations

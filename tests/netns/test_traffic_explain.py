@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb explain` names the backend that a client then reaches, and program and reference model say the same of it."""
 
 from __future__ import annotations

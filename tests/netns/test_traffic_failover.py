@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real TCP connections that go to a second choice: since their backend is silent, slow, or has enough."""
 
 from __future__ import annotations

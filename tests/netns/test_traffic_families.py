@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets of both families reach backends of both families, by DR, IPIP and GUE, and what is too big is told."""
 
 from __future__ import annotations

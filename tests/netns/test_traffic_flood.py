@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A flooded API: backends that die are taken out as fast as otherwise, with few descriptors, too."""
 
 from __future__ import annotations

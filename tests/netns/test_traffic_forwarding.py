@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets through the VIP reach the backends they should, by DR and by IPIP, and nothing else is touched."""
 
 from __future__ import annotations

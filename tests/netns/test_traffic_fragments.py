@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datagrams longer than any packet: their fragments all reach one backend, which puts them together."""
 
 from __future__ import annotations

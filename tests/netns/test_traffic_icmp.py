@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ping of a VIP, and what routers tell a VIP about packets of its connections, with real routers in both families."""
 
 from __future__ import annotations

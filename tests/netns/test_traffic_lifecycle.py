@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon comes, dies, comes back and goes, with packets under way."""
 
 from __future__ import annotations

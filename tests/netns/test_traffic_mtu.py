@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients that send full packets through a tunnel whose path takes no more: they learn what fits from the balancer.
 
 Nothing else in the lab tells them: the backends do not ask for smaller segments, and DF is set.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A neighbour that gets another MAC and says nothing: the first check that fails finds it."""
 
 from __future__ import annotations

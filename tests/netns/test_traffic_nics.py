@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NICs that go, come back, come late, are renamed, moved, detached by hand or set down, with packets through them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs on the balancer's own addresses: its checks and tunnels leave from others, and its own connections go on."""
 
 from __future__ import annotations

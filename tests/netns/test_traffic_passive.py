@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Passive health with real clients: a backend that is blackholed gets no new connections within a second."""
 
 from __future__ import annotations

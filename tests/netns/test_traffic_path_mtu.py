@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A router behind the balancer that takes less than the balancer's own NIC: only its ICMP says so, to the balancer."""
 
 from __future__ import annotations

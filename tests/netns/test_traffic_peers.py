@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Balancers that are peers, with real packets: connections that come to another one in the middle of a move go on."""
 
 from __future__ import annotations

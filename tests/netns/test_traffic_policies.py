@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backups and slow start with real connections: others begin to serve and end to, and no request or download breaks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real TCP connections through changes: no more break than the dry run of each change says, and none if it says 0."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datagrams with QUIC connection IDs: they reach the backend that gave the ID out, wherever they come from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster with BGP, set up as docs/ha.md says, word for word: a router and a balancer with FRR, and with BIRD.
 
 The page of a pair is followed in test_traffic_vrrp.py.

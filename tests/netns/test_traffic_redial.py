@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client with a fixed source port, whose backend is drained and stops, dials again: it gets another backend."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A state that does not belong to the maps, with connections open: it is refused, and what goes on without it."""
 
 from __future__ import annotations

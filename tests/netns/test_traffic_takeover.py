@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A newer xdplb takes over from an older one, with connections open, slots moving and packets under way.
 
 Each test has TCP connections that talk, numbered datagrams that are sent back, a drain that goes on and a backend that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two tiers, with the configurations of docs/examples/two-tiers: xdplb in front of two nginx and one HAProxy."""
 
 from __future__ import annotations

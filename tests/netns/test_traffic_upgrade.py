@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A newer program takes the place of the one in use, with numbered datagrams under way: a good one, and bad ones."""
 
 from __future__ import annotations

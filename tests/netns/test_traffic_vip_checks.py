@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks by the traffic's own way: what is wrong with the VIP on a backend turns that down, and says what it may be."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tagged frames in and out, by VLAN devices of the hosts. Where the kernel has no VLAN devices, all are skipped."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pair of balancers with keepalived, set up as docs/ha.md says, word for word, and real packets while VIPs move.
 
 keepalived's own timers are in docs/ha.md; here only what is far from them fails a test, since a busy machine is late.
@@ -9,7 +10,6 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -17,8 +17,8 @@ from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import VIP, VIP6
 
 from .balancer import PATIENCE, Download, until
-from .pair import EXAMPLES, RECIPE, Pair
-from .pair_lab import PairBalancer, PairLab
+from .pair import RECIPE, Pair
+from .pair_lab import PairLab
 
 pytestmark = pytest.mark.skipif(shutil.which("keepalived") is None, reason="keepalived is not installed")
 
@@ -40,12 +40,14 @@ def running() -> Iterator[Pair]:
     with pass_program() as program, PairLab(port_program=program.fileno()) as lab:
         pair = Pair(lab)
         pair.follow(RECIPE)
+        pair.have_no_slot_move("pair.toml")
         yield pair
 
 
 @pytest.fixture
 def pair(running: Pair) -> Pair:
-    """A pair with one master for each family, active/passive."""
+    """A pair with one master for each family, active/passive, and with no slot that moves."""
+    running.have_no_slot_move("pair.toml")
     running.run_keepalived("keepalived-active-passive.conf")
     for vip in (VIP, VIP6):
         running.master(str(vip))
@@ -62,30 +64,20 @@ def test_the_recipe_of_the_page_gives_a_pair_that_fails_over(running: Pair) -> N
     assert running.lab.run("client", ["sh", "-ec", client.commands]).stdout.count(" 198.51.100.2\n") == 1
     master = running.master()
     assert [bool(each.sh(shows.commands)) for each in running.both] == [each is master for each in running.both]
-    gaps = running.moves(str(VIP), lambda: master.sh(drain.commands))
-    assert sum(gaps) < SLACK
-    with running.probing() as finish:
+    try:
+        gaps = running.moves(str(VIP), lambda: master.sh(drain.commands))
+        assert sum(gaps) < SLACK
+        with running.probing() as finish:
+            master.sh(undrain.commands)
+            until(lambda: master.says(0))
+            assert finish() == []
+    finally:
         master.sh(undrain.commands)
-        until(lambda: master.sh("cat /run/xdplb/vrrp") == "0\n")
-        assert finish() == []
     assert running.master() is running.other(master)  # equal priorities: nothing moves back by itself
 
 
-@contextmanager
-def drained(balancer: PairBalancer) -> Iterator[None]:
-    """Have a balancer drained while the block runs."""
-    balancer.sh("xdplb node drain")
-    try:
-        yield
-    finally:
-        balancer.sh("xdplb node undrain")
-        until(lambda: balancer.sh("cat /run/xdplb/vrrp") == "0\n", seconds=1)  # it does not wait as after a failure
-
-
 def test_an_ipv6_vip_moves_as_well(pair: Pair) -> None:
-    master = pair.master(str(VIP6))
-    gaps = pair.moves(str(VIP6), lambda: master.sh("xdplb node drain"))
-    with drained(master):
+    with pair.drained(str(VIP6)) as gaps:
         assert sum(gaps) < SLACK
 
 
@@ -103,31 +95,8 @@ def test_a_balancer_that_is_cut_off_is_replaced_and_comes_back_without_a_gap(pai
         pair.lab.join(master.host)
 
 
-@pytest.fixture
-def steady(pair: Pair) -> Iterator[Pair]:
-    """The pair with no slot that moves, at either: what moves, each of two that are no peers knows alone."""
-    example = (EXAMPLES / "pair.toml").read_text()
-
-    def configure(text: str) -> None:
-        for balancer in pair.both:
-            balancer.write("/etc/xdplb/config.toml", text)
-            balancer.sh("systemctl reload xdplb")
-
-    def moves(balancer: PairBalancer) -> bool:
-        vips = json.loads(balancer.sh("xdplb vip ls -o json"))["vips"]
-        return any(vip["status"]["slots"]["moving"] or vip["status"]["slots"]["pinned"] for vip in vips)
-
-    configure(example.replace("[[vips]]\n", "[[vips]]\nidle_timeout_seconds = 1\n"))
-    until(lambda: not any(moves(balancer) for balancer in pair.both), seconds=60)
-    try:
-        yield pair
-    finally:
-        configure(example)
-
-
-def test_two_masters_at_once_break_nothing(steady: Pair) -> None:
+def test_two_masters_at_once_break_nothing(pair: Pair) -> None:
     """Open connections go through both in turn, as they do where a switch or a router cannot tell who has the VIP."""
-    pair = steady
     master = pair.master()
     gaps = pair.moves(str(VIP), master.kill_keepalived)
     assert sum(gaps) < SLACK
@@ -156,10 +125,12 @@ def test_two_masters_at_once_break_nothing(steady: Pair) -> None:
 def test_a_daemon_that_dies_moves_nothing(pair: Pair) -> None:
     master = pair.master()
     with pair.probing() as finish:
-        master.kill()
-        assert pair.fetch(str(VIP))
-        assert pair.master() is master
-        master.start()
+        try:
+            master.kill()
+            assert pair.fetch(str(VIP))
+            assert pair.master() is master
+        finally:
+            master.start()
         assert finish() == []
     assert pair.master() is master
 
@@ -167,21 +138,24 @@ def test_a_daemon_that_dies_moves_nothing(pair: Pair) -> None:
 def test_down_lets_the_vip_go_before_the_program(pair: Pair) -> None:
     """The host has the VIP's address: it would reset connections whose packets come to it without the program."""
     master = pair.master()
-    with pair.probing() as finish:
-        downloads = [Download(pair.lb1, size=300_000, seconds=3) for _ in range(8)]
-        master.sh("systemctl stop xdplb && xdplb down --all")
-        assert pair.master() is pair.other(master)
-        for each in downloads:
-            each.finish()
-        assert sum(finish()) < SLACK
-    master.sh("systemctl restart keepalived")  # as after a boot, on which xdplb does not come up
     other = pair.other(master)
-    other.sh("systemctl stop keepalived")
-    time.sleep(2 * TIMEOUT)
-    assert [each.has(str(VIP)) for each in pair.both] == [False, False]
-    master.start()
-    assert pair.master() is master
-    other.sh("systemctl start keepalived")
+    try:
+        with pair.probing() as finish:
+            downloads = [Download(pair.lb1, size=300_000, seconds=3) for _ in range(8)]
+            master.sh("systemctl stop xdplb && xdplb down --all")
+            assert pair.master() is other
+            for each in downloads:
+                each.finish()
+            assert sum(finish()) < SLACK
+        master.sh("systemctl restart keepalived")  # as after a boot, on which xdplb does not come up
+        other.sh("systemctl stop keepalived")
+        time.sleep(2 * TIMEOUT)
+        assert [each.has(str(VIP)) for each in pair.both] == [False, False]
+        master.start()
+        assert pair.master() is master
+    finally:
+        for balancer in pair.both:
+            balancer.sh("systemctl start xdplb keepalived && xdplb status --wait")
 
 
 def test_a_balancer_that_reaches_no_backend_gives_the_vip_up(pair: Pair) -> None:
@@ -191,31 +165,31 @@ def test_a_balancer_that_reaches_no_backend_gives_the_vip_up(pair: Pair) -> None
         assert sum(gaps) < CHECKS
     finally:
         pair.lab.unite()
-    until(lambda: master.sh("cat /run/xdplb/vrrp") == "0\n", seconds=70)
+        until(lambda: master.says(0), seconds=70)
     assert pair.master() is pair.other(master)
 
 
 def test_backends_that_are_gone_for_both_move_nothing(pair: Pair) -> None:
+    """The master is the last to know; if it is the first, the VIP has moved before the other one knows."""
     master = pair.master()
-    for host in ("dr1", "dr2"):
-        pair.lb1.kill_service(host)
-    for balancer in pair.both:
-        until(lambda balancer=balancer: balancer.sh("cat /run/xdplb/vrrp") == "-30\n")  # type: ignore[misc]
-    time.sleep(2 * TIMEOUT)
-    assert pair.master() is master  # both say the same
-    for host in ("dr1", "dr2"):
-        pair.lb1.serve(host, VIP, VIP6)
-    for balancer in pair.both:
-        until(lambda balancer=balancer: balancer.sh("cat /run/xdplb/vrrp") == "0\n", seconds=70)  # type: ignore[misc]
+    with pair.without_backends(first=pair.other(master)):
+        time.sleep(2 * TIMEOUT)
+        assert pair.master() is master  # both say the same
+
+
+def test_backends_that_are_gone_for_both_move_the_vip_once_if_its_master_knows_first(pair: Pair) -> None:
+    master = pair.master()
+    with pair.without_backends(first=master):
+        time.sleep(2 * TIMEOUT)
+        assert pair.master() is pair.other(master)  # both say the same: it does not move back
 
 
 @pytest.mark.parametrize("vip", [str(VIP), str(VIP6)])
 def test_the_vip_moves_with_its_mac(running: Pair, vip: str) -> None:
+    running.have_no_slot_move("pair.toml")
     running.run_keepalived("keepalived-active-passive-vmac.conf")
     for _ in running.both:
-        master = running.master(vip)
-        gaps = running.moves(vip, lambda: master.sh("xdplb node drain"))  # noqa: B023
-        with drained(master):
+        with running.drained(vip) as gaps:
             assert sum(gaps) < SLACK
     neighbours = json.loads(running.lab.run("router", ["ip", "-j", "neighbour", "show", vip]).stdout)
     family = "02" if ":" in vip else "01"
@@ -225,16 +199,20 @@ def test_the_vip_moves_with_its_mac(running: Pair, vip: str) -> None:
 @pytest.mark.parametrize("example", ["keepalived-active-active.conf", "keepalived-active-active-vmac.conf"])
 def test_each_of_two_balancers_has_a_vip_and_takes_the_other_s(running: Pair, example: str) -> None:
     running.serve_two_vips()
+    running.have_no_slot_move("pair-active-active.toml")
     running.run_keepalived(example)
     mine = {running.lb1: ("203.0.113.10", "2001:db8:f::10"), running.lb2: ("203.0.113.11", "2001:db8:f::11")}
     until(lambda: all(each.has(vip) and not running.other(each).has(vip) for each in mine for vip in mine[each]))
     for vip in (*mine[running.lb1], *mine[running.lb2]):
         assert running.fetch(vip)
-    gaps = running.moves("203.0.113.11", lambda: running.lb2.sh("xdplb node drain"))
-    assert sum(gaps) < SLACK
-    until(lambda: all(running.lb1.has(vip) for vip in mine[running.lb2]))
-    with running.probing("203.0.113.11") as finish:
+    try:
+        gaps = running.moves("203.0.113.11", lambda: running.lb2.sh("xdplb node drain"))
+        assert sum(gaps) < SLACK
+        until(lambda: all(running.lb1.has(vip) for vip in mine[running.lb2]))
+        with running.probing("203.0.113.11") as finish:
+            running.lb2.sh("xdplb node undrain")
+            # Unequal priorities: each gets its own back.
+            until(lambda: running.lb2.has("203.0.113.11") and not running.lb1.has("203.0.113.11"))
+            assert sum(finish()) < SLACK
+    finally:
         running.lb2.sh("xdplb node undrain")
-        # Unequal priorities: each gets its own back.
-        until(lambda: running.lb2.has("203.0.113.11") and not running.lb1.has("203.0.113.11"))
-        assert sum(finish()) < SLACK

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pair of balancers that is lost in the middle of a drain, with and without telling each other of connections."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change does to open connections is said, with real ones, also while most of them have no record."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Versions of xdplb in folders of their own, and a balancer whose daemon can be of any of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops watched from the balancer of a lab."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Edits of all kinds, of few VIPs and backends, so that they meet each other."""
 
 from __future__ import annotations

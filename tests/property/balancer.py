@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A balancer with clients: the real control plane, without its loops, over the reference packet path.
 
 After every step of the data plane each open connection says something, and what backend hears it is checked.

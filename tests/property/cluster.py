@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several balancers with the same backends, whose clients' packets may come to any of them at any time.
 
 Each has a control plane and a packet path of its own, with ids of its own; what they tell each other arrives as it

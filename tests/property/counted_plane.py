@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A data plane in memory through which packets go as the reference model has it, and which counts them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a control plane without tasks knows, kept as changes and failed checks come one after the other."""
 
 from __future__ import annotations

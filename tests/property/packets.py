@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packet path as the reference model has it, driven by the real control plane over maps that are dicts.
 
 After each step of the control plane `between_steps` is called: a packet may come at any moment.

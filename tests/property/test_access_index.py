@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The access lists' index against the sentence that says what a list means, for any prefixes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What edits make of a state gets ids as it comes, and nothing of it gets others when all is bound again."""
 
 from __future__ import annotations

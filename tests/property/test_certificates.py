@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ledger of a drain: whatever becomes of connections, each that was seen is counted once, also over a restart."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is made from what was there before a change is what would be made anew."""
 
 from __future__ import annotations

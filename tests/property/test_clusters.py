@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No connection of a backend that lives breaks, whichever balancer its packets come to, and whichever is lost."""
 
 from __future__ import annotations

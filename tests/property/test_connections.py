@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever operators and checks do, in whatever order and however soon: connections stay where they are."""
 
 from __future__ import annotations

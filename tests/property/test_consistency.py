@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulation of `scripts/bench consistency`, smaller: changes break no connection of a backend that survives."""
 
 from __future__ import annotations

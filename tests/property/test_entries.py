@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one balancer writes to the store that they share, the others read: the same state, bit for bit."""
 
 from __future__ import annotations

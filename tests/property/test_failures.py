@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes that fail half-way: once a retry succeeds, the maps are as if nothing had ever failed."""
 
 from __future__ import annotations

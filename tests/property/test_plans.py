@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From any state to any other: packets between two steps find something valid, and the second plan is empty."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who serves of a VIP, for any health, any policies, and whatever the operator does: all policies together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a dry run says of connections at risk, compared with those that break: zero is zero, and at most is at most."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slow start and backends in reserve: which slots move, for any backends, weights, failures and steps."""
 
 from __future__ import annotations

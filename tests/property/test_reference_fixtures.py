@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The named packets, through the reference model; tests/bpf sends the same through the program."""
 
 from __future__ import annotations

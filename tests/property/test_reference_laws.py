@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must hold of the reference model whatever comes in: laws that nobody has to work out packet by packet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table, and the order of turns, for any backends, weights and failures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/soak`: random faults under traffic for as long as there is time, with a report."""
 
 from __future__ import annotations

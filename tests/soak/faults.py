@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The faults of a soak: each does something to a balancer under traffic, and leaves it such that it must recover."""
 
 from __future__ import annotations

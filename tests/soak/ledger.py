@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API has acknowledged, to be compared with what is there after every kill."""
 
 from __future__ import annotations

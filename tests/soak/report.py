@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a soak reports: how long it took to recover from each fault, and what the daemon held meanwhile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SYNs from random addresses. `syn_flood.py NIC GATEWAY_MAC ADDRESS PORT`: as many a second as one process can send."""
 
 from __future__ import annotations

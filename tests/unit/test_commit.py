@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commit that `xdplb version` says, from real Git checkouts and from what a wheel carries."""
 
 from __future__ import annotations

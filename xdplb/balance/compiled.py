@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loops over all slots that are compiled when xdplb is installed (scripts/lib/build_loops.py), for use by ctypes.
 
 Each has a twin in Python or numpy beside its caller, for hosts without a C compiler. Those that take milliseconds let

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fills the free slots of a table. xdplb/balance/fill.py, which calls this, has the same in Python and says what it does.
  *
  * It needs no C library, so that any C compiler can make it when xdplb is installed.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hash of a flow and the slot it falls into, as bpf/lib/flow_hash.h computes them, but for many flows at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A VIP's table as it is kept in memory: a few kilobytes beside what it shares with the tables of like VIPs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who owns each slot, in the form in which thousands of VIPs share it.
 
 A VIP's owners are a *pattern*, for each slot the place of its owner, and the ids at these places. VIPs with the same

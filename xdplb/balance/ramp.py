@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slow start: a backend that has just come up owns a part of its slots, and then more of them, until it owns all.
 
 A slot that a newcomer does not own yet has the owner that it would have if neither this newcomer nor any later one were

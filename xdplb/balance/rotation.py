@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of the schedulers that choose per connection. Their slots are an order of turns, not shares of a hash.
 
 For rr and wrr, a new flow takes the slot after that of the flow before. For lc and wlc, it compares all candidates,

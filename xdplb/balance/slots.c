@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The passes over all slots of a table. Their callers in xdplb/balance (slots.py, pattern.py) and in xdplb/dataplane
  * (vip_tables.py) have the same in numpy and say what each is for. Like fill.c it needs no C library.
  */

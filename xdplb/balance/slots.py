@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens to a VIP's slots when their owners change.
 
 A slot is a 32-bit number: the owner's id in the low half, and in the high half the previous owner's id, or a marker.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` that say how this node announces its VIPs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` that say what the API takes on at once and how long it waits for a client."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb backend-host`: prepare a backend's host for a VIP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb backend ls VIP --nodes`: how healthy each node sees the backends of a VIP, as a table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb backup`: the state in a file, from the daemon, or from the state dir while none runs."""
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.placed_file import place
 from xdplb.private_files import FILE_MODE
 
-from .output import note
-from .params import Connection
+from .output import note, print_json
+from .params import Connection, local_output_option
 
 __all__ = ["command"]
 
@@ -34,13 +35,16 @@ Examples:
     metavar="DIR",
     help="Read the files in DIR, while no daemon runs; otherwise the daemon is asked.",
 )
+@local_output_option
 @click.pass_obj
-def command(connection: Connection, path: str, force: bool, state_dir: Path | None) -> None:
+def command(connection: Connection, path: str, force: bool, state_dir: Path | None, as_json: bool) -> None:
     """Write the state to FILE as it is at one moment: VIPs, backends, checks, access lists and drains.
 
     The daemon goes on meanwhile. FILE is for its owner only (0600), and is complete or not there at all. It has no
     events and no counters. `xdplb up --restore FILE` begins with it.
     """
+    if path == "-" and as_json:
+        raise click.UsageError("-o json prints what was written on stdout, where the backup goes: name a file")
     if path == "-" and sys.stdout.isatty():
         raise click.UsageError("a terminal cannot show a backup: name a file, or pipe it to a program")
     target = Path(path)
@@ -57,6 +61,8 @@ def command(connection: Connection, path: str, force: bool, state_dir: Path | No
         _refuse_to_overwrite(target)
     except OSError as error:
         raise PlatformError(f"cannot write {target}: {error.strerror}", hint="name another file") from None
+    if as_json:
+        print_json({"file": path, "bytes": len(content)})
     note(f"wrote {target} ({len(content) // 1024} KiB)")
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb capture`: packets as XDP received and sent them, in a file for Wireshark or tcpdump."""
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import click
 from xdplb.model.errors import XdplbError
 
 from .capture_file import open_capture
-from .output import note
-from .params import Connection, Decimal, Whole
+from .output import note, print_json
+from .params import Connection, Decimal, Whole, local_output_option
 from .pcapng_blocks import PcapngBlocks
 from .progress import ticking
 
@@ -42,8 +43,9 @@ Examples:
 @click.option("--seconds", type=Decimal(0, min_open=True), metavar="S", help="Stop after this many seconds.")
 @click.option("--sample", type=Whole(1), metavar="N", help="Capture one in N packets, at random.  [1]")
 @click.option("--snaplen", type=Whole(14, 16384), metavar="B", help="Bytes to keep of each frame.  [256]")
+@local_output_option
 @click.pass_obj
-def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bounds: Any) -> None:
+def command(connection: Connection, /, *, what: tuple[str, ...], path: str, as_json: bool, **bounds: Any) -> None:
     """Write packets to a pcapng file, as XDP received them and as it sent them (which tcpdump cannot see).
 
     Each packet has a comment with the decision: where it was sent, how and why, or why it was not. VIP is a name or a
@@ -52,16 +54,18 @@ def command(connection: Connection, /, *, what: tuple[str, ...], path: str, **bo
     program is compiled for it. The file is for its owner only (0600); one that is no pcapng file is not overwritten.
     """
     named = _named(what)
+    if path == "-" and as_json:
+        raise click.UsageError("-o json prints what was captured on stdout, where the packets go: name a file")
     if path == "-" and sys.stdout.isatty():
         raise click.UsageError(
             "a terminal cannot show a pcapng file: name a file, or pipe it to a program that reads pcapng"
         )
     with connection.client().capture(**named, **bounds) as chunks, _opened(path) as file:
         note("capturing; Ctrl-C stops it")
-        _write(chunks, file, path)
+        _write(chunks, file, path, as_json=as_json)
 
 
-def _write(chunks: Iterator[bytes], file: BinaryIO, path: str) -> None:
+def _write(chunks: Iterator[bytes], file: BinaryIO, path: str, *, as_json: bool) -> None:
     """Write whole blocks as they come, so that the file can be read however the capture ends."""
     blocks = PcapngBlocks()
     try:
@@ -73,6 +77,9 @@ def _write(chunks: Iterator[bytes], file: BinaryIO, path: str) -> None:
         pass
     finally:
         where = "stdout" if path == "-" else path
+        if as_json:
+            told = {"packets": blocks.packets, "frames": blocks.frames, "frames_lost": blocks.lost}
+            print_json({"file": path, **told})
         note(f"{blocks.packets} packets ({blocks.frames} frames) in {where}, {blocks.lost} frames lost")
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file of a capture: packets are private, and root writes it, perhaps into a folder where others write too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The certificate of a drain as a table, and in a line."""
 
 from __future__ import annotations

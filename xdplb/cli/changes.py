@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all commands that change something share: options, the request, and the message about the outcome."""
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class Change:
         elif self.dry_run:
             outcome = answer.dry_run()
             tell_dry_run(outcome["changes"] if outcome["would_change"] else [])
-            print_impact(outcome["impact"])
+            if (impact := outcome.get("impact")) is not None:  # what is no part of the state has no effect on traffic
+                print_impact(impact)
         else:
             note(message)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options that describe a health check, for `xdplb health set` and `add` and, with a prefix, `xdplb vip add`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb config`: the whole desired state as one file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb config convert`: a configuration of keepalived or ipvsadm as a config file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb config dump`: what is configured, as a config file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the commands on config files share: how a file is written, and how they say what is wrong with it."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from .layout import Output, chosen_output
 from .output import note
 
 __all__ = ["format_option", "telling_faults"]
@@ -36,6 +38,8 @@ def telling_faults(command: Callable[..., int | None]) -> Callable[..., int | No
         try:
             return command(*arguments, **given)
         except ConfigError as error:
+            if chosen_output.get() is Output.JSON:
+                raise
             for fault in error.faults[:_MOST]:
                 note(str(fault))
                 if fault.hint:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb decap`: unwrap IPIP and GUE on a backend whose kernel has no tunnel modules."""
 
 from __future__ import annotations
@@ -66,13 +67,19 @@ def up(
         note(f"note: skb mode is several times slower: {started.note}")
 
 
-@command.command(short_help="Stop unwrapping on a NIC.", epilog="\b\nExamples:\n  sudo xdplb decap down eth0")
-@click.argument("interface", metavar="IFACE")
+@command.command(
+    short_help="Stop unwrapping on a NIC.",
+    epilog="\b\nExamples:\n  sudo xdplb decap down eth0\n  sudo xdplb decap down --all",
+)
+@click.argument("interface", metavar="IFACE", required=False)
+@click.option("--all", "everything", is_flag=True, help="All NICs of this pin dir.")
 @pin_dir_option
 @dry_run_option
 @local_output_option
-def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
+def down(*, interface: str | None, everything: bool, pin_dir: Path, dry_run: bool, as_json: bool) -> None:
     """Detach the decapsulation program from a NIC. With the last NIC, its pins are removed too."""
+    if (interface is not None) == everything:
+        raise click.UsageError("name the NIC to detach from, such as eth0, or give --all")
     from xdplb.daemon import decap
 
     if dry_run:
@@ -85,4 +92,4 @@ def down(*, interface: str, pin_dir: Path, dry_run: bool, as_json: bool) -> None
     for what in removed:
         note(f"removed: {what}")
     if not removed:
-        note(f"nothing to remove: IPIP and GUE are not unwrapped on {interface}")
+        note(f"nothing to remove: IPIP and GUE are not unwrapped on {interface or 'any NIC'}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb dns`: the names of VIPs in DNS, and what a balancer that is gone has left there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb doctor`: what is missing on this host, and how to fix it."""
 
 from __future__ import annotations

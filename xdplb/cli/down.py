@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb down`: detach from NICs and remove everything that `up` left."""
 
 from __future__ import annotations

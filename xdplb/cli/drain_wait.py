@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for a drain: what `xdplb backend drain --wait` does after it has started one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from xdplb.client import Answer, BusyError, Client, DaemonDownError, TimedOutError
@@ -14,9 +15,11 @@ from .output import note
 from .params import duration_text
 from .progress import erase_progress, show_progress
 
-__all__ = ["Waited", "is_cut", "is_over", "wait_for_drain", "wait_until_over"]
+__all__ = ["Settling", "Waited", "is_cut", "is_over", "wait_for_drain", "wait_until_over"]
 
 _POLL_SECONDS = 0.5
+
+_TO_SETTLE_SECONDS = 3.0
 
 _TO_CUT_SECONDS = 30.0
 """How long after the deadline the daemon may take to cut what is left, on a busy host with a full flow table."""
@@ -36,12 +39,15 @@ def wait_for_drain(client: Client, vip: str, address: str, timeout: float, *, cu
     The rest is as in `wait_until_over`. Raises ConflictError if somebody cancels the drain.
     """
     answer: Answer[BackendOut] | None = None
+    settling = Settling()
 
     def look(within: float) -> str:
         nonlocal answer
         answer = client.backends.get(vip, address, within=within)
         drain = _drain_of(answer, address)
-        return "" if is_over(drain) else _left(drain["flows"])
+        if not is_over(drain):
+            return _left(drain["flows"])
+        return "" if settling.is_done([answer.json()["status"]], within) else "what came of them is noted"
 
     goes_on = f"the drain of {address} continues; cancel it with: xdplb backend undrain {vip} {address}"
     left = wait_until_over(address, look, timeout, cut=cut, goes_on=goes_on)
@@ -71,6 +77,23 @@ def wait_until_over(address: str, look: Callable[[float], str], timeout: float, 
         raise
     finally:
         erase_progress()
+
+
+class Settling:
+    """The short time between the end of drains and that of their certificates, which come a moment later."""
+
+    def __init__(self) -> None:
+        self._over_at: float | None = None
+
+    def is_done(self, drained: Iterable[BackendStatusOut], within: float) -> bool:
+        """Return whether all certificates say how it ended; also if that is not to be waited for any longer."""
+        now = time.monotonic()
+        if self._over_at is None:
+            self._over_at = now
+        if now - self._over_at > _TO_SETTLE_SECONDS or within < _TO_SETTLE_SECONDS:
+            return True
+        certificates = [status["certificate"] for status in drained]
+        return all(each is None or each["outcome"] != "draining" for each in certificates)
 
 
 def is_over(drain: DrainOut) -> bool:

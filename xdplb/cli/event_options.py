@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` that say what becomes of events: how they are logged, and which are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -21,7 +23,13 @@ def _days(context: click.Context, parameter: click.Parameter, text: str) -> floa
 
 # The defaults are those of xdplb.control.history, repeated here: --help must not import the control plane.
 def event_options(command: _Decorated) -> _Decorated:
-    """Add the options `log_format`, `event_rows` and `event_days`."""
+    """Add the options `log_format`, `event_rows`, `event_days` and `notify`."""
+    command = click.option(
+        "--notify",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A file that says which commands and webhooks get which events: it is read now and at each SIGHUP.",
+    )(command)
     command = click.option(
         "--events-max-age",
         "event_days",

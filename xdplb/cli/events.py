@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb events`: what has happened, and what happens."""
 
 from __future__ import annotations

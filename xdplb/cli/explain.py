@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb explain`: where a packet would go, and why."""
 
 from __future__ import annotations

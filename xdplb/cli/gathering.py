@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several options of a command that make one value together."""
 
 from __future__ import annotations

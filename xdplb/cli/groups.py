@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Groups of commands that suggest the right word for a misspelt one."""
 
 from __future__ import annotations

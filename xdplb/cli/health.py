@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb health`: the health checks of VIPs and their results."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drain a host that is a backend of several VIPs, and end that: `xdplb backend drain --all-vips ADDRESS`."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from xdplb.model.backend import parse_backend_address
 from xdplb.model.errors import ConflictError, NotFoundError
 
 from .changes import Change
-from .drain_wait import is_cut, is_over, wait_until_over
+from .drain_wait import Settling, is_cut, is_over, wait_until_over
 from .output import Column, coloured, print_json, table
 from .params import duration_text
 
@@ -86,12 +87,15 @@ def _backends_at(client: Client, address: str, *, within: float | None = None) -
 def _wait(client: Client, address: str, vips: Sequence[str], times: DrainIn) -> tuple[list[BackendOfVipOut], str]:
     """Wait until nothing is left in any VIP; return the last answer, and what is left when the time is over."""
     last: list[BackendOfVipOut] = []
+    settling = Settling()
 
     def look(within: float) -> str:
         nonlocal last
         last = [each for each in _backends_at(client, address, within=within) if each["vip"] in vips]
         waiting = sum(not is_over(drain) for drain in _drains_of(address, vips, last))
-        return f"connections are left in {waiting} of them" if waiting else ""
+        if waiting:
+            return f"connections are left in {waiting} of them"
+        return "" if settling.is_done([each["status"] for each in last], within) else "what came of them is noted"
 
     goes_on = f"the drains of {address} continue; cancel them with: xdplb backend undrain --all-vips {address}"
     cut = times.get("cut_at_deadline", False)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change does to traffic, as tables."""
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from xdplb.client.bodies import AtRiskOut, FlowsOut, ImpactOut, RiskOut, SlotsCh
 
 from .output import Column, line, number, print_fields, table
 
-__all__ = ["print_impact"]
+__all__ = ["impact_fields", "print_impact"]
 
 _MOST_ROWS = 20
 """Of each table: who wants all takes -o json."""
@@ -28,14 +29,7 @@ def print_impact(impact: ImpactOut) -> None:
     if not _does_something(impact):
         return
     click.echo()
-    print_fields(
-        [
-            ("connections at risk", _at_risk(impact["connections_at_risk"])),
-            ("slots", _slots(impact["slots"])),
-            ("recorded flows", _flows(impact["flows"])),
-            ("program", _program(impact["features"])),
-        ]
-    )
+    print_fields(impact_fields(impact))
     _print(
         [
             Column("AT RISK OF"),
@@ -61,6 +55,16 @@ def print_impact(impact: ImpactOut) -> None:
             for move in change["moves"]
         ],
     )
+
+
+def impact_fields(impact: ImpactOut) -> list[tuple[str, str]]:
+    """Return what the change does in all, as names and words."""
+    return [
+        ("connections at risk", _at_risk(impact["connections_at_risk"])),
+        ("slots", _slots(impact["slots"])),
+        ("recorded flows", _flows(impact["flows"])),
+        ("program", _program(impact["features"])),
+    ]
 
 
 def _does_something(impact: ImpactOut) -> bool:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much room output has, and how the rows of a table are made to fit it without anything being cut off."""
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb`: the entry point, the global options, and how an error is printed and becomes an exit code."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -12,12 +14,14 @@ import click
 
 import xdplb
 from xdplb.client import DEFAULT_SOCKET
-from xdplb.model.errors import XdplbError
+from xdplb.model.errors import PROBLEM_TYPE, FieldProblem, XdplbError
+from xdplb.model.printable import json_printable
 
 from .groups import Group
 from .layout import Output, chosen_output
 from .output import hint_of, note
 from .params import Connection, positive_duration
+from .progress import erase_progress
 
 __all__ = ["LazyGroup", "cli", "main", "run"]
 
@@ -36,6 +40,8 @@ _COMMANDS = {
     "backup": "backup",
     "token": "token",
     "events": "events",
+    "dashboard": "dashboard",
+    "top": "top",
     "node": "node",
     "dns": "dns",
     "decap": "decap",
@@ -112,20 +118,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are printed to stderr, none is raised."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     chosen_output.set(Output.TABLE)
     try:  # not standalone: click then raises errors, and returns what the command returns
-        result = cli.main(
-            args=list(arguments) if arguments is not None else None, prog_name="xdplb", standalone_mode=False
-        )
+        result = cli.main(args=given, prog_name="xdplb", standalone_mode=False)
     except XdplbError as error:
-        _complain(error.detail, hint_of(error))
+        if chosen_output.get() is Output.JSON:
+            _complain_as_json(error.code, error.detail, error.hint, error.exit_code, error.problems)
+        else:
+            _complain(error.detail, hint_of(error))
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return error.exit_code
     except click.ClickException as error:
         # click lists the choices of an option that is missing one a line.
-        _complain(re.sub(r"\s*\n\s*", " ", error.format_message()), _usage_hint(error))
+        detail, hint = re.sub(r"\s*\n\s*", " ", error.format_message()), _usage_hint(error)
+        if _asks_for_json(given):
+            _complain_as_json("usage", detail, hint, error.exit_code)
+        else:
+            _complain(detail, hint)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
@@ -138,6 +150,23 @@ def _complain(message: str, hint: str) -> None:
     note(f"xdplb: error: {message}")
     if hint:
         note(f"hint: {hint}")
+
+
+def _complain_as_json(code: str, detail: str, hint: str, exit_code: int, problems: Sequence[FieldProblem] = ()) -> None:
+    """Print an error in a line of JSON, as a problem of the API, for a program that has asked for JSON."""
+    told = {"type": f"{PROBLEM_TYPE}{code}", "detail": detail, "hint": hint, "exit_code": exit_code}
+    wrong = [{"pointer": problem.pointer, "detail": problem.detail} for problem in problems]
+    erase_progress()
+    click.echo(json_printable(json.dumps(told | {"errors": wrong})), err=True)
+
+
+def _asks_for_json(given: Sequence[str]) -> bool:
+    """Return whether a command line has -o json, also one that is wrong and was not understood."""
+    pairs = zip(given, [*given[1:], ""], strict=True)
+    return any(
+        (word in ("-o", "--output") and following == "json") or word in ("-ojson", "--output=json")
+        for word, following in pairs
+    )
 
 
 def _usage_hint(error: click.ClickException) -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb node`: the balancers that serve the same VIPs; taking this one out of service, and back."""
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def drain(change: Change, /, *, wait: bool, timeout: float, quiet: float | None)
     if drained is not None and drained["timed_out"]:
         raise TimedOutError(
             f"node {name} is drained, but packets for its VIPs still came after {duration_text(timeout)}",
-            hint="what still comes is forwarded; see that routers have another way: docs/reference.md",
+            hint="what still comes is forwarded; see that routers have another way: docs/ha.md",
         )
 
 

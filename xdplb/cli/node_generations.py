@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which nodes do not have the newest generation of a VIP or a backend yet, for tables."""
 
 from __future__ import annotations

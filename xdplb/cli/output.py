@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How commands print: data to stdout as a table or as the API's own JSON, messages to stderr."""
 
 from __future__ import annotations

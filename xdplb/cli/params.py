@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arguments and options that several commands share."""
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from xdplb.client import DEFAULT_SOCKET, Client
+from xdplb.client.target import Target
+from xdplb.client.transport import Waiting
 from xdplb.model.errors import InvalidError
 from xdplb.model.numbers import decimal_of, whole_of
 from xdplb.model.printable import quoted
@@ -61,9 +64,22 @@ class Connection:
     tls_key: str | None = None
     request_timeout: float | None = None
 
+    def target(self) -> Target:
+        """Return which daemon it is, and how to reach it."""
+        return Target(self.socket_path, self.url, self.token_file, self.tls_ca, self.tls_cert, self.tls_key)
+
     def client(self) -> Client:
         """Return a client for it, which is closed when the command ends."""
-        client = Client(
+        client = self._client(note, _showing_that_it_waits if is_shown() else None)
+        click.get_current_context().call_on_close(client.close)
+        return client
+
+    def silent_client(self) -> Client:
+        """Return a client that never prints, for a command that has the whole terminal; the caller closes it."""
+        return self._client(lambda _message: None, None)
+
+    def _client(self, on_wait: Callable[[str], None], waiting: Waiting | None) -> Client:
+        return Client(
             socket_path=self.socket_path,
             url=self.url,
             token_file=self.token_file,
@@ -71,11 +87,9 @@ class Connection:
             cert_file=self.tls_cert,
             key_file=self.tls_key,
             timeout=self.request_timeout,
-            on_wait=note,
-            waiting=_showing_that_it_waits if is_shown() else None,
+            on_wait=on_wait,
+            waiting=waiting,
         )
-        click.get_current_context().call_on_close(client.close)
-        return client
 
 
 def _showing_that_it_waits(what: str) -> AbstractContextManager[None]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pcapng stream from the daemon: cut into whole blocks, and counted."""
 
 from __future__ import annotations

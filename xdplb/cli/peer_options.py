@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` that say which other balancers there are, and how to talk to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A line on stderr that says what takes so long, while it does. Only on a terminal that can erase it."""
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ class _Line:
         self._is_there = False
         self.ticks = False
 
-    def show(self, text: str) -> None:
-        width = shutil.get_terminal_size().columns - 1
+    def show(self, text: str, end: str) -> None:
+        width = shutil.get_terminal_size().columns - 1 - len(end)
         with self._lock:
-            _write(_ERASE + (text if len(text) <= width else f"{text[: width - 1]}…"))
+            _write(_ERASE + (text if len(text) <= width else f"{text[: width - 1]}…") + end)
             self._is_there = True
 
     def erase(self) -> None:
@@ -47,10 +48,10 @@ def is_shown() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def show_progress(text: str) -> None:
-    """Show `text` in place of what the line has shown so far; as much of it as the terminal is wide."""
+def show_progress(text: str, end: str = "") -> None:
+    """Show `text` in place of what the line has shown so far: as much of it as there is room for before its `end`."""
     if is_shown():
-        _line.show(text)
+        _line.show(text, end)
 
 
 def erase_progress() -> None:
@@ -90,7 +91,7 @@ def _tick(what: str | Callable[[], str], over: threading.Event) -> None:
     pause = _SILENCE_SECONDS
     while not over.wait(pause):
         pause = _TICK_SECONDS
-        show_progress(f"{what if isinstance(what, str) else what()}: {time.monotonic() - began:.0f} s")
+        show_progress(what if isinstance(what, str) else what(), f": {time.monotonic() - began:.0f} s")
 
 
 def _erased_before(_record: logging.LogRecord) -> bool:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` that say where the API is served, to whom, and who may do what there."""
 
 from __future__ import annotations

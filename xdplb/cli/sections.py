@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A command with so many options that its help has them under headings."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb stats`: the counters, as totals or per second."""
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from .groups import Command
 from .output import Column, number, print_json, table
 from .params import Connection, duration, duration_text, output_option
 from .progress import ticking
+from .rates import rates
 from .watching import watchable
 
 __all__ = ["command"]
@@ -72,11 +74,11 @@ def _show_rates(before: Any, read: Callable[[], Any], wait: float, *, as_json: b
         time.sleep(wait)
     now = read()
     seconds = time.monotonic() - began
-    rates = _rates(before, now, seconds)
+    found = rates(before, now, seconds)
     if as_json:
-        print_json({"seconds": round(seconds, 3), **rates})
+        print_json({"seconds": round(seconds, 3), **found})
     else:
-        _print(rates, _tenths, "/S")
+        _print(found, _tenths, "/S")
 
 
 def _flows(body: dict[str, Any]) -> _Rows:
@@ -97,27 +99,6 @@ def _reasons(body: dict[str, Any]) -> _Rows:
         "evict": {"flow_record": body.get("flow_evictions", 0)},
     }
     return {(action, reason): [count] for action, counts in actions.items() for reason, count in sorted(counts.items())}
-
-
-def _rates(before: Any, now: Any, seconds: float) -> Any:
-    """Return `now` with each counter as its increase per second.
-
-    A counter that fell was reset (its VIP was added again) and counts from 0; so does one that is new.
-    """
-    if isinstance(now, dict):
-        known = before if isinstance(before, dict) else {}
-        return {name: _rates(known.get(name), value, seconds) for name, value in now.items()}
-    if isinstance(now, list):
-        known = {_name(item): item for item in before or []}
-        return [_rates(known.get(_name(item)), item, seconds) for item in now]
-    if not isinstance(now, int):
-        return now
-    return round((now - before if before is not None and now >= before else now) / seconds, 3)
-
-
-def _name(item: Any) -> Any:
-    """Return what tells a VIP or a backend in an answer from the others."""
-    return item.get("vip", item.get("backend")) if isinstance(item, dict) else item
 
 
 def _tenths(count: float | None) -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb status`: the balancer's status on one page; wait until it is ready."""
 
 from __future__ import annotations

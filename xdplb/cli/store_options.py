@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` that say where the store is that balancers share, and how this one makes itself known there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb token`: what those who come by TCP show to be let in."""
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ def add(change: Change, /, *, name: str, role: Role, expires: float | None, file
     added = answer.json()
     if descriptor is not None:
         _write(descriptor, added["token"], name)
+        if change.as_json:
+            print_json({field: value for field, value in added.items() if field != "token"})
     elif change.as_json:
         print_json(answer.body)
     else:

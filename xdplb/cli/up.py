@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb up`: attach to NICs, serve the API, stay in the foreground."""
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ _SECTIONS = {
         "--on-daemon-loss",
         "--vrrp-",
     ),
-    "The log and events": ("--log-format", "--events-"),
+    "The log and events": ("--log-format", "--events-", "--notify"),
     "How much the API takes on": ("--api-",),
 }
 """The headings in the help, each with how the names of its options begin."""
@@ -111,7 +112,7 @@ Examples:
   sudo xdplb up eth0 --peer-listen 10.0.0.1 --peer 10.0.0.2 --peer-key-file /etc/xdplb/peers.key
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
-@click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
+@click.argument("interfaces", metavar="IFACE...", nargs=-1)
 @mode_option
 @right_options
 @click.option(
@@ -213,6 +214,7 @@ def command(
     log_format: str,
     event_rows: int,
     event_days: float,
+    notify: Path | None,
     store: StoreOptions | None,
     peering: PeerOptions | None,
     announcing: Announcing,
@@ -223,6 +225,8 @@ def command(
     The XDP program stays attached when this command is stopped, killed or upgraded, and keeps forwarding. The next
     `xdplb up` takes over from there. Only `xdplb down` detaches.
     """
+    if not interfaces:
+        raise click.UsageError("name the NICs to balance on, such as eth0; of the service, in /etc/default/xdplb")
     from xdplb.daemon.log import LogFormat, is_log_for_programs, log_to_stderr
     from xdplb.daemon.signals import Signals
 
@@ -260,6 +264,7 @@ def command(
                     config=config,
                     accept_differences=accept_differences,
                     exec_checks=exec_checks,
+                    notify=None if notify is None else notify.absolute(),
                     node=node or name_of_host(),
                     store=store,
                     announcing=announcing,

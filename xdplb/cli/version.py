@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb version`: the versions of this command and of the daemon."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb vip`: the addresses that clients talk to."""
 
 from __future__ import annotations

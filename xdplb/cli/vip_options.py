@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options that `xdplb vip add` and `set` share, and the fields of a VIP's body that they set."""
 
 from __future__ import annotations

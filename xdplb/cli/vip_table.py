@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs of the API as a table, and their keys as text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`--watch`: show the same again and again, in place on a terminal, else one after the other, until Ctrl-C."""
 
 from __future__ import annotations

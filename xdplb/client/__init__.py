@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client of the REST API for Python programs; the `xdplb` command uses it too. See docs/client.md."""
 
 from __future__ import annotations

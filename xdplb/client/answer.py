@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a client gets back: an answer with its body, its generation and its warnings."""
 
 from __future__ import annotations

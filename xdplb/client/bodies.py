@@ -1,4 +1,5 @@
-"""The bodies of the API, under their names in /openapi.json. docs/reference.md explains their fields.
+# SPDX-License-Identifier: Apache-2.0
+"""The bodies of the API, under their names in /openapi.json. docs/reference/ explains their fields.
 
 Made by `python -m tests.contract.client_bodies`: do not edit it.
 """
@@ -92,6 +93,7 @@ __all__ = [
     "HealthzOut",
     "ImpactOut",
     "KnownBy",
+    "Level",
     "LimitsIn",
     "LimitsOut",
     "LimitsPatch",
@@ -207,6 +209,7 @@ Forward = Literal["dr", "ipip", "gue"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
+Level = Literal["backend", "vip", "total"]
 OnUnhealthy = Literal["reset", "keep"]
 OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_BACKEND"]
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]

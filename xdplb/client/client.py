@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client: one daemon, and what can be asked of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this host can tell of a daemon that does not answer: whether it is starting, at work, stopped, or hangs.
 
 The kernel says which process listens on a Unix socket, even if that process does nothing; /proc says the rest, also to
@@ -25,6 +26,7 @@ _COMPILER = "xdplb.dataplane.compile"
 _USUAL_PLACE = "unix:/run/xdplb/api.sock"
 _SAMPLE_SECONDS = 0.2
 _BUSY_SHARE = 0.5
+_THREADS_OF_START = 2
 _LOG = "see its log: journalctl -u xdplb"
 
 
@@ -77,8 +79,8 @@ def _state_of(pid: int) -> DaemonState:
         return DaemonState(
             f"it is starting (pid {pid})", f"xdplb status --wait returns when it is ready; or {_LOG}", works=True
         )
-    share = _cpu_share(pid)
-    if share >= _BUSY_SHARE:
+    share, is_waiting_for_cpu = _cpu_use(pid)
+    if share >= _BUSY_SHARE or is_waiting_for_cpu:
         words = f"it is running, but busy: it uses {share:.0%} of a CPU (pid {pid})"
         return DaemonState(words, f"try again, with a longer --request-timeout; or {_LOG}", works=True)
     waits = ", and waits for a disk or for the kernel" if state == "D" else ""
@@ -129,13 +131,16 @@ def _command_line(pid: int) -> list[str]:
 
 
 def _is_starting(pid: int) -> bool:
-    """Return whether the daemon has not begun to serve: until then it has no other thread (`daemon/run.py`)."""
-    return len(os.listdir(_PROC / str(pid) / "task")) == 1  # noqa: PTH208
+    """Return whether the daemon has not begun to serve.
+
+    Until then it has no other threads (`daemon/run.py`), but for one that shows the progress on a terminal.
+    """
+    return len(_tasks(pid)) <= _THREADS_OF_START
 
 
 def _compiles(pid: int) -> bool:
     """Return whether a child of the process is a compiler. Children are listed by thread: proc_tid_children(5)."""
-    for task in (_PROC / str(pid) / "task").iterdir():
+    for task in _tasks(pid):
         with suppress(OSError):
             for child in (task / "children").read_text(encoding="ascii").split():
                 if _COMPILER in _command_line(int(child)):
@@ -143,11 +148,12 @@ def _compiles(pid: int) -> bool:
     return False
 
 
-def _cpu_share(pid: int) -> float:
-    """Return how much of a CPU the process uses now."""
-    began, before = time.monotonic(), _cpu_seconds(pid)
+def _cpu_use(pid: int) -> tuple[float, bool]:
+    """Return how much of a CPU the process uses now, and whether it would use more on a less busy host."""
+    began, before, runnable = time.monotonic(), _cpu_seconds(pid), _runnable(pid)
     time.sleep(_SAMPLE_SECONDS)
-    return (_cpu_seconds(pid) - before) / (time.monotonic() - began)
+    share = (_cpu_seconds(pid) - before) / (time.monotonic() - began)
+    return share, bool(runnable & _runnable(pid))
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -155,6 +161,24 @@ def _cpu_seconds(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+def _runnable(pid: int) -> set[str]:
+    """Return the threads that run, or would if there were a CPU for them."""
+    found = set()
+    for task in _tasks(pid):
+        with suppress(OSError):
+            if _parts(task / "stat")[0] == "R":
+                found.add(task.name)
+    return found
+
+
+def _tasks(pid: int) -> list[Path]:
+    return list((_PROC / str(pid) / "task").iterdir())
+
+
 def _stat(pid: int) -> list[str]:
-    """Return what the kernel says of the process from its state on: proc_pid_stat(5)."""
-    return (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return _parts(_PROC / str(pid) / "stat")
+
+
+def _parts(stat: Path) -> list[str]:
+    """Return what the kernel says of a process or a thread from its state on: proc_pid_stat(5)."""
+    return stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The errors that a client raises, and how a problem of the API becomes one of them.
 
 All are an XdplbError: `detail` says what is wrong, `hint` what to try, `problems` which fields are wrong.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Server-Sent Events, as they come over the wire (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The URL paths of VIPs and backends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which daemon a client talks to, and connections to it: a Unix socket, or a URL with or without TLS."""
 
 from __future__ import annotations

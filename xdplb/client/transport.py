@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests and answers over HTTP/1.1, with the standard library only.
 
 A request is repeated where that is safe: one that only reads, and a change, which has an Idempotency-Key, so that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be asked about VIPs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A store in memory, for tests: several balancers share it, and it can be emptied, restored, and be away."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store that the balancers of a cluster share, as each of them sees it.
 
 It holds a *head*, which says what the state is (its generation, its lineage, its digest), and *entries* by path, such

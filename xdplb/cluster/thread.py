@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A repository that works in a thread and an event loop of its own, so that a slow store never slows the caller's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A config file that has been read: its data, and where everything in it is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data to a config file: TOML with comments, or YAML."""
 
 from __future__ import annotations

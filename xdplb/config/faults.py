@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong in a config file, and where: `FILE:LINE:COLUMN: sentence`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The content of a file that a person names, or of stdin: whole, bounded, and if it cannot be read a sentence."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of prefixes: one a line, `#` starts a comment."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the keys and values of a text are, by JSON pointer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the keys and values of a TOML text are. What they are is read by a library, which does not tell that.
 
 The text need not be valid: what comes after the first thing that cannot be told is not looked at.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TOML text to data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A YAML text to data, with the spots of keys and values. Plain words are read as YAML 1.2 reads them.
 
 So `no` and `on` are texts, and so is `22:22`: YAML 1.1, which the library reads by itself, makes false, true and 1342

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a balancer is among others, and what it shares with them by: values that the daemon makes of its options."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The time that drains, timeouts and "since" go by: it runs evenly, whatever is done to the wall clock.
 
 It is the time since the boot (CLOCK_BOOTTIME, which goes on while the host sleeps), plus the wall clock's time of the

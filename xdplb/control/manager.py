@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The manager: composes the parts of the control plane and gives access to them."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from xdplb.cluster.repository import Repository
 from xdplb.control.among import Among, SharedStore
 from xdplb.control.answers.answers import Answers
+from xdplb.control.answers.transitions import Transitions
 from xdplb.control.answers.views import PlaceView
 from xdplb.control.capture.capturer import Capturer
 from xdplb.control.clock import SteadyClock
@@ -184,6 +186,7 @@ class Manager:
             notes=notes,
             longest_pause=longest_pause,
             history=self.history,
+            transitions=Transitions(self.events),
             announces=self._announces,
         )
         self._tracking = TrackFiles(

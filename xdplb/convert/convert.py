@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file of another balancer as the text of a config file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words of IPVS, which keepalived and ipvsadm share, and what they are here."""
 
 from __future__ import annotations

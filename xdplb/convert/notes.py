@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a converted configuration does not have, or has in another way, each with the line that it comes from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtual service of IPVS on its way to a VIP: its backends and its check, and what is to be told of it."""
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .notes import Notes, Where
 __all__ = ["Converted", "Real", "Service", "vips_of"]
 
 _MOST_COMPARED = 128
-"""Backends that lc and wlc compare at most: docs/reference.md, Schedulers."""
+"""Backends that lc and wlc compare at most: docs/reference/config.md, Schedulers."""
 
 
 @dataclass

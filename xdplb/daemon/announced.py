@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a daemon announces, noted in /run: whoever withdraws it after the daemon has gone need not be told again.
 
 The note is there from the first route on, and until the next boot, as the routes are. It is of one network namespace.

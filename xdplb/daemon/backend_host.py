@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prepare a backend's host for a VIP, as `xdplb.net.backend_host` does, with xdplb's own decapsulation at hand.
 
 `interface` is the NIC that the VIP's packets come in by, None for that of the default route. `outer` is the IP version

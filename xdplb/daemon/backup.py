@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backup on the host itself, while no daemon runs: the state file, with what its log has."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the descriptors that this process may open are divided: the checks, the maps and netlink come before the API.
 
 Of the limit, half is for the probes of checks and a quarter for all else that the balancer itself opens (maps,

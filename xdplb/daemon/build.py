@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this xdplb is: its version, the commit it was built from, and the layouts of its BPF maps."""
 
 from __future__ import annotations

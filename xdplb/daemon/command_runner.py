@@ -1,11 +1,13 @@
-"""The process that runs the commands of exec checks: `python -m xdplb.daemon.command_runner FD`.
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the commands of exec checks or of notifications: `python -m xdplb.daemon.command_runner FD [ROOT]`.
 
 The daemon gives up the capabilities to be somebody else, and is too large to fork without a pause. This process is
 started before, is small, and keeps nothing but what it takes to run a command as another user and to kill it. It does
 what comes over its socket, a message of JSON each, and ends with it, even if the daemon is killed; no command outlives
 it.
 
-A command runs in a session of its own, without a shell, with its output cut, and with no way to more privileges. When
+A command runs in a session of its own, without a shell, with its output cut, and with no way to more privileges.
+With ROOT it may run as root, too, which then has hardly a capability. When
 it ends or its time is over, its whole process group is killed, and whatever else it has left behind.
 """
 
@@ -26,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xdplb.capabilities import KILL, SETGID, SETUID, keep_only
 
@@ -65,8 +67,8 @@ class _Run:
 
 
 class _Runner:
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, *, allows_root: bool) -> None:
+        self._sock, self._allows_root = sock, allows_root
         self._epoll = select.epoll()
         self._epoll.register(sock.fileno(), select.EPOLLIN)
         self._by_number: dict[int, _Run] = {}
@@ -113,9 +115,23 @@ class _Runner:
 
     def _start(self, message: dict[str, Any]) -> None:
         uid, gid, groups = _identity(message["user"])
-        process = subprocess.Popen(
+        if uid == 0 and not self._allows_root:
+            raise ValueError(f"user {message['user']} is root, as whom no check may run")
+        with _input(message["input"]) as given:
+            process = self._popen(message, given, uid=uid, gid=gid, groups=groups)
+        run = _Run(message["run"], process, os.pidfd_open(process.pid), time.monotonic() + message["seconds"])
+        self._by_number[run.number] = self._by_fd[run.pidfd] = self._by_fd[_output(run)] = run
+        os.set_blocking(_output(run), False)
+        self._epoll.register(run.pidfd, select.EPOLLIN)
+        self._epoll.register(_output(run), select.EPOLLIN)
+
+    @staticmethod
+    def _popen(
+        message: dict[str, Any], given: BinaryIO, *, uid: int, gid: int, groups: list[int]
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             message["command"],
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
@@ -126,11 +142,6 @@ class _Runner:
             umask=0o022,
             start_new_session=True,
         )
-        run = _Run(message["run"], process, os.pidfd_open(process.pid), time.monotonic() + message["seconds"])
-        self._by_number[run.number] = self._by_fd[run.pidfd] = self._by_fd[_output(run)] = run
-        os.set_blocking(_output(run), False)
-        self._epoll.register(run.pidfd, select.EPOLLIN)
-        self._epoll.register(_output(run), select.EPOLLIN)
 
     def _read(self, run: _Run) -> None:
         try:
@@ -188,6 +199,16 @@ class _Runner:
         self._sock.send(json.dumps({"ended": number, **said}).encode())
 
 
+def _input(text: str) -> BinaryIO:
+    """Return a file with this text, from its beginning: of a pipe, whoever writes it may have to wait."""
+    if not text:
+        return open(os.devnull, "rb")  # noqa: PTH123
+    given = os.fdopen(os.memfd_create("input"), "w+b")
+    given.write(text.encode())
+    given.seek(0)
+    return given
+
+
 def _output(run: _Run) -> int:
     assert run.process.stdout is not None
     return run.process.stdout.fileno()
@@ -207,8 +228,6 @@ def _children() -> Iterator[int]:
 @lru_cache(maxsize=_KNOWN_USERS)
 def _identity(user: str) -> tuple[int, int, list[int]]:
     found = pwd.getpwnam(user)
-    if found.pw_uid == 0:
-        raise ValueError(f"user {user} is root, as whom no check may run")
     return found.pw_uid, found.pw_gid, os.getgrouplist(user, found.pw_gid)
 
 
@@ -226,13 +245,13 @@ def _sentence(message: dict[str, Any], error: Exception) -> str:
 
 
 def main() -> None:
-    """Serve the socket whose number is the argument."""
+    """Serve the socket whose number is the first argument; with a second one, root is a user like others."""
     for number in (signal.SIGINT, signal.SIGHUP):  # those of a terminal are for the daemon
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     keep_only({KILL, SETGID, SETUID})
     with socket.socket(fileno=int(sys.argv[1])) as sock:
-        _Runner(sock).serve()
+        _Runner(sock, allows_root=len(sys.argv) > 2).serve()
 
 
 if __name__ == "__main__":

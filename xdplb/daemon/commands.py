@@ -1,4 +1,5 @@
-"""Starts the process that runs the commands of exec checks, before the daemon gives up what that takes."""
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a process that runs commands of exec checks or notifications, before the daemon gives up what that takes."""
 
 from __future__ import annotations
 
@@ -21,15 +22,18 @@ _END_SECONDS = 2.0
 
 
 @contextmanager
-def command_runner(*, wanted: bool) -> Iterator[Commands | None]:
-    """Yield what has commands run, None if that is not wanted. At the end, all commands are killed."""
+def command_runner(*, wanted: bool, allows_root: bool = False) -> Iterator[Commands | None]:
+    """Yield what has commands run, None if that is not wanted; also as root with `allows_root`.
+
+    At the end, all commands are killed.
+    """
     if not wanted:
         yield None
         return
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
-            line = [sys.executable, "-P", "-m", _RUNNER, str(theirs.fileno())]
+            line = [sys.executable, "-P", "-m", _RUNNER, str(theirs.fileno()), *(["root"] if allows_root else [])]
             # The same xdplb as this one, wherever that was found.
             environment = {**os.environ, "PYTHONPATH": str(Path(xdplb.__file__).parents[1])}
             process = subprocess.Popen(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the daemon has configured, as a config file: only what is not as it would be anyway, with comments."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A config file against its schema and the rules of the control plane: all that is wrong with it, with its place.
 
 It needs no daemon: the daemon asks here when it reads its file, and `xdplb config check` does.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The config file that owns the desired state: taken at the start, and read again when the daemon is asked to reload.
 
 A file that cannot be used refuses the start. Later it is refused itself: what runs goes on as it is.
@@ -93,6 +94,7 @@ class ConfigOwner:
             with suppress(PendingError):
                 edit = PutConfig(read, self._file)
                 await self._take(manager, document, edit, Actor(ActorKind.FILE, file=self._file))
+            _taken(manager)
         elif owner := manager.answers.truth().owner:
             config = manager.answers.config()
             manager.events.say(ConfigReleased(owner, len(config.desired.vips), len(config.overlay)))
@@ -119,13 +121,13 @@ class ConfigOwner:
                 document, config = await asyncio.to_thread(self._read)
                 outcome = await self._take(manager, document, PutConfig(config, self._file, clear_overlay), actor)
             except PendingError:
-                manager.answers.config_error = ""
+                _taken(manager)
                 raise
             except XdplbError as error:
                 manager.answers.config_error = str(error)
                 manager.events.say(ConfigRefused(actor, self._file, str(error)))
                 raise
-        manager.answers.config_error = ""
+        _taken(manager)
         return outcome
 
     def _read(self) -> tuple[Document, Config]:
@@ -165,6 +167,11 @@ class ConfigOwner:
                 overlay=manager.answers.truth().overlay,
             )
         )
+
+
+def _taken(manager: Manager) -> None:
+    """Note that the file is what counts now."""
+    manager.answers.config_error, manager.answers.config_taken = "", datetime.now(UTC)
 
 
 def _raise_located(document: Document, error: XdplbError) -> NoReturn:

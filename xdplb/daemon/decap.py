@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unwrap IPIP and GUE in XDP on a backend's host, where the kernel has no tunnel modules."""
 
 from __future__ import annotations
@@ -70,16 +71,17 @@ def preview_start(interface: str, pin_dir: Path) -> list[str]:
     return [] if HostDecap(pin_dir).is_up(interface) else [f"IPIP and GUE are unwrapped on {interface}"]
 
 
-def stop(interface: str, pin_dir: Path) -> list[str]:
-    """Detach from this NIC; return what was removed, a phrase each. After the last NIC nothing is left."""
+def stop(interface: str | None, pin_dir: Path) -> list[str]:
+    """Detach from this NIC, None for all; return what was removed, a phrase each. With the last NIC, all is."""
     require_privileges("detaching from a NIC")
     return decap_down(interface, pin_dir)
 
 
-def preview_stop(interface: str, pin_dir: Path) -> list[str]:
+def preview_stop(interface: str | None, pin_dir: Path) -> list[str]:
     """Return what `stop` would change, a sentence each."""
     require_privileges("detaching from a NIC")
-    return [f"IPIP and GUE are no longer unwrapped on {interface}"] if HostDecap(pin_dir).is_up(interface) else []
+    up = sorted(found.interface for found in attachments(pin_dir / DECAP))
+    return [f"IPIP and GUE are no longer unwrapped on {name}" for name in up if interface in {None, name}]
 
 
 def _host_addresses() -> frozenset[IPAddress]:

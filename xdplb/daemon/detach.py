@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Take everything off the host that `xdplb up` put there, and stop the daemon first if it serves these NICs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the API is served: its sockets, who may do what there, and that nobody is let in without saying who he is."""
 
 from __future__ import annotations

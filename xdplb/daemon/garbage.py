@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Python's collection of cyclic garbage, kept from stopping the daemon.
 
 A full collection looks at every object, and no thread runs meanwhile: a tenth of a second with 20,000 backends, at any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locks, so that each NIC, pin dir and state dir has at most one daemon.
 
 A daemon keeps an flock on a file in /run/xdplb/locks for each of them. The kernel releases the lock when the daemon

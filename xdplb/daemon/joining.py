@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether what is on this host may join the store that balancers share: asked before anything is changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon's log is set up here: to stderr, with a limit for each kind of line, and beside the work."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps one kind of line from filling the log: the first ones are written, then one that says how many more came."""
 
 from __future__ import annotations

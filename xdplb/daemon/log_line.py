@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a line of the log is made: in one line, whatever is in it, as text or as JSON."""
 
 from __future__ import annotations

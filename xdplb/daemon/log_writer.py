@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the log beside the work: who does not read it, such as a paused terminal, holds nothing up but the log."""
 
 from __future__ import annotations

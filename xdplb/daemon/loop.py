@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The event loop of the control plane, which knows how long it was busy."""
 
 from __future__ import annotations

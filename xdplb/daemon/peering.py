@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the daemon talks to its peers with: sockets, keys and addresses, made from the options of `up`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which capabilities this process needs, and how the daemon gives up those that it no longer does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes as the kernel knows them: who holds a lock, and whether a pid still is the process that it was."""
 
 from __future__ import annotations

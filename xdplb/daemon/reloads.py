@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reloads at SIGHUP: what can be read again is, and the service manager is told when it is done."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from xdplb.model.errors import XdplbError
 
 from .config_owner import ConfigOwner
 from .doors import Doors
+from .notifier import Notifier
 from .systemd import reloading
 
 __all__ = ["Reloads"]
@@ -20,8 +22,8 @@ _log = logging.getLogger("xdplb")
 class Reloads:
     """Begins reloads, of which one is done after the other, and lets the API begin one, too."""
 
-    def __init__(self, manager: Manager, owner: ConfigOwner, doors: Doors) -> None:
-        self._manager, self._owner, self._doors = manager, owner, doors
+    def __init__(self, manager: Manager, owner: ConfigOwner, doors: Doors, notifier: Notifier | None = None) -> None:
+        self._manager, self._owner, self._doors, self._notifier = manager, owner, doors, notifier
         self._running: asyncio.Task[None] | None = None
         self._is_wanted = False
         manager.reload = lambda actor, clear_overlay: owner.reload(manager, actor, clear_overlay=clear_overlay)
@@ -46,6 +48,8 @@ class Reloads:
     async def _reload(self) -> None:
         with reloading():
             try:
+                if self._notifier is not None:
+                    await asyncio.to_thread(self._notifier.reload)
                 await asyncio.to_thread(self._doors.reload, self._manager.events.say)
                 if self._manager.peers is not None:
                     await self._manager.peers.read_keys()

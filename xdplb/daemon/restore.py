@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb up --restore FILE`: a backup takes the place of the state, before anything else is done with that.
 
 What is restored is what was asked for, as a change would ask for it: VIPs and backends that the maps or the state have

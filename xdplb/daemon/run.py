@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon that `xdplb up` runs: it puts the parts of a balancer together, serves the API, and stops in order."""
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ from .holder import RUN_DIR, Detaching, Holder, hold, told_to_detach
 from .joining import open_repository, require_empty_to_restore, require_joinable
 from .log import log_beside, log_to_stderr
 from .loop import ControlLoop, longest_pause
+from .notifier import Notifier, notifying
+from .notify_file import read_notify_file
 from .options import DaemonOptions, require_host
 from .peering import open_peering
 from .privileges import give_up_privileges
@@ -127,6 +130,7 @@ def run(options: DaemonOptions, parts: Parts | None = None) -> None:
 def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOwner) -> None:
     parts.require_host(options)
     owner.read()
+    targets = () if options.notify is None else read_notify_file(options.notify)
     log_to_stderr()
     os.umask(0o077)  # whatever is made without a mode of its own is for root only
     shut_state_dir(options.state_dir)
@@ -136,6 +140,7 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
         hold(holder, parts.run_dir),
         closing(store),
         command_runner(wanted=options.exec_checks) as commands,  # while there are the privileges for it
+        command_runner(wanted=options.notify is not None, allows_root=True) as notify_commands,
     ):
         doors = open_doors(options.api, options.state_dir)
         peering: Peering | None = None
@@ -155,7 +160,15 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             owner.look_again()
-            with log_beside(), _history(options, store) as history:
+            with (
+                log_beside(),
+                _history(options, store) as history,
+                notifying(
+                    options.notify, targets, node=options.node, commands=notify_commands, say=history.events.say
+                ) as notifier,
+            ):
+                if notifier is not None:
+                    history.events.listen(notifier.take)
                 if taken_over is not None:
                     history.events.say(taken_over)
                 with watched(plane, history.events.say), asyncio.Runner(loop_factory=ControlLoop) as runner:
@@ -170,6 +183,7 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                         history=history,
                         signals=signals,
                         owner=owner,
+                        notifier=notifier,
                     )
                     runner.run(balancing)
                 word = told_to_detach(options.pin_dir, holder.pid, parts.run_dir)
@@ -230,6 +244,7 @@ async def _balance(
     history: History,
     signals: Signals,
     owner: ConfigOwner,
+    notifier: Notifier | None,
 ) -> None:
     shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
     told = replace(shares.api)
@@ -249,7 +264,10 @@ async def _balance(
             on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
             history=history,
         )
-        await _serve(manager, shares, doors, repository=repository, signals=signals, owner=owner)
+        if notifier is not None:
+            manager.answers.notified = notifier.view
+        reloads = Reloads(manager, owner, doors, notifier)
+        await _serve(manager, shares, doors, repository=repository, signals=signals, reloads=reloads, owner=owner)
 
 
 async def _serve(
@@ -259,6 +277,7 @@ async def _serve(
     *,
     repository: RepositoryThread | None,
     signals: Signals,
+    reloads: Reloads,
     owner: ConfigOwner,
 ) -> None:
     """Start the manager, and serve the API until a signal ends that."""
@@ -292,7 +311,6 @@ async def _serve(
         history.end_readers()
         stop()
 
-    reloads = Reloads(manager, owner, doors)
     sys.setswitchinterval(_SWITCH_SECONDS)
     rights = doors.rights
     app = create_app(manager, version=xdplb.__version__, rights=rights, limits=shares.api)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `xdplb up` was told of other balancers: the store and the peers. It imports nothing that takes long."""
 
 from __future__ import annotations

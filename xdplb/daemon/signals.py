@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals: none of them ends the daemon without a line in the log.
 
 Those that ask it to end stop it in order. SIGHUP has it read its config file again, and never ends it. The others have

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `xdplb up` starts with: the stored state, if it belongs to the maps that carry traffic, or what is asked for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of the state before it is opened: for root only, also where an older xdplb made it readable by others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Watches a program that was swapped in: first before anything else happens, then in a thread of its own.
 
 The control loop may be busy with its start for longer than a bad program may stay.

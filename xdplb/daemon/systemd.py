@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tell systemd when the daemon is ready and when it stops (sd_notify(3)): one datagram, which needs no library.
 
 A start with thousands of VIPs and nothing pinned takes longer than a service manager may allow. It asks for more time

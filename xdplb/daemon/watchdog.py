@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The watchdog: a thread that notices when another one hangs, says so with all stacks, and lets systemd restart us.
 
 systemd's side is `WatchdogSec=` (sd_watchdog_enabled(3)): it kills a service that does not say WATCHDOG=1 in time. Here

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the access lists as the packet path searches them: struct access4 and access6 of bpf/lib/layout.h.
 
 Each list cuts the address space into pieces that it denies or not. All lists together are one cut, in which each

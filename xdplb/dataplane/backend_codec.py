@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The encoding of backends in the maps, with the part of the outer IPv4 checksum that is known beforehand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads and writes the backends in the kernel: their entries, their loads, and their QUIC server IDs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data plane in the kernel, used through its pinned maps. The program was made by bcc; nothing here needs bcc."""
 
 from __future__ import annotations

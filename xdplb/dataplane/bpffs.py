@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The BPF file system of the pins: whether a folder is in one, and why not."""
 
 from __future__ import annotations

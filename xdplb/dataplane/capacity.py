@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks what a data plane refuses before it touches a map, and makes the errors that say what is full."""
 
 from __future__ import annotations

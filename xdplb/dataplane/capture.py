@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads captured packets from a perf buffer of libbpf."""
 
 from __future__ import annotations

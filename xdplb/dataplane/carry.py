@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copying one map into the map that replaces it.
 
 `fill` runs before packets use the new map, `finish` after none uses the old one any more: between the two, packets have

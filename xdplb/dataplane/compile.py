@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiles C with bcc, in a child process, so that the daemon never has LLVM (over 100 MB) in its memory.
 
 `compile_program` runs `python -m xdplb.dataplane.compile` with a request as JSON on its stdin. The child compiles, lets

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adds to counters that packets count in, without losing a count.
 
 User space can only overwrite the value of a per-CPU map, and what a packet counted between its reading and its writing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The encoding of decisions, captured frames and the filter of a capture in the maps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decisions on packets, and captured packets, as plain values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A data plane in memory, for tests of what uses one: it refuses, forgets and reads back as the real one does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flow tables and the capture of the data plane in memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the packet path is compiled for: code that no VIP or backend needs is not in the program."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lines of records of open flows (bpf/lib/flow_line.h), read and written like a hash table of the kernel.
 
 The map is an array that is mapped into this process. A place is emptied by one store of 8 bytes to its last word, which

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records of the flow tables, as columns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One swap of the pinned program for one of another source, with the guard that looks at both."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sampled connections in the kernel: which are sampled, what was noted of them, and the counters of backends.
 
 The maps are there only in a program that samples. They are arrays, mapped into this process as long as they are read:

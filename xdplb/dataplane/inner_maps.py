@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the inner maps of maps of maps, and swaps them whole under traffic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The instructions of a program, apart from the maps that it was loaded with: it can be loaded again with others.
 
 In a program that is to be loaded, an instruction of 16 bytes (BPF_LD | BPF_IMM | BPF_DW, its source BPF_PSEUDO_MAP_FD)

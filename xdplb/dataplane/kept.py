@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a running daemon keeps open of its pin dir, and pins again if somebody removes it there.
 
 As long as a link's descriptor is open, the program stays on the NIC, whatever becomes of the pins.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds kernel headers that bcc can use.
 
 The packet path includes only `uapi/` headers, which are the same for every kernel, so that headers of another version

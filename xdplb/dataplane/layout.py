@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the maps hold, as numpy dtypes: the mirror of bpf/lib/layout.h, field by field (a test compares the two).
 
 Multi-byte fields that lie in network order are `>`, so that numbers in Python are always in host order. IPv6 addresses

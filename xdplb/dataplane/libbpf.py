@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's bpf() as far as xdplb needs it, through libbpf.so.1 by ctypes: objects, pins, programs, links.
 
 bcc is not here: this is what a daemon runs on once the program is compiled. Every failure is an OSError with the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XDP links: attaches a program to a NIC, finds what is attached, and detaches it.
 
 A link is pinned, so that the program stays on the NIC when the process ends. Once the NIC is gone the link is dead: it

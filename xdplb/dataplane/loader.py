@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads the data plane into the kernel, takes over one that runs, and removes it.
 
 Order matters, since a process can die between any two steps: maps, then `meta` (says that all maps exist), then the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layout of a map's keys and values, as data: kept in `meta`, so that a newer xdplb can read the maps.
 
 A value of an older layout becomes one of the present layout field by field, by name: a field that the older one has not

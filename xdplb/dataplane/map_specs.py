@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The specification of each map of the packet path (bpf/lib/maps.h): its type, its size, and which features need it."""
 
 from __future__ import annotations

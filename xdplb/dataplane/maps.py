@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BPF maps for numpy: one element at a time or in batches, keys and values as arrays of a fixed dtype."""
 
 from __future__ import annotations

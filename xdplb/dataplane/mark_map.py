@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pinned map that says which state the other maps belong to. No program uses it, so it is not in map_specs.py.
 
 It stays where it is while other maps are replaced (takeover.py), and goes with the last of them.

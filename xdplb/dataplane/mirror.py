@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arrays that only the control plane writes, with a copy in memory of what it wrote: another writer's show by it."""
 
 from __future__ import annotations

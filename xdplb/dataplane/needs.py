@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which features the VIPs and backends in the maps need."""
 
 from __future__ import annotations

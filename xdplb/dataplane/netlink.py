@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of netlink messages, for what the data plane asks of the kernel itself."""
 
 from __future__ import annotations

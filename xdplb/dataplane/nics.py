@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The NICs of a data plane: puts the pinned program on them, also again, and lets frames be redirected to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layout version 3, the last one in which `meta` did not describe the maps.
 
 Its maps are those of layouts_v3.json. Its reasons were numbered by their place in the list.

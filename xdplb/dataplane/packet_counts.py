@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads how many packets a program has sent, passed, dropped and answered, by reason."""
 
 from __future__ import annotations

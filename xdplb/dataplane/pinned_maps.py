@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The maps of one data plane: creates them, opens pinned ones, and adds and removes those of features."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads what the maps pinned in a folder hold, of whatever layout they are, and changes nothing.
 
 `xdplb up` looks at them with this before it takes them over.

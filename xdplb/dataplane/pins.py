@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pins of a pin dir: their names, and `meta`, which says what the other pins were made for."""
 
 from __future__ import annotations

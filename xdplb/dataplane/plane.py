@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The DataPlane protocol: what the control plane can do with a data plane.
 
 Two things implement it: `bcc_plane.BccPlane`, over the pinned maps in the kernel, and `fake.FakePlane`, in memory,

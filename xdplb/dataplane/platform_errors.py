@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turns an errno of the kernel into an error with a hint."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes by the traffic's own way: the programs of bpf/probes.c on each NIC, and where the probes of each backend go.
 
 They have a folder of their own under the pin dir. What is pinned there saves a restart the compiler, and says which

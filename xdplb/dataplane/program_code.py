@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pinned code of the pinned program, so that a later xdplb can load the same program with other maps.
 
 The kernel does not give back what it was asked to load, and the sources of an older xdplb are gone once a newer one is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pinned program of a folder: kept if its source is the same, else recompiled and swapped under traffic."""
 
 from __future__ import annotations

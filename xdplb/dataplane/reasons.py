@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a packet was passed, dropped or answered: the lists in bpf/lib/reasons.h and decap_reasons.h, read on import."""
 
 from __future__ import annotations

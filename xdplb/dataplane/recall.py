@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads what the maps hold about one flow."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a NIC does not run XDP in its driver: the kernel's own words, and what an operator can do about it.
 
 The call that makes a link returns an error number only. The same attempt by rtnetlink fails in the same place, with the

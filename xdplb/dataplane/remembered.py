@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the maps hold about one flow, as plain values."""
 
 from __future__ import annotations

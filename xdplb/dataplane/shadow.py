@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program loaded with maps of its own, on which it can be tried without a trace in those that packets use.
 
 What packets only read (VIPs, tables, backends, access lists) is shared: the program sees it as it is. What packets

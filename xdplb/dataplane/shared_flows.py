@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads what the program hands out for other balancers (bpf/lib/share_out.h), many at once.
 
 A ring buffer of the kernel (BPF_MAP_TYPE_RINGBUF) is mapped into this process: a page with what the reader has read,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs beside the balancer: `decap` on backends, and one that passes everything, for the far ends of veths.
 
 `decap` has a folder of its own under the pin dir, with its program, its maps, a link for each NIC, and `meta`, which

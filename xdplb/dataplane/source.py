@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the C sources and makes one text of them: bcc rewrites map calls only in the main file."""
 
 from __future__ import annotations

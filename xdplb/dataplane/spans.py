@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of the packets of some seconds: how many were sent, passed, dropped and answered, by reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What looks at a program of another version before and after it takes the place of the one that runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The old program of a swap, kept beside the new one until that has shown that it is no worse.
 
 It is pinned, with its code and with what was counted before, so that a process that is started after a kill -9 can

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Maps of maps that hold one map, which is swapped whole, with a digest of what was put into each.
 
 What another process has changed shows by the digest, so that nothing has to be decoded or kept to be compared.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fingerprints of what the tables were made from, so that the next daemon knows a table without reading it.
 
 The program does not use them. A table's fingerprint is removed before the table changes and written when it is whole:

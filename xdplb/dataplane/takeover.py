@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replacing pinned maps under traffic: for a newer layout, or for more room.
 
 The new maps are made in the folder `next` beside the old ones. A map that stays as it is is pinned there too: the new

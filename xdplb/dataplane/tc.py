@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs that tc runs on a NIC: filters of the kind bpf in a clsact qdisc, beside those of others.
 
 libbpf adds and removes one filter and makes the qdisc. What it has no call for, to list the filters, is asked by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records that other balancers tell of: what becomes of one if there is a record already, and how they are written.
 
 They go to the kernel's tables `flows` and `flows6`, where the program looks for what has no place in a line, and never

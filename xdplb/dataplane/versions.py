@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The version of each map's layout, and which older ones cannot be carried over.
 
 A version goes up with every change to a map's key or value. Added fields are carried over without more code (see

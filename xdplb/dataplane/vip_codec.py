@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The encoding of a VIP in the maps: `struct vip` of layout.h, and the VIP's rate limits."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds and reads the VIP indexes: set-associative tables (see bpf/lib/layout.h) that the kernel program searches.
 
 A VIP of one address and port lies in one group of VIP_GROUP_SIZE entries: the upper bits of its key times a seed, for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads and writes the VIPs in the kernel: indexes, tries, and guards (rate limits, number of the access list)."""
 
 from __future__ import annotations

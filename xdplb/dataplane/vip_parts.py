@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where VIPs lie in the kernel's maps: in the index of their family, or in its trie. A change costs what it changes."""
 
 from __future__ import annotations

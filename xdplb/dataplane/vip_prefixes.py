@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs of several ports or addresses: the rules of each prefix, as in the tries of bpf/lib/layout.h.
 
 The kernel finds only the longest prefix of an address, so a prefix has its own rules first, and then those of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of VIPs, an inner map each, which are changed in place while packets use them.
 
 A slot is one aligned word of 32 bits and is written by one store, so a packet finds the old slot or the new one, and

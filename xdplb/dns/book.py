@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The names at which this node may have claims, kept in a file: also those of VIPs that are gone.
 
 A name is noted before the first claim is made at it, and struck out when the last one is gone. So whoever starts after

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asks a DNS server what a name has, and changes it. Used in the event loop of a thread of its own.
 
 All goes by TCP: an update may be too large for a datagram, and whether one that got no answer was carried out would be

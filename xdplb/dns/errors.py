@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a DNS server, or the way to it, has against a change: a sentence each, with a remedy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file of a TSIG key, as BIND writes it: `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a DNS name has, as values: its addresses, and the claims of balancers on them. No I/O.
 
 A claim is a TXT record beside the name, at `_xdplb.NAME`, as ExternalDNS's registry has them: it says which node put an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lies in etcd becomes what a repository yields, and goes on with what a watch tells: pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a member of etcd says instead of what was asked for, and what that means: pure.
 
 Source of the codes and words: etcd's api/v3rpc/rpctypes/error.go, and what etcd 3.4 answers.

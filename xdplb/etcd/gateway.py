@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client of etcd v3 by its JSON gateway: asks one member after the other until one answers, or says why none does.
 
 All members must belong to one cluster, and each is asked for its id before anything else: a change that goes to another

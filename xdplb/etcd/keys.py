@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading and writing keys: what the other parts of a repository do with the gateway."""
 
 from __future__ import annotations

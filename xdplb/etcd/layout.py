@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where everything lies in etcd, and how values are written there: pure.
 
 PREFIX/v1/head                     the head: what the state is

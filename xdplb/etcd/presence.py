@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a node publishes, under a lease: it goes away with the node, and is written again whenever it was lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store that balancers share, in etcd."""
 
 from __future__ import annotations

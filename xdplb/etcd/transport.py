@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests to members of etcd over HTTP: connections, TLS, time limits, and a sentence for each way to fail."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seeing what changes in the store, for ever: by a watch, and by a look at the head each second.
 
 The look tells what a watch cannot. A watch from before a store was restored stays silent for ever; so does one to a

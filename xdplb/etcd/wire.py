@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How etcd's JSON gateway writes what is asked and answered: pure.
 
 Keys and values are base64, numbers of 64 bits are texts, and what is false, 0 or empty is left out.

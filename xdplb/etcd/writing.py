@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing changes: in one step, or in parts if they are too large for that.
 
 The parts are put first, each by itself. Then the head names them, in one step, and with that all of the change is so:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which sources a VIP accepts packets from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IP addresses, prefixes and ports, parsed from what users write."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a backend is to be used for."""
 
 from __future__ import annotations

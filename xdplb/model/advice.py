@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a backend's agent, or a command that checks it, wants beside being up or down."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How this node announces its VIPs: the routes that a BGP daemon reads, and the files that keepalived watches."""
 
 from __future__ import annotations

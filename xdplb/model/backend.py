@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backend: a host that serves a VIP."""
 
 from __future__ import annotations

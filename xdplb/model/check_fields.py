@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules about single fields of a health check: what they may be, and what each error says."""
 
 from __future__ import annotations

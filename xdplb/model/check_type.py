@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The types of health checks, and which fields a check of each type has."""
 
 from __future__ import annotations

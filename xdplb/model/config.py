@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole configuration: all VIPs with what belongs to them, and the settings of the daemon that may change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The errors that xdplb raises on purpose, each with a sentence that a user can act on.
 
 The CLI turns them into exit codes, the API into RFC 9457 problems. Only those two use `exit_code` and `status`.
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 __all__ = [
+    "PROBLEM_TYPE",
     "CapacityError",
     "ConflictError",
     "FieldProblem",
@@ -29,6 +31,10 @@ __all__ = [
     "located",
     "within",
 ]
+
+
+PROBLEM_TYPE = "urn:xdplb:problem:"
+"""What the type of a problem begins with, in front of the error's `code`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A health check as configured: what it does, how often, and how many results make a backend up or down."""
 
 from __future__ import annotations

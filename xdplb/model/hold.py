@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """That a backend is held down although its checks pass, since it flaps."""
 
 from __future__ import annotations

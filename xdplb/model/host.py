@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the balancer's host has itself: its addresses, and the ports of its own outgoing connections."""
 
 from __future__ import annotations

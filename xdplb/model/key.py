@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What identifies a VIP: its addresses, ports and protocols. It also decides which VIP wins if several match."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many backends of a VIP must serve: a number, or a percent of them."""
 
 from __future__ import annotations

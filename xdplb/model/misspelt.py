@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong with an address or a VIP that cannot be read, in words, and what it should be."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moments: as people write those of the past, as numbers since 1970, and as they are shown.
 
 People write how long ago it is, a time of day, or a date with or without a time.

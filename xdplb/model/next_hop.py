@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How frames get from the balancer to a backend, or why they cannot."""
 
 from __future__ import annotations

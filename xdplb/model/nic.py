@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A NIC as it is asked for, and as the kernel has it."""
 
 from __future__ import annotations

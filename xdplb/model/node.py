@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node: one balancer of those that serve the same VIPs, its name, and whether it takes traffic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a node says of the health of backends, for the other nodes to show: only of those that are not up.
 
 Unknown fields and bad ones are left out, since a newer version may have written them.

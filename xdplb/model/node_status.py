@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a node, one balancer of a cluster, tells the others of itself.
 
 The JSON is the same wherever it goes: in the store under a lease, and to the peers, where `compact` leaves out what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers that people write, of which each has one spelling: no sign, blanks, underscores, or digits but 0 to 9.
 
 Readers differ in what they take `010`, `+80`, `8_0` or full-width digits for; here they are no numbers.

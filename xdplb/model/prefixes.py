@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sets of prefixes as arrays: hundreds of thousands of network objects would take seconds to create and compare."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words from outside, made fit for a log line or a terminal: requests, backends and other processes choose them.
 
 As they came they could end a log line and begin another, turn the direction of the text, or drive the terminal.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regular expressions in which time is in proportion to what is searched: those of RE2.
 
 Python's own could hold up the control loop for minutes with one body of a backend.

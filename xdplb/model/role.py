@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What somebody may do: read, operate (what an operator does every day), or administer."""
 
 from __future__ import annotations

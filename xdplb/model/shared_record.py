@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What balancers of a cluster tell each other of open connections: which backend has one, where its slot does not tell.
 
 Backends and VIPs are named by their addresses and times by their age, since ids and clocks are each balancer's own.

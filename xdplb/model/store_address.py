@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the store is that the balancers of a cluster share, and how a balancer makes itself known there."""
 
 from __future__ import annotations

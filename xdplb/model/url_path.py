@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may be the path of a URL."""
 
 from __future__ import annotations

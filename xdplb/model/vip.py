@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtual service (VIP): the address, port and protocol that clients use, and how it is balanced."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ARP requests of our own. The kernel chooses the sender address of its requests, and may choose that of a VIP.
 
 A backend has the VIP's address itself, and answers no request that comes from an address of its own.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prepare a backend's host for a VIP, report what is missing, and undo it.
 
 With every kind of forwarding, the packet that finally arrives is addressed to the VIP. So the host must have the VIP's
@@ -17,6 +18,7 @@ from xdplb.model.vip import Forward
 
 from . import links
 from .backend_needs import Need, Way, load_tunnels, needs
+from .host_lock import host_lock
 from .host_settings import DefaultRoute, Setting, from_key
 from .setup_log import HostSetup, SetupLog
 from .tunnel_settings import Decap, DecapSetting
@@ -56,13 +58,20 @@ def setup(
     `interface` is the NIC that the packets come in by, by default that of the default route. `outer` is the IP version
     of the address that the balancer sends to, by default the VIP's. Each setting is saved under `state_dir` before it
     is changed, so that `undo` works after a crash too. What is known to fail is checked before anything is changed.
+    Waits for another process that changes the host.
     """
     _refuse_elsewhere(vip)
     way = _way(vip, forward, interface, outer)
     load_tunnels(way)
-    log = UndoLog(state_dir)
     wanted = needs(way, decap)
     _require_decap(wanted, decap)
+    with host_lock(state_dir):
+        changed = _meet(vip, wanted, UndoLog(state_dir))
+        SetupLog(state_dir).note(vip, HostSetup(forward, interface, outer))
+    return changed
+
+
+def _meet(vip: VipHost, wanted: Sequence[Need], log: UndoLog) -> list[str]:
     changed: list[str] = []
     for need in wanted:
         before = need.setting.read()
@@ -72,7 +81,6 @@ def setup(
         log.note(vip, need.setting.key, before, need.value)
         need.setting.write(need.value)
         changed.append(f"{need.setting.sentence(need.value)} now (before: {before}), {need.why}")
-    SetupLog(state_dir).note(vip, HostSetup(forward, interface, outer))
     return changed
 
 
@@ -92,17 +100,19 @@ def show(
 def undo(vip: VipHost, *, decap: Decap, state_dir: Path) -> list[str]:
     """Put back what `setup` changed for `vip` and no other VIP needs; return a sentence for each.
 
-    A setting that somebody else has changed since stays as it is, with a sentence that says so.
+    A setting that somebody else has changed since stays as it is, with a sentence that says so. Waits for another
+    process that changes the host.
     """
-    log = UndoLog(state_dir)
     done: list[str] = []
-    for entry in log.of(vip):
-        step = _put_back(vip, entry, decap)
-        if step.writes:
-            step.setting.write(entry.before)
-        log.forget(vip, entry)
-        done.append(step.text)
-    SetupLog(state_dir).forget(vip)
+    with host_lock(state_dir):
+        log = UndoLog(state_dir)
+        for entry in log.of(vip):
+            step = _put_back(vip, entry, decap)
+            if step.writes:
+                step.setting.write(entry.before)
+            log.forget(vip, entry)
+            done.append(step.text)
+        SetupLog(state_dir).forget(vip)
     return [text for text in done if text]
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a VIP needs of a backend's host. It depends on how the VIP's packets arrive there."""
 
 from __future__ import annotations

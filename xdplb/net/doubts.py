@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which neighbours to ask for anew, because nothing comes back from what is behind them. Pure.
 
 The kernel asks a neighbour that it has not heard of for a while, but at the MAC that it knows: if another machine has

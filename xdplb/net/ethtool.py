@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is asked of a NIC's driver, by ioctl: unlike /sys, it follows the network namespace of the calling thread."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of a backend's host that a VIP needs. Each can be read and written, and has a key for the undo log.
 
 A setting's value is text. `from_key` makes the setting again from its `key`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the kernel of one network namespace knows about how to reach a set of addresses, kept current by its events.
 
 Used by one thread. Every method that may change a resolution returns the addresses whose resolution did change.

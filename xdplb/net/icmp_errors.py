@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listening for ICMP errors about packets that xdplb has sent into a tunnel.
 
 They are sent to the outer header's source, so XDP passes them to the host. Packet sockets read them there: also where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A socket filter for the ICMP errors that may be about packets in a tunnel: the kernel drops all others unread.
 
 Programs of classic BPF, which the kernel runs on what a packet socket is about to get. A load beyond the packet's end

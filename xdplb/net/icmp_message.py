@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ICMP errors: what a router or a host says about a packet, and the beginning of that packet, which it quotes. Pure.
 
 RFC 792 and RFC 1191 for IPv4, RFC 4443 for IPv6.

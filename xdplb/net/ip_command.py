@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run iproute2's `ip`, for what is set up once and is shown to people in its words."""
 
 from __future__ import annotations

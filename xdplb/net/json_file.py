@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of JSON in which `backend-host` keeps what it did on this host."""
 
 from __future__ import annotations

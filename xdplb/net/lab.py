@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab of network namespaces: a client, a router, a balancer and backends, all on one machine.
 
     client ── router ──┬── switch ──┬── balancer (eth0) ── side (by the balancer's eth1)

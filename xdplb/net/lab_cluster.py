@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab of a cluster: three balancers, two routers with a client each, backends, and a host for what all share.
 
     client1 ── router1 ──┐          ┌── balancer1  10.0.0.11 (2, 3: .12, .13)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab's folder on disk, with a lock that shows whether its owner is alive: it ends with the owner's process."""
 
 from __future__ import annotations

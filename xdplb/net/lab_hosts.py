@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hosts of a lab: network namespaces of their own, with processes in them. All of it goes when the lab does."""
 
 from __future__ import annotations

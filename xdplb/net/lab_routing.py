@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routing daemons of a lab: FRR and BIRD, each with a folder of its own on its host, so that many run side by side."""
 
 from __future__ import annotations

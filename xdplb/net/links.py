@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interfaces of this host: MAC, MTU, driver, XDP program, addresses. Read from the kernel at each call."""
 
 from __future__ import annotations

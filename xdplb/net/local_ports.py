@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ports that the kernel gives to outgoing connections: ip_local_port_range without ip_local_reserved_ports."""
 
 from __future__ import annotations

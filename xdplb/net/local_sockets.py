@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sockets at which this host's own services can be reached, as /proc/net lists them (proc(5))."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network namespaces by name: create and remove them, and run a function or a command inside one."""
 
 from __future__ import annotations

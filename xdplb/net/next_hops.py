@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops of backends, kept current by the kernel's events. A thread does the netlink; nobody waits for it."""
 
 from __future__ import annotations

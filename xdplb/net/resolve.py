@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the kernel's tables to a next hop, or to the sentence that says why there is none. Pure."""
 
 from __future__ import annotations

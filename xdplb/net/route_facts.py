@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the routing tables of this namespace say to somebody who only looks: the doctor."""
 
 from __future__ import annotations

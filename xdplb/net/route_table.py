@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A routing table that announces VIPs: routes that drop, which a BGP daemon reads and the kernel never uses.
 
 No rule looks into the table, so it forwards nothing. In the main table, or with a rule, packets for a VIP that XDP has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contents of rtnetlink's messages as values: links, neighbours, addresses, routes, and events of them.
 
 No other file reads fields of pyroute2's messages.

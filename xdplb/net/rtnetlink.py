@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sockets for the kernel's rtnetlink: one that receives events, and one for requests.
 
 pyroute2 encodes and decodes the messages. A socket belongs to the network namespace of the thread that creates it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For which VIPs this host was set up as a backend, and how: what `backend-host show` checks. Kept in a file."""
 
 from __future__ import annotations

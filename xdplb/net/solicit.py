@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When to have the kernel solicit a neighbour, that is, ask for its MAC by ARP or neighbour discovery. Pure.
 
 XDP sends frames without using the kernel's neighbour table. So the kernel sees no traffic to a backend, and nothing but

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What unwraps packets on a backend's host: the kernel's tunnel devices, its GUE port, or xdplb's own program."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `backend-host setup` changed on this host, for which VIPs, and the values before. Kept in a file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a node listens to its peers, and where it sends to: an address and a UDP port."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much of something may be done in a second."""
 
 from __future__ import annotations

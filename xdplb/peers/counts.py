@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the peers' traffic is counted by. Written by one thread; others read numbers that may be a moment old."""
 
 from __future__ import annotations

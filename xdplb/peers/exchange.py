@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The thread that talks to the peers: sockets and clock around the hub. Nobody waits for it, and it waits for nobody.
 
 Everything public may be called in any thread. What comes is handed to an `Audience`, in this thread.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a hello has: the nonces of both ends, how much was sent, stamps for the round trip, and the node's status."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hints: a backend's health flipped at one node, so the others check it at once. A hint never decides anything."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All links of a node: what comes is taken apart, and what is to be sent is returned. It has no clock and no socket."""
 
 from __future__ import annotations

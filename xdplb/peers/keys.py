@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The keys that all nodes of a cluster share, from a file with one or two of them.
 
 What is sent is signed with the first, and what comes is accepted with either, so that a key is replaced node by node:

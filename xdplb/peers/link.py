@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One end of a link to a peer: who is there, how what is sent is signed, and what of what comes is believed.
 
 Each end makes a nonce for the link. A hello is signed with the shared key, and says both nonces. Only a hello that has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a node needs to talk to its peers, as it was given: bound sockets, keys, and who they are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pulling what a peer knows of open connections, over its API. It blocks: it is done in a thread of its own."""
 
 from __future__ import annotations

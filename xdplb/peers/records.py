@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of connections as they go to other nodes: by addresses and ages, without ids or clocks of this host.
 
 A body has parts. Each begins with its kind, how many records it has, and its length in bytes, so that a part of a kind

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The UDP sockets that a node listens to its peers with, and sends from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a node that starts pulls from a peer, as a stream of bytes: moving slots, records, and an end.
 
 It begins with a magic word. Each frame has its length and its kind; kinds that are not known are skipped. Without the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers of the datagrams that came: which came before, and which are missing.
 
 A window as IPsec has it (RFC 4303, 3.4.3): what is older than it is refused, as is what came already; within it the

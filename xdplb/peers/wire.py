@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The outer form of a datagram: a header, a body, and a keyed hash over both.
 
     magic "xP" | version | type | name of the key (4) | sender (8) | number (8) | body | HMAC-SHA256, cut to 16 bytes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference model: what the data plane does with a packet, in plain Python. It is the specification.
 
 A packet goes through stages (`process`), with one module for each question that a stage asks:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """May it pass? Whether the VIP accepts packets from this source."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What both answers have in common: the frame goes back to where it came from."""
 
 from __future__ import annotations

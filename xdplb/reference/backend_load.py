@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backend's load: how many open flows it has, counted for the schedulers that ask for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """May it pass? What is wrong with a packet in itself, whoever sent it. Checked only for packets that are ours."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What kind of packet is it, and is it ours? Its class decides what each later stage does with it.
 
 A new direction (a backend's reply through the balancer, for NAT) is a new class: it is told from the others here, and

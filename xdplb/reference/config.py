@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the control plane has written: the part of the maps that no packet changes."""
 
 from __future__ import annotations

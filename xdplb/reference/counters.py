@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP."""
 
 from __future__ import annotations

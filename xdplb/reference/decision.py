@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was decided about a packet: the counterpart of struct decision and dataplane's KernelDecision."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answer to a ping: VIPs are pinged at the balancer, where their addresses lead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hash of a flow. All balancers of a cluster compute the same."""
 
 from __future__ import annotations

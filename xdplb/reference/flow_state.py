@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the data plane remembers between packets, and the effects of one packet on it.
 
 A packet only reads `FlowState`, and only the entries it needs, so its mappings can also be views of the kernel's maps.

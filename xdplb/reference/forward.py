@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is sent, and by which NIC: new MACs (DR), an outer IP header (IPIP), or outer IP and UDP headers (GUE)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fragments: only the first has ports. Where it was sent is remembered, and the others follow it.
 
 Non-first fragments that arrive before the first are dropped: to hold them back would take memory that anybody could

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long does a backend take to answer? What the packets of sampled connections tell, which come from clients alone.
 
 The first packet that is neither SYN nor RST answers the SYN-ACK, so the backend has sent one.

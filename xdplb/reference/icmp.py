@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ICMP as far as packets are classified by it: pings, and errors about packets that a backend has sent.
 
 An error must reach the backend that it is about. Path MTU discovery depends on it (RFC 1191, RFC 8201): without it, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One packet on its way: what it sees of the data plane, what was decided so far, and its effects."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """May it pass? The rate limits of a VIP, per source and in total.
 
 Rates are kept by the generic cell rate algorithm (ITU-T I.371, annex A), in its form of a virtual scheduling algorithm:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses that no packet from the network comes from, and those that may not leave their link."""
 
 from __future__ import annotations

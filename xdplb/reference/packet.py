@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the balancer knows about a packet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What does the frame say? The Ethernet header and its tags, then the IP header. Nothing is looked up."""
 
 from __future__ import annotations

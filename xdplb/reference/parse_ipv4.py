@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The IPv4 header (RFC 791, section 3.1)."""
 
 from __future__ import annotations

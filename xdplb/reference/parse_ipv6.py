@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The IPv6 header and its extension headers (RFC 8200, sections 3 and 4)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ports and flags of TCP (RFC 9293, section 3.1) and UDP (RFC 768)."""
 
 from __future__ import annotations

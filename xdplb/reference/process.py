@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stages of the data plane: parse, classify, admit, choose, then send, answer or stop. bpf/xdplb.c has the same."""
 
 from __future__ import annotations

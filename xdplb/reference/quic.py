@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The backend that a QUIC packet names: by the connection ID that this backend gave to its client.
 
 RFC 9000, section 5.1: "The primary function of a connection ID is to ensure that changes in addressing at lower

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a packet stops, and what becomes of it."""
 
 from __future__ import annotations

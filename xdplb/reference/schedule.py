@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backend gets a new flow if the VIP's scheduler chooses per connection, not by the flow's hash."""
 
 from __future__ import annotations

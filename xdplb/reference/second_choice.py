@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does a new TCP connection go to another backend than the one that comes first? docs/connections.md says when.
 
 It does if that one is suspect and has not answered the connection's SYN, cannot be sent to, or gets as many new

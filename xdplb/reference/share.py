@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which connections are other balancers told of? Those whose slot does not tell where they are.
 
 That is so in a slot that is moving or pinned, and of a second choice. Of a VIP that says so, they are told of all that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A slot: who owns it, and what is known about its flows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets that are too big for the way to their backend: dropped, and the sender is told the MTU.
 
 XDP cannot fragment, so a packet without DF is answered like one with it.

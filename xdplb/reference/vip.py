@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which VIP is it for? VIPs by address, port and protocol."""
 
 from __future__ import annotations

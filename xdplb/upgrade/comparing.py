@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tries two programs on the same frames, and finds what they do differently."""
 
 from __future__ import annotations

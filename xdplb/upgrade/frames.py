@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames that a program is tried with: of one flow, ordinary and odd ones, each with what it is in words."""
 
 from __future__ import annotations

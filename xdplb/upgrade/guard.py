@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The guard of the daemon's programs: compares a new one with the old one, and judges what it does afterwards."""
 
 from __future__ import annotations

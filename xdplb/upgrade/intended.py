@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differences that a version is meant to make. An upgrade over it is not refused for them; they are logged.
 
 A line here is for one change, and is removed once nobody upgrades over that version any more.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a new program drops, passes or loses more packets than the one before. Pure.
 
 A program that is wrong gives packets another result: what has become more of one comes out of the others. Traffic that

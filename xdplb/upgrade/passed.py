@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames that come in now and that XDP leaves to the host, from a packet socket.
 
 A packet socket sees only what XDP passes. What it sends on, drops or answers cannot be seen from outside without

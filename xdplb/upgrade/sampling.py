@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What two programs are tried with: from VIPs and their slots, from flow records, and what XDP passes now."""
 
 from __future__ import annotations

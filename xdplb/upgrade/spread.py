@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flows that meet what the maps hold: for each VIP, slots of every state and of many owners, and recorded flows."""
 
 from __future__ import annotations

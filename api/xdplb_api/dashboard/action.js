@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an operator does with a backend: first what it would do, then the button that does it, then what came of it.
 
 import { Component, html } from "./html.js";
 import { ApiError, ask, vipPath } from "./api.js";
 import { count } from "./format.js";
 import { Certificate, Drain } from "./vip.js";
+
+const AGAIN_MS = 3000; // long enough to read what went wrong
 
 const TITLES = {
   drain: "Drain", undrain: "Undrain", weight: "Change the weight of", maint: "Take into maintenance", ready: "End the maintenance of",
@@ -45,24 +48,28 @@ export class Action extends Component {
 
   async foresee() {
     const [method, path, body] = this.request();
-    this.asked = JSON.stringify(body);
+    const generation = this.props.backend?.generation;
+    const asked = (this.asked = {});
     try {
-      const effect = await ask(method, path, { body, query: { dry_run: "true" } });
-      if (this.asked === JSON.stringify(body)) this.setState({ effect, error: null });
+      const effect = await ask(method, path, { body, generation, query: { dry_run: "true" } });
+      if (this.asked === asked) this.setState({ effect, generation, error: null });
     } catch (error) {
-      this.setState({ effect: null, error });
+      if (this.asked === asked) this.setState({ effect: null, error });
     }
   }
 
+  /** Do what was foreseen: if somebody has changed the backend since, nothing is done, and it is foreseen anew. */
   async act() {
     const [method, path, body] = this.request();
     this.setState({ step: "acting" });
     try {
-      await ask(method, path, { body });
+      await ask(method, path, { body, generation: this.state.generation });
       this.props.model.soon(0);
       this.setState({ step: "done", error: null });
     } catch (error) {
-      this.setState({ step: "asking", error });
+      this.setState({ step: "asking", effect: null, error });
+      this.props.model.soon(0);
+      this.waiting = setTimeout(() => this.foresee(), AGAIN_MS);
     }
   }
 

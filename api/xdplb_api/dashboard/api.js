@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The API, as the page asks it: with a token where there is one. EventSource cannot send a header, so events are read by fetch.
 
 const TOKEN = "xdplb-token";
@@ -11,12 +12,25 @@ export class ApiError extends Error {
   }
 }
 
-/** A token in the page's own address (#token=…) is taken once and removed from it, so that it is in no history. */
+const ANSWER_MS = 10000; // a daemon that works answers in far less; a hung one must not look alive
+const SILENCE_MS = 45000; // three of the stream's heartbeats
+
+/** Take a token from the page's own address (#token=…) and remove it there, so that it is in no history. Whether there was one. */
 export function takeTokenFromAddress() {
   const found = /^#token=([^&]+)$/.exec(location.hash);
-  if (!found) return;
-  setToken(decodeURIComponent(found[1]));
+  if (!found) return false;
+  setToken(decoded(found[1]));
   history.replaceState(null, "", `${location.pathname}${location.search}#/vips`);
+  return true;
+}
+
+/** Undo percent signs; what is not well-formed stays as it is. */
+export function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 export function setToken(token) {
@@ -33,19 +47,30 @@ function headers(more) {
   return { "Xdplb-Client": "dashboard", ...(token ? { Authorization: `Bearer ${token}` } : {}), ...more };
 }
 
+async function reach(signal, path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    throw signal?.aborted ? error : new Error("the daemon does not answer", { cause: error });
+  }
+}
+
 /** The path of a VIP, or of what is below it. */
 export function vipPath(ref, ...below) {
   return ["v1/vips", encodeURIComponent(ref), ...below.map(encodeURIComponent)].join("/");
 }
 
-/** Ask, and return the body. Throws ApiError for what the daemon refuses, TypeError where nobody answers. */
-export async function ask(method, path, { body, query, signal } = {}) {
+/** Ask, and return the body. Throws ApiError for what the daemon refuses, another error where nobody answers in time. */
+export async function ask(method, path, { body, query, signal, generation, patience = ANSWER_MS } = {}) {
   const asked = new URLSearchParams(query ?? {}).toString();
-  const response = await fetch(asked ? `${path}?${asked}` : path, {
+  const response = await reach(signal, asked ? `${path}?${asked}` : path, {
     method,
-    signal,
+    signal: AbortSignal.any([AbortSignal.timeout(patience), ...(signal ? [signal] : [])]),
     cache: "no-store",
-    headers: headers(body === undefined ? {} : { "Content-Type": method === "PATCH" ? "application/merge-patch+json" : "application/json" }),
+    headers: headers({
+      ...(body === undefined ? {} : { "Content-Type": method === "PATCH" ? "application/merge-patch+json" : "application/json" }),
+      ...(generation === undefined ? {} : { "If-Match": `"${generation}"` }),
+    }),
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const text = await response.text();
@@ -59,8 +84,25 @@ export async function ask(method, path, { body, query, signal } = {}) {
   return told;
 }
 
-/** Follow the events from after the one with this id; `each` gets a message at a time. Returns when the stream ends. */
+/**
+ * Follow the events from after the one with this id; `each` gets a message at a time. Returns when the stream ends; an
+ * error if it has said nothing for longer than its heartbeats allow, as when the way to the daemon is cut.
+ */
 export async function follow(since, each, started, signal) {
+  const silence = new AbortController();
+  const either = AbortSignal.any([signal, silence.signal]);
+  let waiting = setTimeout(() => silence.abort(), SILENCE_MS);
+  try {
+    await readStream(since, either, started, each, () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => silence.abort(), SILENCE_MS);
+    });
+  } finally {
+    clearTimeout(waiting);
+  }
+}
+
+async function readStream(since, signal, started, each, heard) {
   const response = await fetch("v1/events", {
     headers: headers({ Accept: "text/event-stream", "Last-Event-ID": String(since) }),
     cache: "no-store",
@@ -73,6 +115,7 @@ export async function follow(since, each, started, signal) {
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
+    heard();
     rest += value;
     const blocks = rest.split("\n\n");
     rest = blocks.pop();

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 // The dashboard: which page is shown, and whether the daemon still answers.
 
 import { Component, html, render } from "./html.js";
-import { hasToken, setToken, takeTokenFromAddress } from "./api.js";
+import { decoded, hasToken, setToken, takeTokenFromAddress } from "./api.js";
 import { rate, span } from "./format.js";
 import { Model } from "./model.js";
 import { Vips } from "./vips.js";
@@ -22,8 +23,8 @@ class App extends Component {
 
   componentDidMount() {
     addEventListener("hashchange", () => {
-      takeTokenFromAddress();
-      this.setState({ page: page() });
+      if (takeTokenFromAddress()) this.begin();
+      this.setState({ page: page(), broken: null });
       document.getElementById("main")?.focus();
     });
     document.addEventListener("visibilitychange", () => document.hidden || this.model.soon(0));
@@ -43,14 +44,25 @@ class App extends Component {
 
   login(token) {
     setToken(token);
+    this.begin();
+  }
+
+  /** Begin as whom the token says, or as nobody. */
+  begin() {
     this.model.me = null;
     this.model.latest = null;
     this.model.start();
     this.forceUpdate();
   }
 
-  render(_, { page: [name, rest] }) {
+  componentDidCatch(error) {
+    console.error(error);
+    this.setState({ broken: error });
+  }
+
+  render(_, { page: [name, rest], broken }) {
     const { model } = this;
+    document.title = `${name === "vip" ? rest : PAGES[name][0]} · xdplb`;
     const Page = name === "vip" ? Vip : PAGES[name][1];
     return html`<div class="frame">
       <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
@@ -64,7 +76,7 @@ class App extends Component {
       </header>
       ${model.connection.state === "lost" && !model.refused && html`<p class="banner" role="alert">The connection to the daemon is lost since ${span((Date.now() - model.connection.since) / 1000)}: ${model.connection.why}. What is shown is from before. Trying again …</p>`}
       <main id="main" tabindex="-1">
-        ${model.refused ? html`<${Login} error=${model.refused} login=${(token) => this.login(token)} />` : html`<${Page} model=${model} ref_=${rest} key=${name + rest} />`}
+        ${broken ? html`<p class="effect bad" role="alert">This page cannot be drawn: ${String(broken.message)}. The others can; please report it.</p>` : model.refused ? html`<${Login} error=${model.refused} login=${(token) => this.login(token)} />` : html`<${Page} model=${model} ref_=${rest} key=${name + rest} />`}
       </main>
     </div>`;
   }
@@ -72,8 +84,8 @@ class App extends Component {
 
 function page() {
   const [, name, ...rest] = location.hash.split("/");
-  if (name === "vip" && rest.length) return ["vip", decodeURIComponent(rest.join("/"))];
-  return [name in PAGES ? name : "vips", ""];
+  if (name === "vip" && rest.length) return ["vip", decoded(rest.join("/"))];
+  return [Object.hasOwn(PAGES, name ?? "") ? name : "vips", ""];
 }
 
 function Totals({ model }) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A VIP's packets and new flows of the last minutes, drawn by uPlot (a global of its script).
 
 import { Component, html } from "./html.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where packets are dropped, and why.
 
 import { html } from "./html.js";

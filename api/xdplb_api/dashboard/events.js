@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What has happened, and what happens, newest first.
 
 import { Component, html } from "./html.js";
@@ -15,6 +16,7 @@ export class Events extends Component {
     return html`<section>
       <div class="head"><h1>Events</h1>
         <input type="search" placeholder="Filter" aria-label="Filter the events" value=${filter} onInput=${(event) => this.setState({ filter: event.target.value })} /></div>
+      ${model.missed && html`<p class="note">Some events happened that are not here: more came than are kept, while nothing read them.</p>`}
       ${rows.length
         ? html`<div class="scroll" tabindex="0" role="region" aria-label="Events"><table class="events">
             <thead><tr><th scope="col">Time</th><th scope="col">Level</th><th scope="col">Kind</th><th scope="col">What happened</th></tr></thead>

@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 // A packet's way, step by step, as the reference model and the program in the kernel say it.
 
 import { Component, html } from "./html.js";
 import { ApiError, ask } from "./api.js";
 import { vipRef } from "./format.js";
 import { Empty, Status } from "./parts.js";
+
+const COMPILING_MS = 60000;
 
 export class Explain extends Component {
   state = { client: "192.0.2.7:40000", vip: "", packet: "syn", down: "", asking: false, told: null, error: null };
@@ -16,7 +19,7 @@ export class Explain extends Component {
       const query = { client, vip: vip || this.first() };
       if (!query.vip.endsWith("/udp")) query.packet = packet;
       if (down) query.if_down = down;
-      this.setState({ told: await ask("GET", "v1/explain", { query }), asking: false });
+      this.setState({ told: await ask("GET", "v1/explain", { query, patience: COMPILING_MS }), asking: false });
     } catch (error) {
       this.setState({ told: null, error, asking: false });
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How values are written. Nothing here knows of the page: tests/unit/api/dashboard runs it in node.
 
 const PREFIXES = ["", "k", "M", "G", "T"];
@@ -55,10 +56,17 @@ export function ago(moment, now = Date.now()) {
   return span((now - Date.parse(moment)) / 1000);
 }
 
-/** A moment of the API as the clock on the wall says it here. */
-export function clock(moment) {
+/** A moment of the API as the clock on the wall says it here, with its day if that is another than today. */
+export function clock(moment, now = Date.now()) {
   const at = new Date(moment);
-  return Number.isNaN(at.valueOf()) ? "–" : at.toLocaleTimeString([], { hour12: false });
+  if (Number.isNaN(at.valueOf())) return "–";
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const time = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  return new Date(now).toDateString() === at.toDateString() ? time : `${day} ${time}`;
+}
+
+function two(number) {
+  return String(number).padStart(2, "0");
 }
 
 /** How commands and paths name a VIP: its name, or address, ports and protocol. */

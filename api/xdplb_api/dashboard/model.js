@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the page knows of the daemon, kept current: by events at once, and by polling for counters.
 
 import { ApiError, ask, follow } from "./api.js";
@@ -6,7 +7,8 @@ import { Rates } from "./rates.js";
 
 const SOONEST_MS = 2000;
 const LATEST_MS = 30000;
-const BUSY_SHARE = 20; // the daemon spends at most a twentieth of its time on one page
+const BUSY_SHARE = 20; // the daemon spends at most a twentieth of its time on one page,
+const HASTY_SHARE = 4; // and a quarter while events say that something has changed
 const EVENTS_KEPT = 500;
 const AGAIN_MS = [500, 1000, 2000, 4000, 8000];
 
@@ -21,9 +23,12 @@ export class Model {
     this.nodes = null;
     this.events = [];
     this.latest = null;
+    this.missed = false; // whether there were events that are not in `events`
     this.open = null; // the VIP whose page is open, with its backends and checks
     this.refused = null; // why a token is needed
     this.timer = null;
+    this.polling = null; // the signal of the poll that runs
+    this.spent = 0; // ms that the latest poll took
     this.stopping = new AbortController();
     this.failures = 0;
   }
@@ -34,13 +39,14 @@ export class Model {
     this.stopping = new AbortController();
     this.refused = null;
     const { signal } = this.stopping;
+    this.following = false;
     this.poll(signal);
-    this.followEvents(signal);
   }
 
   stop() {
     this.stopping.abort();
     clearTimeout(this.timer);
+    this.due = undefined;
   }
 
   get role() {
@@ -66,8 +72,8 @@ export class Model {
     if (ref !== null) this.soon(0);
   }
 
-  /** Read everything again in so many ms, or earlier. */
-  soon(ms = 250) {
+  /** Read everything again in so many ms, or earlier; by itself so late that many events in a row cost the daemon little. */
+  soon(ms = Math.min(Math.max(250, this.spent * HASTY_SHARE), LATEST_MS)) {
     if (this.due !== undefined && this.due <= Date.now() + ms) return;
     this.plan(ms);
   }
@@ -80,12 +86,16 @@ export class Model {
   }
 
   async poll(signal) {
-    if (signal.aborted || this.polling) return;
-    this.polling = true;
+    if (signal.aborted || this.polling === signal) return;
+    this.polling = signal;
     this.due = undefined;
     const began = performance.now();
     try {
       if (this.me === null) this.me = await ask("GET", "v1/whoami", { signal });
+      if (!this.following) {
+        this.following = true;
+        this.followEvents(signal);
+      }
       const [status, stats, nodes] = await Promise.all([
         ask("GET", "v1/status", { signal }),
         ask("GET", "v1/stats", { signal }),
@@ -101,11 +111,11 @@ export class Model {
     } catch (error) {
       if (!this.took(error, signal)) return;
     } finally {
-      this.polling = false;
+      if (this.polling === signal) this.polling = null;
     }
     if (signal.aborted) return;
-    const spent = performance.now() - began;
-    const pause = this.failures ? AGAIN_MS[Math.min(this.failures - 1, AGAIN_MS.length - 1)] : spent * BUSY_SHARE;
+    this.spent = performance.now() - began;
+    const pause = this.failures ? AGAIN_MS[Math.min(this.failures - 1, AGAIN_MS.length - 1)] : this.spent * BUSY_SHARE;
     this.plan(Math.min(Math.max(pause, this.failures ? AGAIN_MS[0] : SOONEST_MS), LATEST_MS) * (document.hidden ? 5 : 1));
     this.changed();
   }
@@ -134,6 +144,7 @@ export class Model {
           const page = await ask("GET", "v1/events", { query: { order: "desc", limit: 100 }, signal });
           this.events = page.events;
           this.latest = page.latest;
+          this.missed = false;
         }
         await follow(this.latest, (message) => this.takeMessage(message), () => (failures = 0), signal);
       } catch (error) {
@@ -147,6 +158,7 @@ export class Model {
 
   takeMessage(message) {
     if (message.id !== null) this.latest = Number(message.id);
+    if (message.event === "missed") this.missed = true; // they were too many to be kept until now
     if (!message.data || message.event !== "message") return;
     this.events = [JSON.parse(message.data), ...this.events].slice(0, EVENTS_KEPT);
     this.soon();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The balancers that serve the same VIPs, and this one's own standing.
 
 import { html } from "./html.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small pieces that several pages draw.
 
 import { html } from "./html.js";
@@ -5,7 +6,7 @@ import { words } from "./format.js";
 import { curve } from "./rates.js";
 
 const KINDS = {
-  ONLINE: "good", up: "good", serving: "good", drained: "calm", ready: "good",
+  FAILING_OPEN: "bad", ONLINE: "good", up: "good", serving: "good", drained: "calm", ready: "good",
   DEGRADED: "warn", draining: "warn", unknown: "warn", starting: "warn", timed_out: "warn", drain: "warn", cancelled: "calm",
   OFFLINE: "bad", down: "bad", lost: "bad", cut: "bad", maint: "calm", NO_BACKEND: "calm",
   critical: "bad", error: "bad", warning: "warn", notice: "calm", info: "calm", debug: "calm",

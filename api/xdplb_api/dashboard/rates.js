@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rates from counters that were read twice. Pure: tests/unit/api/dashboard runs it in node.
 
 const KEPT = 150;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One VIP: its curve, its slots, its backends, and what an operator does with them.
 
 import { Component, html } from "./html.js";

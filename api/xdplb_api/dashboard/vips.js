@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All VIPs: how each is, and how much it gets.
 
 import { Component, html } from "./html.js";
@@ -5,7 +6,7 @@ import { count, rate, vipKey, vipRef } from "./format.js";
 import { Curve, Empty, Status } from "./parts.js";
 
 const ON_A_PAGE = 50;
-const WORST_FIRST = ["OFFLINE", "DEGRADED", "NO_BACKEND", "ONLINE"];
+const WORST_FIRST = ["OFFLINE", "FAILING_OPEN", "DEGRADED", "NO_BACKEND", "ONLINE"];
 
 const COLUMNS = [
   { name: "VIP", key: (vip) => vipRef(vip), text: true },

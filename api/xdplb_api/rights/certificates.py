@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The roles of client certificates, by what is in them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of who may do what, for the metrics."""
 
 from __future__ import annotations

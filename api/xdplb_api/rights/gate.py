@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate: who sent a request, and so which role it has. Who has none gets no further."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The names that the API is served under on TCP: whoever comes by another one was sent by a web page.
 
 A page whose own name resolves to this host's address (DNS rebinding) is seen in Host, any other page in Origin.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The role that a route needs: it stands beside the route, and a route without one is for admins only."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of refused requests: each peer's first at once, those of a minute after it in one, so that none floods.
 
 Whoever has many addresses, as each user of a host has on its loopback, has many first ones. So of each kind there are

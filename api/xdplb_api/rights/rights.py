@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What decides who may do what, put together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of a host whose requests are refused for a wrong token: it is answered later and later.
 
 A token cannot be guessed; this keeps whoever tries from filling the log, and from taking the API's time. Right tokens

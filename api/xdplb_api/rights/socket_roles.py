@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The roles of processes at the Unix socket, by user and groups."""
 
 from __future__ import annotations

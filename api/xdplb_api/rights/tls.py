@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS of the API: the daemon's certificate, which may be replaced while it runs, and the CA of its clients."""
 
 from __future__ import annotations

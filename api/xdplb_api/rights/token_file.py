@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file that keeps the tokens: beside the state, for root only, replaced as a whole."""
 
 from __future__ import annotations

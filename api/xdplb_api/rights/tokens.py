@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokens of the API: who has one says so in each request, and has its role.
 
 A token is 256 random bits. What is kept is its SHA-256: with so many bits nobody can try them all, so a slow hash as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backup of the state."""
 
 from __future__ import annotations

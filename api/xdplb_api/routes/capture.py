@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets as XDP saw and sent them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several edits in one step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All health checks, of a VIP and of all VIPs."""
 
 from __future__ import annotations

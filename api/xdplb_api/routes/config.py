@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole configuration, and the overlay over what a config file declares."""
 
 from __future__ import annotations

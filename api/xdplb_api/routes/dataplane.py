@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data plane and the status of the balancer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names in DNS, and what a node that is gone has left there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Liveness (`/healthz`) and readiness (`/readyz`) of the daemon. Neither is under `/v1`."""
 
 from __future__ import annotations

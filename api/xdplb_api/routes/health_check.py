@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The health check of a VIP that has one."""
 
 from __future__ import annotations

@@ -1,10 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metrics for Prometheus. Not under `/v1`, since Prometheus asks for `/metrics` by default."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import StreamingResponse
 
+from xdplb.control.answers.metrics import Asked, Level
 from xdplb.model.role import Role
 from xdplb_api.answers import problems
 from xdplb_api.deps import AnswersOf
@@ -15,6 +20,26 @@ from xdplb_api.rights.needs import needs
 __all__ = ["router"]
 
 router = APIRouter(tags=["stats"])
+
+
+_MOST_VIPS = 64
+
+Vips = Annotated[
+    Sequence[str],
+    Query(
+        description="Only the VIPs with these keys or names, and their backends; may be given several times.",
+        examples=["web"],
+        max_length=_MOST_VIPS,
+    ),
+]
+
+LevelAsked = Annotated[
+    Level,
+    Query(
+        description="How far down: `backend` is everything, `vip` leaves out what has a label for a backend, and"
+        " `total` also what has one for a VIP.",
+    ),
+]
 
 
 class MetricsResponse(StreamingResponse):
@@ -35,9 +60,16 @@ class MetricsResponse(StreamingResponse):
             "description": "Prometheus' text format.",
             "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
         },
-        **problems(422, 503),
+        **problems(404, 422, 503),
     },
 )
-async def get_metrics(answers: AnswersOf, request: Request) -> MetricsResponse:
-    """Show all counters and the state of NICs, VIPs, backends, checks and the flow table, as of one moment."""
-    return MetricsResponse(encode(collect(await answers.metrics(), request.app.state.figures())))
+async def get_metrics(
+    answers: AnswersOf, request: Request, *, vip: Vips = (), level: LevelAsked = Level.BACKEND
+) -> MetricsResponse:
+    """Show all counters and the state of NICs, VIPs, backends, checks and the flow table, as of one moment.
+
+    With tens of thousands of backends that is tens of megabytes: `level` and `vip` ask for less.
+    """
+    vips = tuple(each.replace(" ", "+") for each in vip)  # `+` means a space in a query
+    view = await answers.metrics(Asked(level, vips))
+    return MetricsResponse(encode(collect(view, request.app.state.figures())))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nodes: the balancers that serve the same VIPs. Only the one that is asked can be drained."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes that are run when somebody asks for them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What another balancer must know of open connections: it is pulled when that one starts, or has missed something."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who asks, as this API sees it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The access list of a VIP."""
 
 from __future__ import annotations

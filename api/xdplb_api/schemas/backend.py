@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backends in requests and responses, and drains."""
 
 from __future__ import annotations

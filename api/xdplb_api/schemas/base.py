@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all bodies share: strict parsing, and the types that several of them use."""
 
 from __future__ import annotations

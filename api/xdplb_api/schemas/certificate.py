@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificates of drains in responses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several edits in one request. Each is flat: its `kind`, the VIP and the backend that it is about, and its fields."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole desired state: the body of `PUT /v1/config`, the answer to its GET, and what a config file has."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names in DNS: those of VIPs in requests and responses, and the list of all of them."""
 
 from __future__ import annotations

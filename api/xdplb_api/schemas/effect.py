@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answer to a dry run, and to a change that asks for its effect."""
 
 from __future__ import annotations

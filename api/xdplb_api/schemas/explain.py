@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What would happen to a packet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The forms of texts that clients send, as JSON schemas: what does not match is refused for its form.
 
 A text of the right form may still be refused for what it says, such as a multicast address or one that is in use.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The health checks of a VIP and their results."""
 
 from __future__ import annotations

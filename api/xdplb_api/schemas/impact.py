@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change does to traffic, as data: in the answer to a dry run, in that of a change if asked for, in events."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Long lists in bodies: checked a part at a time, so that the errors of one that is all wrong stay few."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nodes: the balancers that serve the same VIPs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The daemon: its status, data plane, version and readiness."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs in requests (`VipIn`, `VipPut`, `VipPatch`) and in responses (`VipOut`)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For how long a VIP does not answer, as a script of its own: `gaps.py PORT FLOWS ADDRESS…`.
 
 FLOWS flows of UDP to each ADDRESS, of which each sends a datagram every 10 ms; any backend may answer. For each line on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections through a VIP, as a script of its own: `load.py PORT LONG RATE SECONDS ADDRESS…`.
 
 LONG connections stay until the end; RATE new ones are made a second, and each stays for SECONDS on average. All of them

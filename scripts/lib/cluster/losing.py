@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A balancer is lost while a backend is drained, under load: what becomes of the connections."""
 
 from __future__ import annotations

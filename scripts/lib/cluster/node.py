@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A balancer of a cluster: `xdplb up` on a host of the lab, and its command line."""
 
 from __future__ import annotations

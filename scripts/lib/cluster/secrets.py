@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the balancers of a lab show each other: a key for their datagrams, and certificates for their APIs."""
 
 from __future__ import annotations

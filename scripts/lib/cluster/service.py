@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What backends run, as a script of its own: `service.py NAME PORT VIP…`.
 
 TCP: says its name when a connection is made, then sends back what it is told. UDP: sends back what comes to a VIP, with

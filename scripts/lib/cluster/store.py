@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The etcd of a lab, on the host that all share."""
 
 from __future__ import annotations

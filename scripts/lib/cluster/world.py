@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cluster as a whole: routers and balancers with the configurations of docs/examples/ha, backends, load."""
 
 from __future__ import annotations

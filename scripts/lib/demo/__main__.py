@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the steps in order, always clean up, and say at the end whether everything went as expected."""
 
 from __future__ import annotations

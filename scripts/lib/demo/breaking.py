@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps in which something breaks: a backend dies and comes back, and the daemon is killed with -9."""
 
 from __future__ import annotations

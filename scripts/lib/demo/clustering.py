@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/demo cluster`: three balancers behind a router with FRR, with one desired state in etcd."""
 
 from __future__ import annotations

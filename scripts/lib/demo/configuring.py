@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps about the config file: changed, applied, wrong, owning the state; and the events of all that happened."""
 
 from __future__ import annotations

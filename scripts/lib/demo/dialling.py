@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Connections at a steady rate, with the kernel's own timers: `python -m demo.dialling ADDRESS PORT RATE SECONDS`.
 
 Each is a new TCP connection, which is there once the backend has sent its name. When all are over, or GRACE_SECONDS

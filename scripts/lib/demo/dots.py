@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plot of dots as SVG, a panel above the other: readable as text, and it needs no package."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A long download through the VIP; every byte is compared with what should have been sent."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/demo failover`: a backend dies silently in the middle of many new connections, in several runs.
 
 Its port of the switch is shut, so that it answers nothing any more, not even ARP, and no packet is refused.

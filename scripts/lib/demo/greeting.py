@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service of a backend that is dialled: `python -m demo.greeting NAME PORT` sends NAME and closes."""
 
 from __future__ import annotations

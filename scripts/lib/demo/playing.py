@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands to try in a lab that was left up."""
 
 from __future__ import annotations

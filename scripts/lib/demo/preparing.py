@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first steps: start backends with web servers, start the daemon, and add a VIP with its backends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`scripts/demo rolling`: all backends are restarted one after the other under load, each once its drain is over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load of `scripts/demo rolling`, in the client's namespace: `python -m demo.rolling_load ADDRESS PORT`.
 
 Runs until its stdin is closed, ends what it has begun, and writes a line of JSON: of each kind, how many there were and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backend of `scripts/demo rolling`: `python -m demo.rolling_service NAME PORT`.
 
 On TCP it is `demo.web`. Over UDP it keeps sessions, and answers `?` to what belongs to one that it does not know:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo prints: numbered steps, the commands it runs, small tables, and the result of each check."""
 
 from __future__ import annotations

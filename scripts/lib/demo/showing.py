@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps in which nothing breaks: the spread over the backends, a drain, and `down`."""
 
 from __future__ import annotations

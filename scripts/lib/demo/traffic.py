@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests through the VIP, by curl in the client's namespace; each request is a new connection."""
 
 from __future__ import annotations

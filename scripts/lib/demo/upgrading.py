@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The step in which newer versions are started: a good one, and two with a mistake, of which one shows only later."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP server of a backend: `python -m demo.web NAME PORT`. It answers with its name, and serves slow downloads.
 
     /download?bytes=N&seconds=S    N bytes, sent evenly over S seconds; the same bytes on every backend

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo runs: the lab, the processes in it, the daemon, and its CLI and REST clients."""
 
 from __future__ import annotations

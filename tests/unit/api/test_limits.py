@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits of the API that the configuration sets while it runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who has which role, how tokens are kept, and how those who are refused are slowed and told of."""
 
 from __future__ import annotations

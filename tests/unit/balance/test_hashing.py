@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hash against vectors computed by a C program that reads the bytes of a header as the packet path does."""
 
 from __future__ import annotations

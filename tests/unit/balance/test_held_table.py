@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A table as it is kept in memory: the same slots, what is counted of them, and what tables share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whose turn it is, for schedulers that choose per connection."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules by which slots move, one test each. Owners are A, B, C; a table of test slots repeats one slot."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights, refill and stability of the table."""
 
 from __future__ import annotations

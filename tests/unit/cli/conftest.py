@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon that answers as a test says, to see how commands take it."""
 
 from __future__ import annotations

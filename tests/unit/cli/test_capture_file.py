@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file of a capture is for its owner only, and nothing surprising is overwritten."""
 
 from __future__ import annotations

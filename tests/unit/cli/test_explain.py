@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`xdplb explain` where program and model do not agree, and all that it can be told."""
 
 from __future__ import annotations

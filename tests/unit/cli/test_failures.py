@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong ends in a sentence, a hint and the right exit code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables fit the room there is, and nothing that does not fit is cut off."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables are aligned and plain unless they go to a terminal."""
 
 from __future__ import annotations

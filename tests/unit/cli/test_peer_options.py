@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up` about peers: which go together, and what is said of those that do not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of `up`: each is under a heading of the help, and a wrong one is named in what is said of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said of a daemon that does not answer, by processes that do what such a daemon does."""
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ listening = socket.socket(socket.AF_UNIX)
 listening.bind(sys.argv[1])
 listening.listen(int(sys.argv[2]))
 """
-SERVES = "threading.Thread(target=time.sleep, args=[600], daemon=True).start()\n"
+SERVES = "for _ in range(3): threading.Thread(target=time.sleep, args=[600], daemon=True).start()\n"
 READY = "print('ready', flush=True)\n"
 SLEEPS = READY + "time.sleep(600)\n"
 SPINS = READY + "while True: pass\n"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a client sends, what it makes of the answers, and what it sends again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which daemon a client talks to: a socket or a URL, with a token, with TLS and certificates."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where keys and values of TOML and YAML are: at each spot, the text is what the library has read there."""
 
 import json

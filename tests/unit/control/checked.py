@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host whose checks pass or fail as a test says, and what to check of it."""
 
 from __future__ import annotations

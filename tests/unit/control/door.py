@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A manager as tests use it: each change in one call, and its answer as a view."""
 
 from __future__ import annotations

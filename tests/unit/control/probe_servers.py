@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backends for tests of probes: threads with real sockets on loopback, which answer as a test says."""
 
 from __future__ import annotations

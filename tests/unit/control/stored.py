@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """States to save, and what is read back of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What agents say becomes weights in steps, at a pace that the tables can follow."""
 
 from __future__ import annotations

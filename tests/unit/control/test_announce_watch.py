@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Announcing, with a manager over fakes: when routes come and go, and what becomes of those that others touch."""
 
 from __future__ import annotations

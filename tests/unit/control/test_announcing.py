@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan of routes: which should be there, what differs, and when one may come back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon that nobody asks anything rests: how often its loops wake up. And what is equal costs nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ids that a host gives to what is desired, and what stays the same between hosts."""
 
 from __future__ import annotations

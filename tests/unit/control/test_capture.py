@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captures over a data plane in memory: one at a time, what they take, what their file says, and how they end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificates of drains: what became of each connection, what was cut, what may not have been seen."""
 
 from __future__ import annotations

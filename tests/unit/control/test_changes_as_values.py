@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A change is a request with an actor, and an outcome with its impact: the same for a dry run as for the change."""
 
 from __future__ import annotations

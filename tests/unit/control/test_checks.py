@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks: the rise and fall rule, when each is due, and that thousands of them keep time."""
 
 from __future__ import annotations

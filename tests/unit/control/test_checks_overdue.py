@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that this host cannot run in time: no backend flips for that, and it is said."""
 
 from __future__ import annotations

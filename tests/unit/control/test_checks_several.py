@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backends with several checks: all must pass, and what is equal is run once."""
 
 from __future__ import annotations

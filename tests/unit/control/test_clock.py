@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drains, timeouts and "since" go by the time that passes, not by the wall clock, also across restarts and boots."""
 
 from __future__ import annotations

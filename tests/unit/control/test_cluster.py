@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several balancers with one store: what one is asked for, all do; what was away or emptied comes together again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several balancers, cut off, killed and started at random, while the store loses its answers and its contents.
 
 In the end all have the same, bit for bit, in their maps, too; and nothing that was acknowledged is lost.

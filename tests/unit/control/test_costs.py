@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A change costs what it changes: with ten times as many VIPs and backends it takes as many steps of Python."""
 
 from __future__ import annotations

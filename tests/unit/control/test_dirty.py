@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must be planned again."""
 
 from __future__ import annotations

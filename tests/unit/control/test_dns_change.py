@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is changed of a DNS name: whose addresses come and go, and which are left alone."""
 
 from __future__ import annotations

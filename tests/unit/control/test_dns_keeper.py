@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The keeper of DNS names, against a server in this process: what it does, and what it says when it cannot."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The book of drift, and what of this host's ways to the backends goes into it."""
 
 from __future__ import annotations

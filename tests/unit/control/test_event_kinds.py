@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kinds of events: each has a name for machines, a level, a line, and its fields as JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the flow table lost, from what was made, deleted and found."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said of a packet, over a data plane in memory, which has no program to ask."""
 
 from __future__ import annotations

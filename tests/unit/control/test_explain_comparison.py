@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model's answer beside the program's: what agrees, what differs, what changed too fast to tell."""
 
 from __future__ import annotations

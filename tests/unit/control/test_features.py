@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of the packet path each kind of VIP and backend needs, and nothing more."""
 
 from __future__ import annotations

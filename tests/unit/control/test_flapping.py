@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flap damping: who goes down again and again is held down, for longer the more it does, and never for ever."""
 
 from __future__ import annotations

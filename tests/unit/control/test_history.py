@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events are kept: within bounds, across restarts, and whatever happens to their file."""
 
 from __future__ import annotations

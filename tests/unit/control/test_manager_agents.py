@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What agents and commands say of weight, drain and maint: the tables follow, and the configuration stays."""
 
 from __future__ import annotations

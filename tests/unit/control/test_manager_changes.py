@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes through the manager: what is refused and why, what is idempotent, and that a dry run changes nothing."""
 
 from __future__ import annotations

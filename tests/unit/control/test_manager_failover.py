@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host that many VIPs have dies: who gets a table first, what is computed for all of them, and failures half-way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults: a data plane that refuses, a caller that goes away, maps others have changed."""
 
 from __future__ import annotations

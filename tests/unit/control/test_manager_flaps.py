@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backend that flaps is held down, unless there would be too few without it, and the operator can end that."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon killed at any step: state and maps agree once it runs again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs of all kinds through the manager: what the maps then hold, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What checks, the network and the flow table do to traffic, and what status says of it."""
 
 from __future__ import annotations

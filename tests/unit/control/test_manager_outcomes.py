@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What comes of changes: what the maps hold, and what the manager says of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ICMP errors about packets in tunnels do: a path's MTU is lowered for ten minutes, errors become a reason."""
 
 from __future__ import annotations

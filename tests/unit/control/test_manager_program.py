@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the manager has the program compiled for, and when."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Restarts: a table that is known by the fingerprint of what it was made from is neither computed nor read."""
 
 from __future__ import annotations

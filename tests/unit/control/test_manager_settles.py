@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drains, and slots that settle: when, what holds them up, and what becomes of the records."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thousand events at once hold up neither the loop nor each other's order, and none is lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counters belong to whom they were counted for, through restarts and when an id is given out again."""
 
 from __future__ import annotations

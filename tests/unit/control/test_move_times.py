@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When slots last moved: the same as told slot by slot, and kept once for VIPs whose slots moved together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The NICs asked for: attached again when they come back, and what is said of them meanwhile."""
 
 from __future__ import annotations

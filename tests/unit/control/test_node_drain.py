@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The drain of this node: it ends when packets stop, or at its deadline; and it is kept with the state."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status of a VIP, how many of its backends must serve, and the events when that changes."""
 
 from __future__ import annotations

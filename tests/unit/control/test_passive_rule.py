@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a backend's handshakes stop being answered, and when that says nothing about it."""
 
 from __future__ import annotations

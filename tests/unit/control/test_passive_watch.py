@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What follows from handshakes that go unanswered: over a fake data plane, whose sample a test writes."""
 
 from __future__ import annotations

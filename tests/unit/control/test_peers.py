@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Managers that talk to each other over loopback: what the control plane does with what peers tell."""
 
 from __future__ import annotations

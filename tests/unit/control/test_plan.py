@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a plan does, in which order, and for whom."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who serves when backends fail: backups, panic, last-good; and how a backend that comes up gets its share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One try of a check against real sockets on loopback: what each kind of answer is called."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dns checks: what is asked, what counts as an answer, and what a hostile server may send."""
 
 from __future__ import annotations

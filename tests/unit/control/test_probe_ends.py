@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the connection of a check ends: servers that log what goes wrong have nothing to log."""
 
 from __future__ import annotations

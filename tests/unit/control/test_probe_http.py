@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What http checks send and expect."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """tcp with texts, udp, icmp and agent checks, with real sockets on loopback."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """https and tls checks: handshakes, certificates, and backends that speak no TLS."""
 
 from __future__ import annotations

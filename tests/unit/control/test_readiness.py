@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When the balancer is ready: while it can do what it is there for, by its own fault or that of its host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much was counted in the last seconds, from few readings of the past."""
 
 from __future__ import annotations

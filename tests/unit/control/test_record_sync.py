@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of connections: what peers are told, and what becomes of what they tell."""
 
 from __future__ import annotations

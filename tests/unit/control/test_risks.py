@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many connections a change may break: where the numbers come from, and what is told afterwards."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whose packet an ICMP error quotes, where the flow's hash fills a part of the outer source."""
 
 from __future__ import annotations

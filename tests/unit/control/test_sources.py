@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where checks and tunnels leave from, when addresses of the host are VIPs' too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A state that cannot be written: a sentence with a remedy, an event, not ready, and ready again when it can."""
 
 from __future__ import annotations

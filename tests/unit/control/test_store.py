@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store: what was saved is there, whatever happens in between, and what is wrong with a file is said."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What somebody has written into the store by hand, or another program has: it is refused and told, and all goes on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What nodes tell each other by the store that they share: over a store in memory, with nodes that are stand-ins."""
 
 from __future__ import annotations

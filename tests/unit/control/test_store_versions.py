@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of other versions: older ones are brought up to date without loss, newer ones are left alone."""
 
 from __future__ import annotations

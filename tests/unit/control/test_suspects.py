@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backends packets see as suspect: by their checks, and by what was seen of their traffic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks by the way of a VIP's packets: when they can be run, from where, and in which words they fail."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A manager over fakes, that can be started again on the same state and the same maps."""
 
 from __future__ import annotations

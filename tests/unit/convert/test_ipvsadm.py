@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The output of `ipvsadm -S -n` as a config file."""
 
 from __future__ import annotations

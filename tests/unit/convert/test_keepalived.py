@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keepalived.conf as a config file: what has a counterpart is there, and every other line is told."""
 
 from __future__ import annotations

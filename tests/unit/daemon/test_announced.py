@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is noted of a daemon that announces, for the next one and for those who withdraw it."""
 
 from __future__ import annotations

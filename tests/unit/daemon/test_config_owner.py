@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A config file that is taken while the data plane fails: it is saved, and retried as any change is."""
 
 from __future__ import annotations

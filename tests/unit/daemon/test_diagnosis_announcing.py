@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor makes of what is announced, and of who reads it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor says of a keepalived.conf beside the VIPs."""
 
 from __future__ import annotations

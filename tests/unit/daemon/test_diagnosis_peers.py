@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor makes of other balancers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the API is served: what is refused before anything is attached, and what is said of its certificate."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """exec checks: commands of this host, run as another user by a process of their own."""
 
 from __future__ import annotations

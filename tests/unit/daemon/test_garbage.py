@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Full collections stop all threads, so they happen only when memory has grown a lot."""
 
 from __future__ import annotations

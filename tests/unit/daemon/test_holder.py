@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One daemon for a NIC, a pin dir and a state dir."""
 
 from __future__ import annotations

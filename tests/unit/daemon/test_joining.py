@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a balancer may join a store is found out before anything is changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The forms of the log: severities for the journal, JSON, and always one line for one message."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log: one kind of line cannot fill it, and what was left out is counted."""
 
 from __future__ import annotations

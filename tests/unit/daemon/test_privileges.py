@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Threads that keep what the daemon has given up are named; those that are just ending are none."""
 
 from __future__ import annotations

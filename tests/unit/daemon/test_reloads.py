@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reloads one after the other: however often they are asked for meanwhile, one more is enough."""
 
 from __future__ import annotations

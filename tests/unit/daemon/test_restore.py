@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A start with a backup: what it takes the place of, what goes on, and what is refused with nothing changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SIGHUP reloads, whenever it comes, and never ends the daemon."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A start on maps that carry traffic: which states are taken, which are refused, and how to go on without one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state is for root only, and is not taken from a place where others may put their own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the daemon says of a program that was swapped in, and how long it waits with its own work."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host of each test's own to load on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading on the private host of a test, and looking at what is there."""
 
 from __future__ import annotations

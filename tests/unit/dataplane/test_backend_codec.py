@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backends as their packets find them: the fields, and the outer header's checksum as far as it is known beforehand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the compiler process says of what is missing or wrong: a sentence, a remedy and the end of the log."""
 
 from __future__ import annotations

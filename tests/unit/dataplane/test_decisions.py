@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explaining one packet and capturing many: how the plane gets what such programs say, here ones that always do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where kernel headers are looked for, and the tree that is merged from Debian's two folders."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading, taking up and taking down, with real programs on veths in namespaces of the test's own."""
 
 from __future__ import annotations

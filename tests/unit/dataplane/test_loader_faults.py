@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading where something is in the way: killed at any step, no right to, pins that are gone, odd hosts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the program is compiled for grows under the traffic and shrinks at the next start; an error changes nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers that pinned maps, captures and other hosts may hold: once given out, each keeps its meaning.
 
 A failure here says that a number was changed or used again. A new name goes at the end of its table, with a number that

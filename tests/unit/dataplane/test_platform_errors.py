@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errnos of the kernel as sentences, and a host without libbpf."""
 
 from __future__ import annotations

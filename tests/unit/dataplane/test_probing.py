@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs of probes on NICs: beside what others have there, again after a restart, and gone without a trace."""
 
 from __future__ import annotations

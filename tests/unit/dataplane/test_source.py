@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sources as one text, their flags and their hash; the reasons read from them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program of another source is swapped in under a guard: refused, kept, or put back, whatever ends the process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Maps put in the place of others: what they hold, and whatever ends the process on the way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VIP indexes: what the program searches in them is there, whatever the VIPs are."""
 
 from __future__ import annotations

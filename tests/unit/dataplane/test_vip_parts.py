@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of the VIP maps, kept up to date change by change, are those that the same VIPs would make anew."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules of VIPs of several ports or addresses: the longest prefix of an address alone says which VIP has it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of VIPs in the kernel: changed in place, and there at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Key files as BIND and Knot write them, and what is said of others, without what is in them."""
 
 from __future__ import annotations

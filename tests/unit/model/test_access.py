@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Access lists: each prefix once and in order, and which one is wrong where one is."""
 
 from __future__ import annotations

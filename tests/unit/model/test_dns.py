@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the addresses of a VIP are entered in the DNS."""
 
 from __future__ import annotations

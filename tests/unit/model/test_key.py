@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs as they are written, told apart and ranked."""
 
 from __future__ import annotations

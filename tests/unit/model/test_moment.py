@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moments as numbers and as texts."""
 
 from __future__ import annotations

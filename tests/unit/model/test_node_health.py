@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What nodes tell each other of the health of backends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a node says of itself, as JSON and back; also from newer versions and from whoever sends anything."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sets of prefixes as arrays: what they hold is what networks of the same texts would say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What words from outside become before they are shown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Roles: each includes those before it."""
 
 from __future__ import annotations

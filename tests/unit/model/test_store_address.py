@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The address of the store that balancers share, as it is given to `xdplb up`."""
 
 from __future__ import annotations

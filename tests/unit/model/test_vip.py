@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What settings of a VIP go together."""
 
 from __future__ import annotations

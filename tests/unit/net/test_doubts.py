@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When neighbours are asked for anew: at the first sign of trouble, not too often, and not all at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which ICMP errors are read, and what they say; and that the socket's filter keeps just those about tunnels."""
 
 from __future__ import annotations

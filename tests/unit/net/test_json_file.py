@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files in which backend-host keeps what it did: for root only, and not in a place where others can write them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sockets of this host itself."""
 
 from __future__ import annotations

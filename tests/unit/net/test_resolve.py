@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From links, routes and neighbours to a next hop or a reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops of IPv6 and by VLAN devices, and what the kernel's messages say of both."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a neighbour is asked for: at once, then ever slower; a stale one now and then; a sure one not at all."""
 
 from __future__ import annotations

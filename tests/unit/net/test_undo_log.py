@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is to be undone survives, and what several VIPs need is undone with the last of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes to peers and comes back: records, moving slots, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The thread with its sockets: a flood of what is of no use takes a part of a CPU, and harms nothing."""
 
 from __future__ import annotations

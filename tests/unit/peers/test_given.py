@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What users give: the key file, and addresses of peers."""
 
 from __future__ import annotations

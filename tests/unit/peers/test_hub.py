@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nodes that talk to each other over a network that loses, doubles, delays and repeats, and with an enemy in it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network in memory with the hubs of some nodes: datagrams may be lost, doubled, delayed, and read by anybody."""
 
 from __future__ import annotations

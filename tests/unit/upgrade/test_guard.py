@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the guard does with differences: refuses, lists, and lets those pass that are meant."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a newer program is worse than the one before, by what both counted; and what only looks like it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control plane's answers: views of the desired state and of the status. Nothing here changes anything."""
 
 from __future__ import annotations
@@ -7,16 +8,18 @@ import time
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 
 from xdplb import __version__
 from xdplb.control.answers import render
 from xdplb.control.answers.gathered import Gathered
-from xdplb.control.answers.metrics import MetricsView, Moment, metrics_view
+from xdplb.control.answers.metrics import ALL, Asked, Level, MetricsView, Moment, Wanted, metrics_view
 from xdplb.control.answers.nics import nics_shown
 from xdplb.control.answers.nodes import heard_by_peers, heard_by_store, nodes_view, this_node
 from xdplb.control.answers.nodes_of_vip import node_of_vip, other_of_vip
 from xdplb.control.answers.readiness import not_ready, too_few_serve
 from xdplb.control.answers.store import store_view
+from xdplb.control.answers.transitions import Transitions
 from xdplb.control.answers.views import (
     AccessView,
     BackendsView,
@@ -29,6 +32,7 @@ from xdplb.control.answers.views import (
     FlowTableView,
     NodeOfVipView,
     NodeView,
+    NotifyView,
     OverlayView,
     PlaceView,
     StatsView,
@@ -113,6 +117,7 @@ class Answers:
         checker: HealthSource | None,
         steady: SteadyClock,
         history: History,
+        transitions: Transitions,
         announces: AnnounceWatch | None = None,
         place: PlaceView | None = None,
         notes: Callable[[], Sequence[str]] = tuple,
@@ -121,7 +126,7 @@ class Answers:
         self._plane, self._writer, self._flows = plane, writer, flows
         self._nics, self._paths, self._checker, self._steady = nics, paths, checker, steady
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
-        self._dns = dns
+        self._dns, self._transitions = dns, transitions
         self._own_status, self._peers, self._store_nodes = own_status, peers, store_nodes
         self.started, self._place, self._notes, self._cluster = steady.now(), place, notes, cluster
         self._longest_pause, self._history, self._announces = longest_pause, history, announces
@@ -129,6 +134,10 @@ class Answers:
         self._last_counted: Counted | None = None
         self.config_error = ""
         """Why the config file was refused when it was read last."""
+        self.config_taken: datetime | None = None
+        """When the config file was taken last, None if it never was."""
+        self.notified: Callable[[], Sequence[NotifyView]] = tuple
+        """The commands and webhooks that events are handed on to."""
         self.is_running = False
         """Whether the manager has started and is not stopping."""
 
@@ -234,22 +243,27 @@ class Answers:
     async def stats(self) -> StatsView:
         """Read all counters."""
         counted = await self._counted()
-        return render.stats_view(self._snapshot, counted, self._flow_table())
+        return render.stats_view(self._snapshot.vips.values(), counted, self._flow_table())
 
     async def vip_stats(self, ref: str) -> VipStatsView:
         """Read the counters of a VIP and its backends."""
         vip = self._vip(ref)  # before the counters are read: meanwhile it may be renamed or removed
         return render.vip_stats_view(vip, await self._counted())
 
-    async def metrics(self) -> MetricsView:
-        """Return all metrics. The counters are read once; the view is made in a thread, since it can take a while."""
+    async def metrics(self, asked: Asked = ALL) -> MetricsView:
+        """Return the metrics that are asked for. The counters are read once; the view is made in a thread.
+
+        NotFoundError if one of the VIPs is not there.
+        """
+        wanted = Wanted(asked.level, frozenset(map(self.key, asked.vips)))
         counted = await self._counted_unless_hung()
         facts, applier = self._facts(), self._writer.applier
         moment = Moment(
             snapshot=self._snapshot,
             counted=counted,
             facts=replace(facts, health=dict(facts.health)),
-            checks={} if self._checker is None else self._checker.tallies(),
+            checks={} if self._checker is None or asked.level is not Level.BACKEND else self._checker.tallies(),
+            latencies={} if self._checker is None else self._checker.latencies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
             cuts=self._writer.cuts,
@@ -261,6 +275,7 @@ class Answers:
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),
             events=self._history.kept,
+            notified=tuple(self.notified()),
             drift_counts=self._drifts.counts(),
             drift=self._drifts.standing(),
             hung={thread: thread in self._pulses.hangs for thread in self._pulses.threads},
@@ -270,9 +285,19 @@ class Answers:
             node=self._node.state,
             dns_updates=asdict(self._dns.counts),
             peers=NO_PEERS if self._peers is None else self._peers.view,
+            transitions=self._transitions,
+            map_updates=applier.updates.taken,
+            changes_waiting=self._writer.waiting,
+            tables={
+                "vips": UseView(len(applier.known.vips), self._plane.capacity.vips),
+                "backends": UseView(len(applier.known.backends), self._plane.capacity.backends),
+            },
+            started=self.started + self._steady.ahead(),
+            config_taken=self.config_taken,
+            clock_ahead=self._steady.ahead(),
             now=self._steady.now(),
         )
-        return await asyncio.to_thread(metrics_view, moment)
+        return await asyncio.to_thread(metrics_view, moment, wanted)
 
     def dataplane(self) -> DataplaneView:
         """Return the data plane as loaded. NICs and flow records are as of the last count, seconds ago."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Work that many may ask for at once, such as reading all counters, done once for all of them."""
 
 from __future__ import annotations

@@ -1,15 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
 """All metrics at one moment. Pure functions, which may run in any thread."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from xdplb import __version__
 from xdplb.control.answers import render
-from xdplb.control.answers.views import FlowTableView, NicView, StatsView, StoreView, TruthView, VipView
+from xdplb.control.answers.transitions import Transitions
+from xdplb.control.answers.views import (
+    FlowTableView,
+    NicView,
+    NotifyView,
+    StatsView,
+    StoreView,
+    TruthView,
+    UseView,
+    VipView,
+)
 from xdplb.control.events import DriftKind
 from xdplb.control.flows.counters import Counted
 from xdplb.control.flows.drain import FlowCounts, drain_view
@@ -18,6 +30,7 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.history.history import Kept
 from xdplb.control.paths.tunnel import Tunnel, tunnel_of
 from xdplb.control.plan.eligibility import Eligibility
+from xdplb.control.plan.operating import OperatingStatus
 from xdplb.control.plan.weights import effective_weight
 from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.control.writing.drifts import Drift
@@ -26,11 +39,56 @@ from xdplb.control.writing.path_watch import Ignored, sent_mtu
 from xdplb.control.writing.peer_watch import PeersView
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.backend import AdminState, Health
+from xdplb.model.check_type import CheckType
+from xdplb.model.durations import Taken
 from xdplb.model.health import HealthCheck
+from xdplb.model.key import VipKey
 from xdplb.model.node import NodeState
 from xdplb.net.icmp_message import ErrorKind
 
-__all__ = ["BackendMetrics", "BackendState", "MetricsView", "Moment", "VipMetrics", "metrics_view"]
+__all__ = [
+    "ALL",
+    "Asked",
+    "BackendMetrics",
+    "BackendState",
+    "Level",
+    "MetricsView",
+    "Moment",
+    "VipMetrics",
+    "Wanted",
+    "metrics_view",
+]
+
+
+class Level(StrEnum):
+    """How far down metrics go: with those of each backend, of each VIP only, or of the host only."""
+
+    BACKEND = "backend"
+    VIP = "vip"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which metrics somebody asks for: down to this level, of the VIPs with these keys or names, or of all."""
+
+    level: Level = Level.BACKEND
+    vips: tuple[str, ...] = ()
+
+
+ALL = Asked()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which metrics are wanted: down to this level, and of these VIPs; of all if that is empty."""
+
+    level: Level = Level.BACKEND
+    vips: frozenset[VipKey] = frozenset()
+
+    def has(self, key: VipKey) -> bool:
+        """Return whether this VIP is one of them."""
+        return not self.vips or key in self.vips
 
 
 class BackendState(StrEnum):
@@ -56,7 +114,7 @@ class BackendMetrics:
 
     `draining_flows` is None if it is not draining or not counted yet, `mtu` while it is not known. `checks` are those
     of its VIP, each with its results. `path_errors` are ICMP errors about packets in its tunnel, empty if there were
-    none. `handshakes` are those that were sampled, None if they are not.
+    none. `handshakes` are those that were sampled, None if they are not. `transitions` is how often its health changed.
     """
 
     state: BackendState
@@ -67,13 +125,18 @@ class BackendMetrics:
     mtu: int | None
     path_errors: Mapping[ErrorKind, int]
     handshakes: HandshakeCounts | None
+    transitions: int
 
 
 @dataclass(frozen=True, slots=True)
 class VipMetrics:
-    """The metrics of a VIP besides its counters; `backends` are in the order of its counters."""
+    """The metrics of a VIP besides its counters; `backends` are in the order of its counters, none if not wanted.
+
+    `transitions` is how often its status changed.
+    """
 
     view: VipView
+    transitions: int
     backends: tuple[BackendMetrics, ...]
 
 
@@ -86,7 +149,11 @@ class MetricsView:
     desired state, `store` how this balancer stands to the store that it shares, None if it is alone. `held_back` says
     whether the program is an older one since that of this xdplb was rolled back.
     `node` is what this node does with traffic; `dns_updates` are updates of names in DNS since the start, by result.
-    `peers` is how it stands with other balancers.
+    `peers` is how it stands with other balancers. `latencies` is how long checks took, by type, and `map_updates` how
+    long the maps took to change; `changes_waiting` are those not made yet. `tables` says how full the maps of VIPs and
+    backends are. `config_taken` is when the config file was taken last, None without one, and `clock_ahead` how far the
+    wall clock has been set forward since the daemon started. `vip_statuses` and `backend_states` count all VIPs and
+    backends, wanted or not.
     """
 
     version: str
@@ -98,6 +165,7 @@ class MetricsView:
     standing: Standing
     longest_pause: float
     events: Kept
+    notified: Sequence[NotifyView]
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
@@ -107,6 +175,15 @@ class MetricsView:
     node: NodeState
     dns_updates: Mapping[str, int]
     peers: PeersView
+    latencies: Mapping[CheckType, Taken]
+    map_updates: Taken
+    changes_waiting: int
+    tables: Mapping[str, UseView]
+    started: datetime
+    config_taken: datetime | None
+    clock_ahead: timedelta
+    vip_statuses: Mapping[OperatingStatus, int]
+    backend_states: Mapping[BackendState, int]
     vips: tuple[VipMetrics, ...]
 
 
@@ -129,6 +206,7 @@ class Moment:
     standing: Standing
     longest_pause: float
     events: Kept
+    notified: Sequence[NotifyView]
     drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
     hung: Mapping[str, bool]
@@ -138,21 +216,33 @@ class Moment:
     node: NodeState
     dns_updates: Mapping[str, int]
     peers: PeersView
+    transitions: Transitions
+    latencies: Mapping[CheckType, Taken]
+    map_updates: Taken
+    changes_waiting: int
+    tables: Mapping[str, UseView]
+    started: datetime
+    config_taken: datetime | None
+    clock_ahead: timedelta
     now: datetime
 
 
-def metrics_view(moment: Moment) -> MetricsView:
+def metrics_view(moment: Moment, wanted: Wanted = Wanted()) -> MetricsView:
     """Return the view of a moment. Takes tenths of a second with tens of thousands of backends."""
+    vips = moment.snapshot.vips.values()
+    chosen = [] if wanted.level is Level.TOTAL else [vip for vip in vips if wanted.has(vip.vip.key)]
+    with_backends = wanted.level is Level.BACKEND
     return MetricsView(
         version=__version__,
         generation=moment.snapshot.generation,
         observed_generation=moment.facts.applied.generation,
         nics=moment.nics,
-        stats=render.stats_view(moment.snapshot, moment.counted, moment.flow_table),
+        stats=render.stats_view(chosen, moment.counted, moment.flow_table, with_backends=with_backends),
         ignored_errors=moment.ignored_errors,
         standing=moment.standing,
         longest_pause=moment.longest_pause,
         events=moment.events,
+        notified=moment.notified,
         drift_counts=moment.drift_counts,
         hung=moment.hung,
         truth=moment.truth,
@@ -162,19 +252,30 @@ def metrics_view(moment: Moment) -> MetricsView:
         dns_updates=moment.dns_updates,
         peers=moment.peers,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
-        vips=tuple(_vip_metrics(vip, moment) for vip in moment.snapshot.vips.values()),
+        latencies=moment.latencies,
+        map_updates=moment.map_updates,
+        changes_waiting=moment.changes_waiting,
+        tables=moment.tables,
+        started=moment.started,
+        config_taken=moment.config_taken,
+        clock_ahead=moment.clock_ahead,
+        vip_statuses=Counter(moment.facts.standing_of(vip).status for vip in vips),
+        backend_states=Counter(_state_at(backend, moment) for vip in vips for backend in vip.backends.values()),
+        vips=tuple(_vip_metrics(vip, moment, with_backends=with_backends) for vip in chosen),
     )
 
 
-def _vip_metrics(vip: BoundVip, moment: Moment) -> VipMetrics:
-    backends = tuple(_backend_metrics(vip, backend, moment) for backend in vip.backends.values())
-    return VipMetrics(render.vip_view(vip, moment.facts), backends)
+def _vip_metrics(vip: BoundVip, moment: Moment, *, with_backends: bool) -> VipMetrics:
+    chosen = vip.backends.values() if with_backends else ()
+    backends = tuple(_backend_metrics(vip, backend, moment) for backend in chosen)
+    transitions = moment.transitions.of_vip(str(vip.vip.key))
+    return VipMetrics(render.vip_view(vip, moment.facts), transitions, backends)
 
 
 def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> BackendMetrics:
     handshakes = moment.handshakes.get(backend.id)
     return BackendMetrics(
-        state=_state(backend, moment, is_ejected=handshakes is not None and handshakes.is_ejected),
+        state=_state_at(backend, moment),
         weight=backend.backend.weight,
         effective_weight=effective_weight(vip, backend, moment.facts.health_of(backend)),
         draining_flows=_draining_flows(backend, moment),
@@ -182,12 +283,18 @@ def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Ba
         mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
         path_errors=_path_errors(vip, backend, moment),
         handshakes=handshakes,
+        transitions=moment.transitions.of_backend(str(vip.vip.key), str(backend.backend.address)),
     )
 
 
 def _path_errors(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Mapping[ErrorKind, int]:
     tunnel = tunnel_of(backend.backend.address, vip.forward_of(backend.backend), vip.vip.key.address.version)
     return {} if tunnel is None else moment.path_errors.get(tunnel, {})
+
+
+def _state_at(backend: BoundBackend, moment: Moment) -> BackendState:
+    handshakes = moment.handshakes.get(backend.id)
+    return _state(backend, moment, is_ejected=handshakes is not None and handshakes.is_ejected)
 
 
 def _state(backend: BoundBackend, moment: Moment, *, is_ejected: bool) -> BackendState:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is shown of the NICs: those asked for, and those that have the program without being asked for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nodes as they are shown: this one, and what the others tell of themselves."""
 
 from __future__ import annotations

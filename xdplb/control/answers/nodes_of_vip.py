@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each node says of a VIP, for the eye: which generation it has, and how healthy it sees the backends. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What explanations and captures say alike of a packet: of its client, and of its backend."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When the balancer is ready: when it has what was asked, and packets can be forwarded. Pure.
 
 A tracker such as keepalived moves the VIP's address to another balancer while this one is not ready, so everything here

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Making views from the snapshot and the facts known about it: pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -261,12 +262,12 @@ def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: 
     )
 
 
-def vip_stats_view(vip: BoundVip, counted: Counted) -> VipStatsView:
-    """Return the counters of a VIP and its backends."""
+def vip_stats_view(vip: BoundVip, counted: Counted, *, with_backends: bool = True) -> VipStatsView:
+    """Return the counters of a VIP and, if asked for, its backends."""
     total = counted.of_vip(vip)
     backends = tuple(
         BackendStatsView(str(address), part.packets, part.bytes, part.new_flows, part.failovers, part.over)
-        for address, backend in vip.backends.items()
+        for address, backend in (vip.backends.items() if with_backends else ())
         for part in (counted.of_backend(backend),)
     )
     return VipStatsView(
@@ -274,10 +275,12 @@ def vip_stats_view(vip: BoundVip, counted: Counted) -> VipStatsView:
     )
 
 
-def stats_view(snapshot: Snapshot, counted: Counted, flow_table: FlowTableView) -> StatsView:
-    """Return all counters."""
+def stats_view(
+    vips: Iterable[BoundVip], counted: Counted, flow_table: FlowTableView, *, with_backends: bool = True
+) -> StatsView:
+    """Return the counters of these VIPs, and those of the host."""
     return StatsView(
-        vips=tuple(vip_stats_view(vip, counted) for vip in snapshot.vips.values()),
+        vips=tuple(vip_stats_view(vip, counted, with_backends=with_backends) for vip in vips),
         drops=_reasons(counted.counters, "drop_"),
         passes=_reasons(counted.counters, "pass_"),
         answers=_reasons(counted.counters, "answer_"),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store that balancers share, as it is shown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status as plain values, which the API renders and the CLI prints.
 
 A view is taken at one moment and never changes. Times are UTC. Counters only grow while the VIP or backend exists.
@@ -50,6 +51,7 @@ __all__ = [
     "NodeDrainView",
     "NodeOfVipView",
     "NodeView",
+    "NotifyView",
     "OverlayView",
     "PendingView",
     "PlaceView",
@@ -290,6 +292,20 @@ class UseView:
 
     used: int
     capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyView:
+    """A command or webhook that events are handed on to: how many it took and did not get, and how many tries failed.
+
+    `waiting` are those that it has not got yet.
+    """
+
+    name: str
+    sent: int
+    failed: int
+    dropped: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

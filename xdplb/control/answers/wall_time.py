@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The times of views as they are on the wall clock: inside, times go by a clock that nobody sets."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capturing packets as XDP saw and sent them, with the decision on each."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running captures: one at a time. The program hands packets out only while a client reads them."""
 
 from __future__ import annotations

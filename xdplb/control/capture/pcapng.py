@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoding the blocks of a pcapng file (draft-ietf-opsawg-pcapng), which Wireshark and tcpdump read.
 
 Blocks are little-endian and hold Ethernet frames; times are in ns since the Unix epoch.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing a capture's file: the blocks of packets as they are read."""
 
 from __future__ import annotations

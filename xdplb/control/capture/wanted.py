@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which packets a capture takes: from the user's request to the filters of the program and the control plane."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The decision on a captured packet, in words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Applying an edit to the desired state. Pure; raises an error that says why an edit is refused."""
 
 from __future__ import annotations

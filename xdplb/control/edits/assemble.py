@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Making a VIP of what is asked for and what is there: what is equal stays the same object, so that it costs nothing.
 
 Later stages compare by identity what a change has changed.

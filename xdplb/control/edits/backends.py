@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Edits of a VIP's backends, including drains: each takes the desired state and returns the next one."""
 
 from __future__ import annotations

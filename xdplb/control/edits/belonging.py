@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a state and what is in the store go together, and what is said if they do not. Pure."""
 
 from __future__ import annotations

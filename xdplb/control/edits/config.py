@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replacing the whole desired state by a configuration, as a difference: what is equal stays the same object.
 
 All is compared with all, which takes about a microsecond for each backend. Checks, and all that follows a change, cost

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong with a whole configuration, all at once.
 
 The rules are those of single edits, asked of the whole, so that the order of VIPs in it has no meaning.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How what is there differs from what is asked for, for the error that it exists already."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requested changes, as data: an edit can be applied, logged, sent to another balancer, and shown.
 
 An edit names VIPs by key and backends by address, never by an id or a name: it means the same on every balancer.

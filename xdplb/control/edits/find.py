@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finding a VIP or a backend: by what a user names it, or by its key and address, as edits do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state after what other balancers have written to the store. Pure; the cost is that of what they have changed.
 
 An entry that this balancer cannot take, since it does not understand it or it does not fit, leaves that VIP or backend

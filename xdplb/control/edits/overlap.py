@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conflicts of VIPs: with another one, with the address of a backend, with the host's own connections."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What operators may change while a config file owns the state: weights and admin states, as an overlay on the file.
 
 A backend under an overlay is what the operator asked for, and knows what the file says. An overlay ends when both are

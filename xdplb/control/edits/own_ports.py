@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs over the ports of the host's own outgoing connections: such a VIP takes the answers to them. Pure.
 
 A connection that the host opens (a check, a DNS query, ssh to elsewhere) comes from one of its addresses and a port

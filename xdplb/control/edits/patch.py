@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Applying a JSON merge patch (RFC 7396) to a VIP or a backend: null resets a field, absent fields stay."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is changed on one balancer while the store is away: weights, admin states and drains of backends. Pure.
 
 The change works here at once, and is written later; or it is dropped, if somebody else has changed that backend since.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Refusing an edit if its target has changed since its author read it (RFC 9110, If-Match)."""
 
 from __future__ import annotations

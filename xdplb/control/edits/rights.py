@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The role that a change needs: what an operator does every day, or what only an admin does."""
 
 from __future__ import annotations

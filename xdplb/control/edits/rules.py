@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules between a VIP and its backends, checked when either of them changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Edits of VIPs, their health checks and access lists: each takes the desired state and returns the next one."""
 
 from __future__ import annotations

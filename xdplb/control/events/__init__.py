@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Typed events: what happened, to what, by whom and why. Each is emitted once, and its log line is made from it.
 
 To add a kind, add a dataclass to the file of its theme and its name here, and call `Events.say` where it happens.
@@ -33,6 +34,7 @@ from xdplb.control.events.history import EventsKeptAgain, EventsLost, EventsNotK
 from xdplb.control.events.next_hops import NextHopChanged, PathErrorsUnheard, PathMtuLowered, PathMtuOver, PathTrouble
 from xdplb.control.events.nics import NicAttached, VipInTheWay
 from xdplb.control.events.nodes import NodeDrainBegan, NodeDrained, NodeServes
+from xdplb.control.events.notify import NotifyFailing, NotifyRefused, NotifyWorks
 from xdplb.control.events.passive import (
     BackendDiffers,
     BackendEjected,
@@ -123,6 +125,9 @@ __all__ = [
     "NodeDrainBegan",
     "NodeDrained",
     "NodeServes",
+    "NotifyFailing",
+    "NotifyRefused",
+    "NotifyWorks",
     "PathErrorsUnheard",
     "PathMtuLowered",
     "PathMtuOver",

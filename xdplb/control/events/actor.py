@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who does what is told in an event."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all events have: a kind, a level, a log line, and their fields as JSON; and how they are said."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change changed, as JSON for its event: bounded, whatever the change is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the desired state: what was changed, and by whom."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the config file that owns the desired state."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the daemon and of the program that it has on the NICs."""
 
 from __future__ import annotations

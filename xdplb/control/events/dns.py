@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of DNS: which addresses of VIPs are under their names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of what is not as it should be on this host."""
 
 from __future__ import annotations

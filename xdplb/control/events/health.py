@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of health checks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the events themselves: whether they are kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the way to backends: next hops, and the paths of tunnels."""
 
 from __future__ import annotations

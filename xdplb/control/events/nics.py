@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of this host's NICs and addresses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of passive health: what the handshakes of clients show of backends."""
 
 from __future__ import annotations

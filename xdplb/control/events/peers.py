@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the other nodes of a cluster, and of what they tell of open connections."""
 
 from __future__ import annotations

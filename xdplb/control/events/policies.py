@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the rule by which a VIP's backends serve, and of slow start."""
 
 from __future__ import annotations

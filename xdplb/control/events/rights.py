@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of who may do what: what was refused, tokens, and the certificate of the API."""
 
 from __future__ import annotations

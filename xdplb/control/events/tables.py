@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the tables and flow records that packets see."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of the daemon's own threads."""
 
 from __future__ import annotations

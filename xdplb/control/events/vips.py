@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of VIPs as a whole."""
 
 from __future__ import annotations

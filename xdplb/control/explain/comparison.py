@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answers of the reference model and of the program on a packet, from the same maps, compared."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the program says of a packet, beside what the reference model says. Any difference is a bug of one of them."""
 
 from __future__ import annotations

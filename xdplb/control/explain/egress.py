@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a packet is sent, read from the frame that the reference model produced."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explaining what would happen to a packet now, or if a backend were down. It changes nothing."""
 
 from __future__ import annotations

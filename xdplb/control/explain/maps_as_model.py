@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The maps as input of the reference model: the configuration in them, and the state that packets left there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packet that a question is about: from the user's text to a frame."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a packet goes where it goes: a sentence for each step of the decision."""
 
 from __future__ import annotations

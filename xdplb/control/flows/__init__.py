@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluating the flow table: when slots settle, how far drains are, how many records were evicted. Pure."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a certificate of a drain says: how its numbers are known, and how many connections may not have been seen. Pure.
 
 An open connection has sent a packet within the VIP's idle timeout. So those that were silent since the drain began are

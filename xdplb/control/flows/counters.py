@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A reading of the counters, matched to VIPs and backends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many open connections a backend has according to the flow table, and how far its drain is."""
 
 from __future__ import annotations

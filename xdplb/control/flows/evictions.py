@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counting the flow records that the kernel evicted because the table was full. The kernel has no counter for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of each connection of a draining backend, from one scan of the flow table to the next. Pure.
 
 A record stays in the table after its connection has ended, until its slot settles. So a ledger that begins anew, after

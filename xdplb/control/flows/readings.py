@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Readings of counters at some times of the past, to tell how much was counted since then."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many connections a change may break: numbers for what it exposes, from counters and flow records. Pure.
 
 An open connection has sent a packet within the VIP's idle timeout. So there are no more of them than packets in that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settling slots, from moving to pinned to steady: when that may happen, and which records are deleted then.
 
 A moving slot is pinned once its VIP's idle timeout has passed since its last move: connections open at that time have

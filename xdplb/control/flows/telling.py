@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What other balancers are told of connections, and where what they tell belongs here. Pure.
 
 On the way, a VIP is an address and port, and a backend an address; ids are each balancer's own.

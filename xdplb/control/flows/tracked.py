@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Since when VIPs record every flow: after the idle timeout, each open connection has a record."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backends and VIPs have traffic, from their packet counters: most open connections have no record to count."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of what agents say: steps instead of every value, and more load only every few seconds. Pure.
 
 An agent whose load goes up and down says another percentage each time that it is asked, and each other weight publishes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many alarms in one timer of the event loop.
 
 A timer of asyncio for each would cost several times as much: its heap compares objects in Python, and each wakes the

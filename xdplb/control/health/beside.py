@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes at a backend's own address beside its check by the VIP's way: only for the words of what fails there."""
 
 from __future__ import annotations

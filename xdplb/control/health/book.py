@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The known health of each backend: the one place that holds it."""
 
 from __future__ import annotations

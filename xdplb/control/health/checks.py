@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Health checks: when each is due, and whether they are run in time.
 
 Equal checks of the same address and port, as VIPs with the same backends have them, are one check: it probes once, and
@@ -38,6 +39,8 @@ from xdplb.control.health.vip_way import by_vip, words
 from xdplb.control.plan.sources import ANY_SOURCE, Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.check_type import CheckType
+from xdplb.model.durations import Durations, Taken
 from xdplb.model.health import HealthCheck, labels_of
 
 __all__ = ["Checker"]
@@ -141,6 +144,7 @@ class Checker:
         self._is_late = False
         self._under_way = 0
         self._is_beginning = False
+        self._latencies: dict[CheckType, Durations] = {kind: Durations() for kind in CheckType}
         self._standing = NO_CHECKS
         self._stuck_since: float | None = None
         self._looked = -math.inf
@@ -214,6 +218,10 @@ class Checker:
         return {
             backend_id: tuple([check.tally for check in checks]) for backend_id, checks in list(self._checks_of.items())
         }
+
+    def latencies(self) -> Mapping[CheckType, Taken]:
+        """Return how long checks of each type took since the start. It may be called in any thread."""
+        return {kind: durations.taken for kind, durations in self._latencies.items()}
 
     def targets_of(self, backend_id: int) -> tuple[CheckTarget, ...]:
         """Return what is checked of this backend, in the order of its checks; nothing if it is not watched."""
@@ -409,6 +417,8 @@ class Checker:
     def _note(self, check: _Check, result: ProbeResult) -> None:
         """Take a result: set the time of the next probe, tell of silence and flips, and begin those that wait."""
         before = check.tally
+        if result.passed is not None:
+            self._latencies[check.aim.check.type].note(result.seconds)
         explained = result if check.beside is None else check.beside.explained(result)
         check.tally = tallied(check.aim.check, before, explained)
         self._set_next(check, result)

@@ -1,4 +1,5 @@
-"""The commands of exec checks, which another process runs: as many at once as a host can bear."""
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of exec checks and of notifications, which another process runs: as many at once as a host can bear."""
 
 from __future__ import annotations
 
@@ -33,12 +34,13 @@ class CommandEnd:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: words of which the first is a path, as which user, and for how many seconds at most."""
+    """What to run: words of which the first is a path, as which user, for how many seconds at most, and its stdin."""
 
     words: tuple[str, ...]
     user: str
     environment: Mapping[str, str]
     seconds: float
+    input: str = ""
 
 
 class Commands:
@@ -95,6 +97,7 @@ class Commands:
             "user": command.user,
             "env": dict(command.environment),
             "seconds": command.seconds + _GRACE_SECONDS,
+            "input": command.input,
         }
         if not self._send(message):
             self._tell(number, CommandEnd(0, "", self.error or "the process that runs commands does not keep up"))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The end of a check's connection: the backend sees a request, takes its time, and then a FIN.
 
 A server that is reading or writing when a RST arrives logs an error, some with a traceback, at every check. So what is

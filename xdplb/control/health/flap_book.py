@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The backends that flap: the one place that holds them. Nothing of it is stored: a restart begins anew."""
 
 from __future__ import annotations

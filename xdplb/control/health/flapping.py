@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flap damping: a backend that goes down again and again is held down longer than its checks say. Pure.
 
 The rule is BGP's route flap damping (RFC 2439, sections 4.2 and 4.4): each time that a backend goes down adds 1 to its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interface of a source of health: what it is told to check, and what it tells."""
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from xdplb.control.health.tally import CheckTally
 from xdplb.control.plan.sources import Source
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.check_type import CheckType
+from xdplb.model.durations import Taken
 from xdplb.model.health import HealthCheck
 from xdplb.model.vip import Forward
 
@@ -139,6 +142,10 @@ class HealthSource(Protocol):
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
         """Return the tallies of all checks, by backend id."""
+        ...
+
+    def latencies(self) -> Mapping[CheckType, Taken]:
+        """Return how long checks of each type took since the start. It may be called in any thread."""
         ...
 
     def targets_of(self, backend_id: int) -> tuple[CheckTarget, ...]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The health that each backend starts with, and what to check: pure functions of the snapshot."""
 
 from __future__ import annotations

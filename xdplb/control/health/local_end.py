@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The local end of a check's connection: the address and port that it comes from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes that somebody asks for: all checks of some backends, once and now, with their steps. No tally changes."""
 
 from __future__ import annotations

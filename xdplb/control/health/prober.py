@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs probes: one epoll instance for the sockets of all of them, and one timer for their timeouts.
 
 The event loop sees only the epoll instance, which is readable while some socket has news: a callback of the loop for

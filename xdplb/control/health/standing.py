@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the health checks are run in time. Pure."""
 
 from __future__ import annotations

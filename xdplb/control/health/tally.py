@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule that turns the results of checks into up and down. Pure, but for the time of a result.
 
 A backend of unknown health comes up at the first pass (as in HAProxy: a new backend waits for one result, not for

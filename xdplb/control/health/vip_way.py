@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes by the way of a VIP's packets: the mark that sends them there, and the words for what fails only there."""
 
 from __future__ import annotations

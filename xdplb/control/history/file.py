@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file that keeps events: a SQLite database of its own, beside the state.
 
 It is not in the state's file: that is held exclusively and synced at every change, so every event would make a change

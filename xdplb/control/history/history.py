@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The history: takes events from any thread without a wait, keeps them, and finds them again.
 
 One thread writes and reads the file. Events come by a queue, and are written some at a time: a kill of the process
@@ -63,7 +64,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How it stands: the events kept now, and how many came and were dropped since the start.
+    """How it stands: the events kept now, how many came and were dropped since the start, and how many wait.
 
     `error` says why none can be kept now, empty if they can.
     """
@@ -72,6 +73,7 @@ class Kept:
     came: int
     dropped: int
     error: str
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class History:
     def kept(self) -> Kept:
         """How it stands now."""
         refused = self._refused
-        return Kept(self._file.rows, self._taken + refused, self._dropped + refused, self._error)
+        waiting = self._queue.qsize() + len(self._waiting)
+        return Kept(self._file.rows, self._taken + refused, self._dropped + refused, self._error, waiting)
 
     @staticmethod
     def moment() -> datetime:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An event as it is kept: what it can be found by, and its JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which events a reader wants, and a page of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of the paths to backends in tunnels: the one place that holds it. Pure; times are given."""
 
 from __future__ import annotations

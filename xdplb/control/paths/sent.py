@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether an ICMP error is about a packet that xdplb may have sent. Pure.
 
 Anyone can forge an error (RFC 5927), so what it quotes is compared: both addresses, the protocol, the ports, and, if

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a too-big message says of a path's MTU, and whether that can be true. Pure."""
 
 from __future__ import annotations

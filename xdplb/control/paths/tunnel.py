@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A tunnel from the balancer to a backend, as an ICMP error about its packets names it. Pure."""
 
 from __future__ import annotations

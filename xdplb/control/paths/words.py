@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ICMP errors as a sentence for a backend's reason. Pure."""
 
 from __future__ import annotations

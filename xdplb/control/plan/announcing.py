@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which routes announce the VIPs: what should be, what differs from what is, and when a route may come back. Pure.
 
 VIPs with the same address and other ports share a route. It stands while each of them that asks for it is well: a node

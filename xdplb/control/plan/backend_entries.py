@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The map entries of backends: a pure function of the desired state and of what was observed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The difference between two desired states, as data."""
 
 from __future__ import annotations

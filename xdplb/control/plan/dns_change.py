@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to change of a DNS name, so that it has the addresses that this node serves. Pure.
 
 Each node answers for its own claims alone, so that no node need know what the others are about. A change is made only

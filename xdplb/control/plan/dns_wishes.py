@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this node wants of DNS names, from how its VIPs stand. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the drafts of VIPs, each from the one before.
 
 A failed check or a new weight concerns one backend among thousands. So a draft reuses the parts of the previous draft

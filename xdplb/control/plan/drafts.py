@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drafts of VIPs, the first half of a plan: their backend entries, and what their tables are built from."""
 
 from __future__ import annotations

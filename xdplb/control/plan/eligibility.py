@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backends are usable, and why not: pure functions of the desired state and of what was observed.
 
 First each backend is looked at by itself; then a rule follows from how many of the VIP's can serve (`policies.py`), and

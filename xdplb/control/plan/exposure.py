@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which connections a change may break, before anybody knows how many there are. Pure.
 
 docs/connections.md says what keeps a connection with its backend. Whatever a change takes away of that exposes the

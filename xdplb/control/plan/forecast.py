@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forecasting the effect of a change or an event: one place for dry runs, what-if questions and the change itself.
 
 A forecast contains a plan that can be carried out as it is. So a dry run gives the same figures as the change, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VIPs that are in the way of what this host sends itself, as warnings. Pure."""
 
 from __future__ import annotations

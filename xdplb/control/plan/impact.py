@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The impact of a change on traffic, as data: slots that move, backends that lose traffic, features to compile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The impact of a change as JSON: the same in an answer of the API, in an event, and in what the CLI prints."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The features that the program must be compiled with, for everything that will be in the maps."""
 
 from __future__ import annotations

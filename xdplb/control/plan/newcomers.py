@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backends of a VIP ramp up (slow start), as its draft has it: who came up since the draft before. Pure."""
 
 from __future__ import annotations

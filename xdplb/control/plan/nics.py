@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How each NIC that is asked for stands: does it carry packets, and if not, why not. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a VIP's backends come to: how many serve, how many must, and the VIP's status in a word. Pure.
 
 Who counts: a backend that takes new connections and is healthy, primary or a backup that is in use. One that is used

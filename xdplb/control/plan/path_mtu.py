@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The MTU that packets to a backend are sent with: the link's, or what a router on the way has told. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Planning: from the desired state, the observed host and the maps to the steps that correct the maps. Pure.
 
 The steps are ordered so that a packet between any two of them finds a valid configuration. A backend is written before

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule by which the backends of a VIP serve, from how many of them can. Pure.
 
 It says whether backups are used, and whether backends whose checks failed are used all the same. It depends on what the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The impact of a change, as sentences for people. Each can follow "would change: "."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slow start: how far each backend is that has come up lately. Pure.
 
 It ramps up in steps, which come at whole multiples of a step's length on the clock: so backends that come up together

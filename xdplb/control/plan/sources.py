@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the packets that this host sends itself leave from: never from the address of a VIP, if there is another. Pure.
 
 The kernel picks the source of a check or a tunnel among the addresses of the host, and so it may pick one that is also

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the maps hold, and the steps that change them. A step is data; applying it is one call to the data plane."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of VIPs: the owner of each slot, and the transition from the present table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The weights of backends as their agents want them. Pure.
 
 Weights are whole numbers, and most are 1, so where agents may want a part of one, those of all backends of the VIP are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file beside the state that says which generation was acknowledged last: by it, a state that lost some is known.
 
 The database alone cannot tell: a write-ahead log that was cut is a shorter one that is whole. The file is written after

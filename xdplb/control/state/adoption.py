@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A state made from what the maps hold, as far as they tell. Pure.
 
 Ids and epochs stay as they are in the maps, so that slots and flow records go on naming the same backends. What maps do

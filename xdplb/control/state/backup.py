@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A backup of the state: a copy of the state file, as it was at one moment. It is checked whole before it is used.
 
 A backup may come from anywhere. So it is copied first, and what is read, migrated and put in the state's place is the

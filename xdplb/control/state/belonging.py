@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a state and the maps that carry traffic belong together: a pure function of both."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ids that this host gives to VIPs and backends in its maps. They differ from host to host."""
 
 from __future__ import annotations

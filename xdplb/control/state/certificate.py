@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What came of a drain, as data: the certificate that is shown, told and kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the clock stood whose times are stored, beside them: see `xdplb.control.clock`."""
 
 from __future__ import annotations

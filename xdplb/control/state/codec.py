@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of the desired state to JSON and back: for the state on disk, and for the store that balancers share.
 
 Absent fields get their defaults, so that data of earlier versions can be read.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of what is known of the store that balancers share: see `store_copy.py`."""
 
 from __future__ import annotations

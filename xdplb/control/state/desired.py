@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The desired state: VIPs with their backends, checks and access lists, by their keys, and who declares them.
 
 Balancers that received the same changes have equal values, whatever ids and generations each of them gave. A value is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Telling two versions of a mapping apart by the identity of their values, without a step of Python for each entry.
 
 A change makes a new mapping that shares nearly all keys and values with the one before, in the same order. So both are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A VIP and a backend as entries of the store that balancers share, and back.
 
 An entry has the fields that are not at their defaults, so that versions which know different fields write the same: so

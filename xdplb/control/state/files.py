@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of an open state: whether they are what the next start will find, and how another takes their place.
 
 Another process may remove or replace them, and SQLite writes on into files that have no name any more. Nothing here

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generations: the number of the last change to each VIP and backend, which clients see as an ETag."""
 
 from __future__ import annotations

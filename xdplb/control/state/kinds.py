@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether JSON that anybody may have written has the types that a class's fields have. Pure."""
 
 from __future__ import annotations

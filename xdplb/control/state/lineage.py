@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a state and the store that it may be a copy of belong together. Pure.
 
 A state in a store has a *lineage*, an id that it got when it was first written, and each change of it a generation and

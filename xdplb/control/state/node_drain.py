@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The drain of this node, which is kept beside the desired state: it is of this host, and no change of that."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the VIPs and backends of a desired state are: what an edit looks up instead of walking through all of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of the state file: how a snapshot and the known health are read from them and written to them."""
 
 from __future__ import annotations

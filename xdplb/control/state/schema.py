@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The schema of the state file, and the migrations from earlier versions.
 
 The desired state has its own tables, by VIP key and backend address; this host's ids are in separate ones.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The desired state with this host's ids and generations, at one moment. Everything except the edits reads this.
 
 Every change replaces the snapshot as a whole, so that a reader never sees half of a change. Unchanged parts stay the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state on disk: one SQLite file, one transaction per change, synced before it is acknowledged.
 
 The file is held exclusively while it is open, so that two daemons cannot share a state directory. What was saved is

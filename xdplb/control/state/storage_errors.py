@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of the file system under the state, as sentences with a remedy."""
 
 from __future__ import annotations

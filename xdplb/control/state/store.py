@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interface of a store for the state."""
 
 from __future__ import annotations

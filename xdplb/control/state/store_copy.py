@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a balancer knows of the store that its state is a copy of: which one, how far, and where the two differ."""
 
 from __future__ import annotations

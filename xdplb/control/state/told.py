@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events of changes, kept with the changes themselves until they are kept elsewhere for good.
 
 So an acknowledged change has its event, whatever happens to the process, the power, or the file of the events.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change does to VIPs and their backends, found at the cost of what it changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A transaction of SQLite: all that is done in it, or nothing."""
 
 from __future__ import annotations

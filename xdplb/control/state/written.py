@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change writes to the store that balancers share. Pure; the cost is that of the change."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What changes did to traffic, told some seconds after each: what was foretold beside what the counters show."""
 
 from __future__ import annotations

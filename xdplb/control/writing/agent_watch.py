@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes what the agents of backends say, and has the tables follow it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Announces the VIPs: keeps a routing table as it should be, in which a BGP daemon finds what to tell the routers.
 
 A route is written once the maps have the VIP, and is withdrawn within milliseconds of the check that failed. What is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The blocking side of the writer: what the maps hold, and how they are brought to the desired state.
 
 Everything here runs in the thread of the maps, except `require`, and attributes, which may be read from any thread:
@@ -46,6 +47,7 @@ from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import Attachment, BackendCounters, DataPlane, FlowRecords, Mark, VipCounters, VipEntry
 from xdplb.dataplane.told_flows import Fate
 from xdplb.model.address import IPAddress
+from xdplb.model.durations import Durations
 from xdplb.model.key import Protocol
 from xdplb.model.nic import DesiredNic
 from xdplb.model.shared_record import SharedRecords, SharedSlots
@@ -94,6 +96,8 @@ class Applier:
         """By VIP id, the slots that are pinned only since another balancer has told of a record in them."""
         self.peers_late_seconds = 0.0
         """How much sooner or later other balancers may take a change; 0 if there are none."""
+        self.updates = Durations()
+        """How long it took to bring the maps from one state to the next."""
         self.times_told = 0
         """How often records of other balancers have been written, in any thread."""
 
@@ -189,6 +193,7 @@ class Applier:
         return self._held is forecast.held
 
     def _carry_out(self, planned: Plan, made_for: Held, after: Held, only: AbstractSet[int] | None) -> None:
+        began = time.perf_counter()
         with self._changing() as held:
             assert held is made_for, "nothing changes the maps between a plan and this"
             if not self._swept:
@@ -210,6 +215,7 @@ class Applier:
             else:
                 gone_ids = [number for number in planned.cleared if number in self.eligibility]
                 self.eligibility = without(self.eligibility, gone_ids) | planned.eligibility
+        self.updates.note(time.perf_counter() - began)
 
     def _follow_policies(self, planned: Plan, before: Held, after: Held) -> None:
         """Tell of what has begun or ended by a plan, and note when backends that ramp up get more."""

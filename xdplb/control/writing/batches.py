@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Work in parts: what matters most is done at once, and the rest in parts that are worth their planning."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store that balancers share: changes are written to it first, and what others write to it is made here.
 
 Who changes something writes it by compare-and-swap on the head, so that all have the same history. What is on this

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a change may have commands of this host run as checks. Pure."""
 
 from __future__ import annotations

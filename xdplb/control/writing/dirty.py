@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which VIPs must be planned again: a health flip among thousands of backends concerns one VIP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps DNS names as this node wants them, in a thread of its own: servers may be slow, far or away.
 
 Each name is read, changed if it is not as it should be, and read again from time to time, since others change it, too.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tells what was changed in DNS, and what was not."""
 
 from __future__ import annotations

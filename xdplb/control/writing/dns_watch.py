@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tells the keeper of DNS names what is wanted of them, when VIPs with a name come, go, or stand otherwise."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drains under way: what became of their connections, the certificates about that, and cutting at the deadline."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The book of drift: what is or was not as it should be on this host. Each is told once, and once when it is over.
 
 Who finds a drift repairs it if that is xdplb's to do, and notes it here. Another program may undo every repair. So a

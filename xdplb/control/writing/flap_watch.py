@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Holds down backends that flap, and lets them go when their time is over. While none flaps, it has no timer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the flow table when needed: for drains, which count connections, and for pinned slots, which settle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a change will do, kept while it waits for the store that balancers share, so that it is not planned twice."""
 
 from __future__ import annotations

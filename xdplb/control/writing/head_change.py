@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the head of the store says of the change that made it: who asked for what, and on which balancer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this host sends itself, beside the VIPs: where checks and tunnels leave from, and which VIPs are in the way."""
 
 from __future__ import annotations

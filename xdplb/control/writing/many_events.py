@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saying a thousand events that come at once: the first ones now, the others in parts, so that nothing waits long."""
 
 from __future__ import annotations

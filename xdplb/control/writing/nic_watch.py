@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks at the NICs whenever the kernel announces something, and often enough for what it does not announce."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps the program on the NICs that are asked for: those that come, and those that come back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The drain of this node: keeps it across restarts, and ends it when packets for the VIPs no longer come."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Observing the host, as input of a plan."""
 
 from __future__ import annotations

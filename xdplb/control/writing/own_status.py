@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this node tells the others of itself: made in their thread, from what the control loop replaces as a whole."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What follows from the handshakes of clients: backends are ejected, suspected and checked at once, and it is told.
 
 While no VIP samples handshakes, this waits and costs nothing.

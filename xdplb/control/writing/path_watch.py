@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of ICMP errors about packets that xdplb has sent into tunnels: MTUs are lowered, errors are counted."""
 
 from __future__ import annotations

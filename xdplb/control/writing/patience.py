@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long changes may wait for the network, all together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is not as it should be with the peers: silence, other keys, one name for two, and other VIPs and backends."""
 
 from __future__ import annotations

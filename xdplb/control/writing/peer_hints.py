@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hints about backends: what flips here is told to the peers, and what flips there is checked here at once."""
 
 from __future__ import annotations

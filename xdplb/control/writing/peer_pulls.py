@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pulls: what peers know of open connections is asked for at the start, and whenever some of it may be missing here."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The peers, as the control plane has to do with them: what they tell is taken, and what they must know is sent.
 
 It decides nothing: records are for RecordSync, hints make checks run at once, and all else is told.

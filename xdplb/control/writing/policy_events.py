@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is told when another rule says who serves of a VIP, and when backends ramp up. Pure."""
 
 from __future__ import annotations

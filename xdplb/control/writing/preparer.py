@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preparing a change: it is checked and forecast, and who would lose by it is looked up. Nothing changes yet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes by the way of the VIPs' packets: has the data plane let them go, and tells it where each backend's go.
 
 The programs for that take seconds to compile, and the kernel may refuse them. Until they are there, such checks are not

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether the threads that the daemon consists of still do what they are given, by having each do next to nothing.
 
 Each is asked to call a function as soon as it gets to it. One that has not done so for too long hangs: on a lock, in a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many packets and new connections come in a second for all VIPs, for whoever compares balancers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading what the maps hold: all of it, or what can be known without reading the tables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records of connections that go to the other balancers of a cluster, and those that come from them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A requested change and its outcome: values that can be logged, shown and sent on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finding how many connections a change may break: what is exposed, with the counters and records of these backends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saving: the only way to the store, which also says when the state cannot be written, and when it can again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking up the next hops of backends that a change is about to add."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A digest of the VIPs and backends that a balancer runs with, the same with a store as without one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What nodes tell each other by the store that they share: each publishes what it is, and what health it sees.
 
 For the eye: who checks a backend decides by his own results. The status is published when it changes, but mere rates

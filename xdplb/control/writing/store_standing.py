@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a balancer stands to the store that it shares with others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which backends are suspect: the next SYN of a connection that they have not answered goes elsewhere (`syn_failover`).
 
 That is an early and weak word. Nothing else follows from it, so it may be wrong: what is known for sure is health.

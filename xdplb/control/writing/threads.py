@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running blocking work in threads, for which the end waits or not, and work that is not cancelled with its caller."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files that keepalived watches (`vrrp_track_file`): 0, or what takes this node's priority down so far.
 
 keepalived notices a file that is renamed into its place at once. So a file is always whole, and none is ever missing.

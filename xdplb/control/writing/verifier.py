@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking at what the maps hold: everything once a minute, a little at a time, so that no flip waits for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tells when the status of a VIP changes: once a change, and none of what lasts shorter than a moment.
 
 A storm of flips concerns the same VIPs again and again, so they are looked at together, a moment after the first flip.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of this host's own ways to the backends was taken away: routes, addresses to send from, neighbour entries.
 
 None of these is xdplb's to put back but the neighbour entries, which it asks for anew. A backend that no longer answers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The single writer: everything that changes the desired state or the maps goes through here, one change at a time.
 
 A change is checked, forecast, saved and carried out, in this order, and only then answered. A saved change is kept even
@@ -106,7 +107,7 @@ class SharedState(Protocol):
 class Writer:
     """Holds the desired state, the health of backends, and how far the data plane has applied both."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 (it puts the parts together)
         self,
         applier: Applier,
         store: Store,
@@ -160,6 +161,8 @@ class Writer:
         """Returns the time, which never goes back."""
         self._seeking = Seeking(next_hops, lambda: self.snapshot.addresses())  # noqa: PLW0108 - the snapshot changes
         self._lock = asyncio.Lock()
+        self.waiting = 0
+        """How many changes are waiting or being made."""
         self._queue = asyncio.Lock()  # changes wait here, so that what checks found waits for one of them at most
         self._maps, self._compiler = Worker("xdplb-maps"), Worker("xdplb-compiler")
         self._preparer = Preparer(
@@ -226,6 +229,13 @@ class Writer:
         the maps have no room, and PlatformError: if the program cannot be loaded or the change cannot be saved (nothing
         is changed), or if the data plane failed to apply it (it is kept and retried).
         """
+        self.waiting += 1
+        try:
+            return await self._change_sought(request)
+        finally:
+            self.waiting -= 1
+
+    async def _change_sought(self, request: Request) -> Outcome:
         async with self._seeking.seek(addresses_of_edit(request.edit)):
             if request.dry_run:
                 async with self._queue, self._lock:

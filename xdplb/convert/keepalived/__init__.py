@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """keepalived.conf, as described in keepalived.conf(5) of version 2.2.7. Of VRRP nothing is converted."""

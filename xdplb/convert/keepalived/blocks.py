@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lines of a keepalived.conf as statements: words, and of some a block of statements in braces."""
 
 from __future__ import annotations

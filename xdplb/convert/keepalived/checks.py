@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checkers of real servers, each as the check of a VIP that comes nearest to it."""
 
 from __future__ import annotations

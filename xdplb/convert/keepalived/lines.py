@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lines of a keepalived.conf as keepalived reads them: without comments, and with what they stand for.
 
 That is: includes, conditions (@ID), parameters ($NAME), sequences (~SEQ) and lists (~LST).

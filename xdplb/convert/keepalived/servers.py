@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """virtual_server and virtual_server_group."""
 
 from __future__ import annotations

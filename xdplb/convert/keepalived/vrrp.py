@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a keepalived.conf says about VRRP: which addresses it holds, and what makes it give them up. Pure."""
 
 from __future__ import annotations

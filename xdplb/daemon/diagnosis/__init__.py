@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `xdplb doctor` checks: the host, its NICs, and the daemon that runs on it."""
 
 from __future__ import annotations

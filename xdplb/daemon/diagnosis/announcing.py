@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is announced: does anybody read the routes, are they xdplb's alone, and does a VIP serve that they lead to."""
 
 from __future__ import annotations

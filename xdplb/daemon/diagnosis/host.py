@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What xdplb needs of the host: privileges, kernel, compiler, headers, bpffs."""
 
 from __future__ import annotations

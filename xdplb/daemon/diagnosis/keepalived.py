@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A keepalived beside the daemon: whether it holds the addresses of the VIPs, and gives them up when it should."""
 
 from __future__ import annotations

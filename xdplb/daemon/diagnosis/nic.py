@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What xdplb needs of a NIC: that it exists, that its driver runs XDP, that no other program is attached to it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The other balancers, as the daemon knows them: are they heard of, do they run and have the same."""
 
 from __future__ import annotations

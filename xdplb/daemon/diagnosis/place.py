@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the daemon runs: the doctor examines that place, and not what has the same name where the doctor runs."""
 
 from __future__ import annotations

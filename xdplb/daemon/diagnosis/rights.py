@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the running daemon may do: its capabilities, of every thread."""
 
 from __future__ import annotations

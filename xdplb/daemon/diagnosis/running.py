@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a running daemon says: is it ready, are its backends reachable, do encapsulated packets fit the NICs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a running daemon says of the store that it shares with other balancers."""
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ago, count, latency, percent, rate, span, vipKey, vipRef, words } from "../../../../api/xdplb_api/dashboard/format.js";
+import { ago, clock, count, latency, percent, rate, span, vipKey, vipRef, words } from "../../../../api/xdplb_api/dashboard/format.js";
 
 test("rates have three digits and a prefix", () => {
   const cases = [[0, "0"], [0.4, "0.4"], [9.96, "10.0"], [12.34, "12"], [999.4, "999"], [999.6, "1.00 k"], [12345, "12.3 k"], [123456, "123 k"], [4.567e6, "4.57 M"], [9.99e12, "9.99 T"], [5e15, "5000 T"]];
@@ -39,4 +40,11 @@ test("VIPs are named as commands name them", () => {
   assert.equal(vipKey({ ...vip, port: 0 }), "203.0.113.10:0/tcp");
   assert.equal(vipRef({ ...vip, name: "web" }), "web");
   assert.equal(words("NO_BACKEND"), "no backend");
+});
+
+test("a moment of another day is told with its day", () => {
+  const now = new Date(2026, 10, 29, 12, 0, 0).valueOf();
+  assert.equal(clock(new Date(2026, 10, 29, 6, 5, 4).toISOString(), now), "06:05:04");
+  assert.equal(clock(new Date(2026, 10, 28, 6, 5, 4).toISOString(), now), "2026-11-28 06:05:04");
+  assert.equal(clock("no moment", now), "–");
 });

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ejections: for how long, how many at most, and how they end.
 
 As Envoy's outlier detection does it: each lasts BASE_SECONDS times how often the backend was ejected lately, up to

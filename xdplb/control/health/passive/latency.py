@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Latencies of handshakes in buckets, each up to twice as long as the one before."""
 
 from __future__ import annotations

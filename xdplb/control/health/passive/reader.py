@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the sampled handshakes of all VIPs that need it, and what they say. Blocks: used in one thread of its own."""
 
 from __future__ import annotations

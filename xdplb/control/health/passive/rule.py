@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a backend's handshakes stop being answered: a test against its peers, and against itself before.
 
 A handshake is due when its SYN is older than what the VIP's clients need to answer (`overdue_seconds`). Of the last

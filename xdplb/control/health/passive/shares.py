@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which share of a VIP's connections is sampled: all of few, and of many no more than what is enough to judge by.
 
 What is bounded is both new connections, since each takes a place, and packets, since each of a sampled connection costs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which sources have proven that they are there: they have answered a SYN-ACK, which a forged source does not get.
 
 A source is an address, of IPv6 a /64. What it proves at one backend of a VIP counts for all of that VIP: at a backend

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the counters of sampled handshakes say of the last minutes, and which backend differs from its peers. Pure."""
 
 from __future__ import annotations

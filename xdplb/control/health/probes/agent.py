@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talk of agent checks: an agent on the backend sends a line of words, as HAProxy's agent-check reads it.
 
 https://docs.haproxy.org/2.8/configuration.html#agent-check has the words: a percentage is of the backend's weight,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a probe is for: the check, where it goes, how its socket is made, and who watches its steps."""
 
 from __future__ import annotations

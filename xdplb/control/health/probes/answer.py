@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answer to an HTTP request of a probe: its status, and where it ends.
 
 Nearly all answers come in one piece with a plain head. Their status line and length are found with a regular expression

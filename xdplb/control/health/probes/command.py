@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """exec checks: a command of this host, by the contract of keepalived's MISC_CHECK.
 
 Exit code 0 is a pass, 1 a failure, 2 to 255 a pass that sets the weight: it is the code less 2. (keepalived.conf(5),

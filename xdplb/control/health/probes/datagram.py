@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A probe in datagrams: over a connected socket, so that the kernel tells of ICMP errors."""
 
 from __future__ import annotations

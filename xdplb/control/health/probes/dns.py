@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dns checks: a query in a datagram, and over TCP where the answer does not fit one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DNS messages as far as checks need them (RFC 1035, RFC 3596, RFC 2782): a query, and the answers to it as text.
 
 A library reads every record of an answer, which takes tens of milliseconds for 64 KiB that a backend may send. Here no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talk of http and https checks: one request, and an answer with an expected status and body."""
 
 from __future__ import annotations

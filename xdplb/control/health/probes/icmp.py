@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """icmp checks: a ping. Over a ping socket where the host allows them, else over a raw one.
 
 A ping socket gives each probe its own answers. A raw one sees every ICMP message from the backend, and picks its own by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which probe tries a check of each type."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A probe, one try of a health check: what all of them have, whatever they say. Never raises for what a backend does.
 
 The reason of a failure names the address and port that the probe came from: an answer may have gone elsewhere.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a probe found, and the words for what went wrong on the way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A probe over a TCP connection, with TLS or without: it carries a talk, and ends the connection as servers like it."""
 
 from __future__ import annotations

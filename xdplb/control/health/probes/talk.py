@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said over a probe's connection: the small interface that each protocol of checks has a class for."""
 
 from __future__ import annotations

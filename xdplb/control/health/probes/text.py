@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talk of tcp and tls checks: something may be sent, and something may be expected in the answer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS of a probe, without I/O: what comes from the socket goes in, what is to be sent comes out."""
 
 from __future__ import annotations

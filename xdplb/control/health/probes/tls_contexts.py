@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS contexts of checks, by the files that they are made of: read in a thread, and anew when the files change.
 
 A host may have thousands of checks with the same few files. The control loop waits for no disk: a check whose files are

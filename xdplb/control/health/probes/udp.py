@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talk of udp checks: a datagram is sent, and an answer is expected or only no ICMP error."""
 
 from __future__ import annotations

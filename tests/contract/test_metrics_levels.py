@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the metrics may be asked for, what is counted over time, and that promtool has nothing to say against it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, VIP, WEB, Api, problem_of, running_api
+from xdplb.model.backend import Health
+from xdplb_api import exposition
+
+KEY = "203.0.113.10:443/tcp"
+ONE = {"vip": KEY, "backend": "10.0.0.11"}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with running_api() as api:
+        api.add("/v1/vips", WEB)
+        api.add("/v1/vips", {**WEB, "port": 80, "name": "plain"})
+        for address in ("10.0.0.11", "10.0.0.12"):
+            api.add(BACKENDS, {"address": address})
+        api.ask("PUT", CHECK, {"type": "tcp"})
+        yield api
+
+
+def read(api: Api, query: str = "") -> list[tuple[str, dict[str, str], float]]:
+    response = api.ask("GET", f"/metrics{query}")
+    assert response.status_code == 200, response.text
+    families = text_string_to_metric_families(response.text)
+    return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+
+
+def value(api: Api, name: str, **labels: str) -> float | None:
+    return next((value for found, has, value in read(api) if (found, has) == (name, labels)), None)
+
+
+def flip(api: Api, health: Health) -> None:
+    assert api.client.portal is not None
+    api.client.portal.call(api.health.flip, "10.0.0.11", health)
+
+
+def test_levels_and_vips(api: Api) -> None:
+    def asked(query: str) -> tuple[set[str], set[str]]:
+        labels = [has for _, has, _ in read(api, query)]
+        return {has["vip"] for has in labels if "vip" in has}, {has["backend"] for has in labels if "backend" in has}
+
+    other = "203.0.113.10:80/tcp"
+    both, backends = {KEY, other}, {"10.0.0.11", "10.0.0.12"}
+    assert asked("") == asked("?level=backend") == (both, backends)
+    assert asked("?level=vip") == (both, set())
+    assert asked("?level=total") == (set(), set())
+    assert asked("?vip=web") == ({KEY}, backends)
+    assert asked("?vip=plain&level=vip") == ({other}, set())
+    assert asked("?vip=plain&vip=203.0.113.10:443:tcp") == (both, backends)
+    assert ("xdplb_backends", {"state": "up"}, 2.0) in read(api, "?level=total")
+    problem_of(api.ask("GET", "/metrics?vip=no"), 404)
+    problem_of(api.ask("GET", "/metrics?level=all"), 422)
+    problem_of(api.ask("GET", "/metrics?level=vip&level=vip"), 422)
+
+
+def test_less_is_less_work(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    before = exposition.Labels.__init__
+
+    def counted(self: exposition.Labels, **labels: str) -> None:
+        made.append("")
+        before(self, **labels)
+
+    monkeypatch.setattr(exposition.Labels, "__init__", counted)
+
+    def work(query: str) -> int:
+        made.clear()
+        read(api, query)
+        return len(made)
+
+    few = {level: work(f"?level={level}") for level in ("backend", "vip", "total")}
+    for number in range(20, 40):
+        api.add(BACKENDS, {"address": f"10.0.0.{number}"})
+    more = {level: work(f"?level={level}") for level in few}
+    assert few["vip"] == more["vip"]
+    assert few["total"] == more["total"] < few["vip"]
+    assert more["backend"] > few["backend"] + 20 * 5
+    api.ask("DELETE", "/v1/vips/plain")
+    assert work("?level=total") == few["total"]
+    assert work("?level=vip") < few["vip"]
+    assert work("?vip=web") == work("")
+
+
+def test_transitions_are_counted_and_forgotten(api: Api) -> None:
+    assert value(api, "xdplb_backend_transitions_total", **ONE) == 0
+    flip(api, Health.UP)
+    came = value(api, "xdplb_backend_transitions_total", **ONE)
+    assert came is not None
+    flip(api, Health.DOWN)
+    assert value(api, "xdplb_backend_transitions_total", **ONE) == came + 1
+    assert api.client.portal is not None
+
+    end = time.monotonic() + 10
+    while not value(api, "xdplb_vip_transitions_total", vip=KEY):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    api.ask("DELETE", BACKEND)
+    api.add(BACKENDS, {"address": "10.0.0.11"})
+    assert value(api, "xdplb_backend_transitions_total", **ONE) == 0
+    api.ask("DELETE", VIP)
+    api.add("/v1/vips", WEB)
+    assert value(api, "xdplb_vip_transitions_total", vip=KEY) == 0
+
+
+def test_failing_open(api: Api) -> None:
+    assert value(api, "xdplb_vip_failing_open", vip=KEY) == 0
+    api.ask("PATCH", VIP, {"all_unhealthy": "fail-open"})
+    for address in ("10.0.0.11", "10.0.0.12"):
+        assert api.client.portal is not None
+        api.client.portal.call(api.health.flip, address, Health.DOWN)
+    assert value(api, "xdplb_vip_failing_open", vip=KEY) == 1
+    assert value(api, "xdplb_vips", status="FAILING_OPEN") == 1
+
+
+def test_durations(api: Api) -> None:
+    api.health.latency.note(0.0003)
+    api.health.latency.note(20)
+    name = "xdplb_health_check_latency_seconds"
+    assert value(api, f"{name}_bucket", type="tcp", le="0.00025") == 0
+    assert value(api, f"{name}_bucket", type="tcp", le="0.0005") == 1
+    assert value(api, f"{name}_bucket", type="tcp", le="10") == 1
+    assert value(api, f"{name}_bucket", type="tcp", le="+Inf") == value(api, f"{name}_count", type="tcp") == 2
+    before = value(api, "xdplb_map_update_seconds_count")
+    assert before
+    api.ask("PATCH", BACKEND, {"weight": 3})
+    after = value(api, "xdplb_map_update_seconds_count")
+    assert after is not None
+    assert after > before
+
+
+def test_the_process_and_what_waits(api: Api) -> None:
+    started, cpu = value(api, "process_start_time_seconds"), value(api, "process_cpu_seconds_total")
+    up = value(api, "xdplb_start_time_seconds")
+    assert started is not None
+    assert up is not None
+    assert cpu
+    assert 1.6e9 < started < up
+    assert value(api, "xdplb_changes_waiting") == 0
+    assert value(api, "xdplb_table_entries", table="vips") == 2
+    assert value(api, "xdplb_config_last_reload_success_timestamp_seconds") is None
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's prometheus")
+def test_promtool_finds_nothing(api: Api) -> None:
+    text = api.ask("GET", "/metrics").text
+    told = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout + told.stderr) == (0, "")

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installs, runs, upgrades and removes a package in a bare Debian, with packets from the first to the last step.
+
+    python -m tests.package dist/xdplb_0.9.0+deb12_amd64.deb [--keep-root FOLDER]
+
+debootstrap makes the system in a temporary folder. It is tried first as a plain chroot without systemd, with `xdplb
+up` by hand, then booted with systemd as the balancer of a lab and as a backend in it. Needs root and systemd-nspawn;
+nothing is attached to a NIC of the host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.netns.balancer import KEY, Balancer, Stream, until
+from tests.netns.conftest import new_lab
+from xdplb.net.lab import ADDRESSES, VIP, Lab
+
+from .container import Container
+from .debian import Debian, newer
+from .scratch import scratch_folder
+
+LEFT = ("/usr/lib/xdplb", "/usr/bin/xdplb", "/etc/xdplb", "/etc/default/xdplb", "/var/lib/xdplb", "/var/cache/xdplb")
+MOST_EXPOSURE = 4.0
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    print(f"{time.monotonic() - began:6.1f} s  {what}", flush=True)
+
+
+def by_hand(system: Debian, package: Path, later: Path, lab: Lab) -> None:
+    """Without systemd, as in a container: `xdplb up` in the foreground."""
+    balancer, pins = Balancer(lab), lab.home.bpffs / "by-hand"
+    pins.mkdir()
+
+    def ask(*arguments: str) -> str:
+        return system.run("xdplb", *arguments, bpffs=pins).stdout
+
+    def up() -> subprocess.Popen[bytes]:
+        log = (lab.folder / "by-hand.log").open("ab")
+        started = lab.popen("balancer", system.argv("xdplb", "up", "eth0", bpffs=pins), stdout=log, stderr=log)
+        ask("status", "--wait", "--timeout", "60s")
+        return started
+
+    with step("apt install in a bare Debian"):
+        system.install(system.put(package))
+        assert system.run("getent", "group", "xdplb").stdout
+    with step("xdplb up, a VIP, packets"):
+        daemon = up()
+        ask("vip", "add", KEY)
+        for host in ("dr1", "dr2"):
+            ask("backend", "add", KEY, str(ADDRESSES[host]))
+        until(lambda: ask("backend", "ls", KEY).count("up") == 2)
+        assert set(balancer.get(40)) == {"dr1", "dr2"}
+    with step("apt install of a later version while packets flow, and a restart"):
+        stream = Stream(balancer)
+        system.install(system.put(later))
+        daemon.terminate()
+        daemon.wait(30)
+        up()
+        assert "+later" in system.run("dpkg-query", "-W", "xdplb").stdout
+        stream.finish()
+    with step("apt remove: the daemon is stopped, the program is off the NIC, the configuration stays"):
+        system.run("apt-get", "remove", "-y", "-q", "xdplb", bpffs=pins)
+        assert "prog/xdp" not in lab.run("balancer", ["ip", "link", "show", "eth0"]).stdout
+        assert not list(pins.iterdir())
+        assert (system.folder / "etc/default/xdplb").exists()
+        assert (system.folder / "var/lib/xdplb/state.db").exists()
+        assert not (system.folder / "usr/lib/xdplb").exists()
+    with step("apt purge: nothing is left"):
+        system.run("apt-get", "purge", "-y", "-q", "xdplb", bpffs=pins)
+        assert [path for path in LEFT if (system.folder / path.removeprefix("/")).exists()] == []
+
+
+def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
+    """With systemd: the units in their sandboxes, on a balancer and on a backend."""
+    balancer = Balancer(lab)
+    system.install(system.put(package))
+    later_there = system.put(later)
+    other = system.copy(system.folder.with_name("backend"))
+    backend = Container(other, lab.namespace("dr1"), lab.home.bpffs / "unit-dr1", lab.folder / "dr1.log")
+    host = Container(system, lab.namespace("balancer"), lab.home.bpffs / "unit", lab.folder / "balancer.log")
+    with backend, host:
+        units(host)
+        with step("xdplb-backend-host@ on a backend"):
+            backend.run("systemctl", "enable", "--now", f"xdplb-backend-host@{VIP}")
+            assert str(VIP) in backend.run("ip", "address", "show", "lo").stdout
+            balancer.serve("dr1")
+        serve(host, balancer)
+        upgrade(host, balancer, later_there)
+        with step("systemctl stop xdplb-backend-host@: undone"):
+            backend.run("systemctl", "stop", f"xdplb-backend-host@{VIP}")
+            assert str(VIP) not in backend.run("ip", "address", "show", "lo").stdout
+        with step("xdplb-decap@ on a backend, and apt remove there"):
+            backend.run("systemctl", "enable", "--now", "xdplb-decap@eth0")
+            assert "prog/xdp" in lab.run("dr1", ["ip", "link", "show", "eth0"]).stdout
+            backend.run("apt-get", "remove", "-y", "-q", "xdplb")
+            assert "prog/xdp" not in lab.run("dr1", ["ip", "link", "show", "eth0"]).stdout
+        with step("apt purge: stopped, detached, gone"):
+            host.run("apt-get", "purge", "-y", "-q", "xdplb")
+            assert "prog/xdp" not in lab.run("balancer", ["ip", "link", "show", "eth0"]).stdout
+            assert host.run("sh", "-c", "ls -d " + " ".join(LEFT), check=False).stdout == ""
+            assert host.run("systemctl", "list-units", "--all", "xdplb*", "--no-legend").stdout == ""
+
+
+def units(host: Container) -> None:
+    with step("units: verified, hardened, neither enabled nor started"):
+        names = ["xdplb.service", f"xdplb-backend-host@{VIP}.service", "xdplb-decap@eth0.service"]
+        said = host.run("systemd-analyze", "verify", "--man=no", *names)
+        assert (said.stdout, said.stderr) == ("", "")
+        for name in names:
+            exposure = host.run("systemd-analyze", "security", "--no-pager", name, check=False).stdout
+            found = re.search(r"exposure level for \S+: ([\d.]+)", exposure)
+            assert found is not None
+            print(f"          {name}: {found[1]}")
+            assert float(found[1]) < MOST_EXPOSURE
+        assert host.run("systemctl", "is-enabled", "xdplb", check=False).stdout.strip() == "disabled"
+        assert host.run("systemctl", "is-active", "xdplb", check=False).stdout.strip() == "inactive"
+
+
+def serve(host: Container, balancer: Balancer) -> None:
+    with step("systemctl start without a NIC: refused, in words, and not tried again"):
+        assert host.run("systemctl", "start", "xdplb", check=False).returncode
+        assert "/etc/default/xdplb" in host.run("journalctl", "-u", "xdplb", "--no-pager").stdout
+        assert host.run("systemctl", "is-active", "xdplb", check=False).stdout.strip() == "failed"
+    with step("systemctl enable --now xdplb: ready when the command returns, packets"):
+        host.run("sed", "-i", 's/^INTERFACES=.*/INTERFACES="eth0"/', "/etc/default/xdplb")
+        host.run("systemctl", "enable", "--now", "xdplb")
+        host.run("xdplb", "vip", "add", KEY)
+        host.run("xdplb", "backend", "add", KEY, str(ADDRESSES["dr1"]))
+        until(lambda: " up " in host.run("xdplb", "backend", "ls", KEY).stdout)
+        assert set(balancer.get(20)) == {"dr1"}
+    with step("the watchdog hears it, systemctl reload, kill -9: back within seconds, and packets flow meanwhile"):
+        stream = Stream(balancer)
+        host.run("systemctl", "reload", "xdplb")
+        assert host.run("systemctl", "show", "-P", "WatchdogUSec", "xdplb").stdout.strip() == "30s"
+        host.run("systemctl", "kill", "-s", "KILL", "--kill-who=main", "xdplb")
+        host.run("xdplb", "status", "--wait", "--timeout", "60s")
+        assert host.run("systemctl", "show", "-P", "NRestarts", "xdplb").stdout.strip() == "1"
+        stream.finish()
+    with step("a drain with its certificate, in the sandbox"):
+        host.run("xdplb", "backend", "drain", KEY, str(ADDRESSES["dr1"]), "--timeout", "1s")
+        host.run("xdplb", "backend", "undrain", KEY, str(ADDRESSES["dr1"]))
+        balancer.get(20)
+
+
+def upgrade(host: Container, balancer: Balancer, later: str) -> None:
+    with step("apt install of a later version while packets flow: restarted, no request fails"):
+        before = host.run("systemctl", "show", "-P", "MainPID", "xdplb").stdout
+        stream = Stream(balancer)
+        host.run("apt-get", "install", "-y", "-q", later)
+        host.run("xdplb", "status", "--wait", "--timeout", "60s")
+        assert host.run("systemctl", "show", "-P", "MainPID", "xdplb").stdout != before
+        print(f"          {sum(stream.finish().values())} requests")
+        assert 'INTERFACES="eth0"' in host.run("cat", "/etc/default/xdplb").stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Try a package in a bare Debian.")
+    parser.add_argument("package", type=Path)
+    parser.add_argument("--keep-root", type=Path, help="keep the bare system there, or take the one that is there")
+    options = parser.parse_args()
+    release = re.search(r"\+deb(\d+)_", options.package.name)
+    assert release is not None, f"{options.package} is no package of scripts/package"
+    with scratch_folder(Path("/var/tmp")) as folder:
+        root = options.keep_root or folder / "root"
+        if not root.exists():
+            with step(f"debootstrap of Debian {release[1]}"):
+                Debian.make(release[1], root)
+        system = Debian(root).copy(folder / "bare")
+        with step("what the package recommends: kernel headers"):
+            system.run("apt-get", "update", "-q")
+            system.install("linux-headers-amd64")
+        booted = system.copy(folder / "booted")
+        later = newer(options.package, folder)
+        with new_lab() as lab:
+            Balancer(lab).prepare("dr1", "dr2")
+            by_hand(system, options.package, later, lab)
+        with step("systemd in the other copy"):
+            booted.install("systemd", "systemd-sysv", "dbus", "iproute2", "procps")
+        with new_lab() as lab:
+            as_service(booted, options.package, later, lab)
+    print("the package is fit")
+
+
+if __name__ == "__main__":
+    main()
