@@ -32,7 +32,9 @@ __all__ = ["COMPILING", "QUESTION", "How", "Patience", "Transport", "Waiting"]
 _CHUNK_BYTES = 1 << 16
 _SILENCE_SECONDS = 2.5  # nobody wonders for so long what a command does
 _LEAST_SECONDS = 0.1
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _LOOK_TAKES = 0.8, 0.2  # between looks at how the daemon is, and `state_behind` itself
+_IDLE_LOOKS = 3
+"""How many looks in a row must not see it at work: between two programs that it compiles, it may seem to do nothing."""
 _CLIENT_HEADER = "Xdplb-Client"  # no web page can send it to another site: the daemon asks for it where it acts
 _KEY_HEADER = "Idempotency-Key"
 _FIRST_PAUSE_SECONDS = 0.1
@@ -268,13 +270,15 @@ class Transport:
 
     def _await_begin(self, connection: http.client.HTTPConnection, method: str, began: float, bounds: Patience) -> None:
         """Wait for the first byte of an answer of this host's daemon; not for long, if that is not at work."""
-        still_until, end = began + bounds.still, began + bounds.at_work
-        while (left := min(still_until, end) - time.monotonic()) > 0:
-            if select.select([connection.sock], [], [], left)[0]:
+        end, idle_looks = began + bounds.at_work, 0
+        looks = bounds.still < bounds.at_work
+        until = began + bounds.still - (_IDLE_LOOKS - 1) * (_LOOK_SECONDS + _LOOK_TAKES) if looks else end
+        while (now := time.monotonic()) < end and idle_looks < _IDLE_LOOKS:
+            if select.select([connection.sock], [], [], max(0.0, min(until, end) - now))[0]:
                 return
-            if still_until < end and not state_behind(self._target.socket_path).works:
-                break
-            still_until = time.monotonic() + _LOOK_SECONDS
+            if looks:
+                idle_looks = 0 if state_behind(self._target.socket_path).works else idle_looks + 1
+                until = time.monotonic() + _LOOK_SECONDS
         raise self._too_slow(method, began)
 
     def _patience(self, method: str, within: float | None, usual: Patience | None) -> Patience:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 
@@ -28,7 +29,9 @@ from xdplb.client import (
     TimedOutError,
     UnauthenticatedError,
     XdplbError,
+    transport,
 )
+from xdplb.client.daemon_state import DaemonState
 
 VIP = "/v1/vips/web"
 VIPS = "/v1/vips"
@@ -194,6 +197,37 @@ def test_an_answer_that_does_not_come_is_a_timeout_and_not_asked_for_again(scrip
     with Client(socket_path=str(script.socket), timeout=0.2) as client, pytest.raises(TimedOutError):
         client.vips.delete("web")
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(("looks", "is_waited_for"), [("..w..w..w", True), ("ww...", False)])
+def test_a_daemon_is_given_up_when_several_looks_in_a_row_do_not_see_it_at_work(
+    script: Script, monkeypatch, looks: str, *, is_waited_for: bool
+) -> None:
+    # Between two programs that it compiles, it seems to do nothing.
+    left, may_answer = list(looks), threading.Event()
+
+    def look(_: str) -> DaemonState:
+        seen = left.pop(0) if left else "."
+        if not left:
+            may_answer.set()
+        return DaemonState("it is so", "", works=seen == "w")
+
+    def answer(*_: object) -> Scripted:
+        assert may_answer.wait(30)
+        time.sleep(0.0 if is_waited_for else 1.0)
+        return ok()
+
+    monkeypatch.setattr(transport, "state_behind", look)
+    monkeypatch.setattr(transport, "_LOOK_SECONDS", 0.5 if is_waited_for else 0.05)
+    monkeypatch.setattr(transport, "_CHANGE", transport.Patience(0.1, 30.0))
+    monkeypatch.setattr(Script, "next", answer)
+    with Client(socket_path=str(script.socket)) as client:
+        if is_waited_for:
+            assert client.vips.delete("web").status == 200
+        else:
+            with pytest.raises(TimedOutError, match="it is so"):
+                client.vips.delete("web")
+    assert not left
 
 
 def test_requests_share_a_connection(script: Script, client: Client) -> None:
