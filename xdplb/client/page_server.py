@@ -20,13 +20,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
-from xdplb.model.errors import XdplbError
+from xdplb.model.errors import PROBLEM_TYPE, XdplbError
 
 from .target import Target
 
 __all__ = ["PageServer"]
 
-_TYPE = "urn:xdplb:problem:"
 _MOST_BODY = 8 << 20
 _SECONDS = 60.0
 """How long a step of an answer may take: events come, or a line that says that there are none, each 15 s."""
@@ -178,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _problem(self, status: int, kind: str, detail: str) -> None:
         body = {
-            "type": _TYPE + kind,
+            "type": PROBLEM_TYPE + kind,
             "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": detail,

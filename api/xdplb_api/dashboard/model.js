@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the page knows of the daemon, kept current: by events at once, and by polling for counters.
 
-import { ApiError, ask, follow } from "./api.js";
+import { ApiError, ask, follow, vipPath } from "./api.js";
 import { vipKey, vipRef } from "./format.js";
 import { Rates } from "./rates.js";
 
@@ -122,10 +122,9 @@ export class Model {
 
   async readOpen(open, signal) {
     try {
-      const path = `v1/vips/${encodeURIComponent(open.ref)}`;
       const [backends, checks] = await Promise.all([
-        ask("GET", `${path}/backends`, { signal }),
-        ask("GET", `${path}/checks`, { signal }),
+        ask("GET", vipPath(open.ref, "backends"), { signal }),
+        ask("GET", vipPath(open.ref, "checks"), { signal }),
       ]);
       open.backends = backends.backends;
       open.checks = checks.checks;
