@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from xdplb.commit import commit
 from xdplb.control.manager import Manager
 
 from . import docs_page, openapi, problems
@@ -105,6 +106,7 @@ def create_app(
     app.state.control = control = Control(manager)
     refusals = Refusals(control.say)
     app.state.tokens = rights.tokens
+    app.state.commit = commit()  # that of the code that runs: a checkout may be another one later
     app.state.refusals = refusals
     app.state.figures = lambda: Figures(dict(refusals.counts), rights.tls.expires if rights.tls is not None else None)
     limits = limits or Limits()

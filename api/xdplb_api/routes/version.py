@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from xdplb.commit import commit
 from xdplb.dataplane.versions import layout_name
 from xdplb.model.role import Role
 from xdplb_api.answers import problems
@@ -26,4 +25,4 @@ router = APIRouter(tags=["version"])
 )
 async def get_version(request: Request) -> VersionOut:
     """Show the versions of the daemon, of its BPF maps and of this API."""
-    return VersionOut(version=request.app.version, commit=commit(), map_layout=layout_name())
+    return VersionOut(version=request.app.version, commit=request.app.state.commit, map_layout=layout_name())
