@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -140,34 +140,27 @@ class VipMetrics:
     backends: tuple[BackendMetrics, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsView:
-    """All metrics; `vips` are in the order of those in `stats`. `longest_pause` is the event loop's, in seconds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What the metrics have as it is at a moment. `longest_pause` is the event loop's, in seconds.
 
-    `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once, `drift`
-    how much there is now, by kind; `hung` says of each thread of the daemon whether it hangs. `truth` is who owns the
-    desired state, `store` how this balancer stands to the store that it shares, None if it is alone. `held_back` says
-    whether the program is an older one since that of this xdplb was rolled back.
-    `node` is what this node does with traffic; `dns_updates` are updates of names in DNS since the start, by result.
-    `peers` is how it stands with other balancers. `latencies` is how long checks took, by type, and `map_updates` how
-    long the maps took to change; `changes_waiting` are those not made yet. `tables` says how full the maps of VIPs and
-    backends are. `config_taken` is when the config file was taken last, None without one, and `clock_ahead` how far the
-    wall clock has been set forward since the daemon started. `vip_statuses` and `backend_states` count all VIPs and
-    backends, wanted or not.
+    `drift_counts` is how much drift was found since the start, by kind and by whether it was repaired at once; `hung`
+    says of each thread of the daemon whether it hangs. `truth` is who owns the desired state, `store` how this balancer
+    stands to the store that it shares, None if it is alone. `held_back` says whether the program is an older one since
+    that of this xdplb was rolled back. `node` is what this node does with traffic; `dns_updates` are updates of names
+    in DNS since the start, by result. `peers` is how it stands with other balancers. `latencies` is how long checks
+    took, by type, and `map_updates` how long the maps took to change; `changes_waiting` are those not made yet.
+    `tables` says how full the maps of VIPs and backends are. `config_taken` is when the config file was taken last,
+    None without one, and `clock_ahead` how far the wall clock has been set forward since the daemon started.
     """
 
-    version: str
-    generation: int
-    observed_generation: int
     nics: tuple[NicView, ...]
-    stats: StatsView
     ignored_errors: Mapping[Ignored, int]
     standing: Standing
     longest_pause: float
     events: Kept
     notified: Sequence[NotifyView]
     drift_counts: Mapping[tuple[DriftKind, bool], int]
-    drift: Mapping[DriftKind, int]
     hung: Mapping[str, bool]
     truth: TruthView
     store: StoreView | None
@@ -182,13 +175,28 @@ class MetricsView:
     started: datetime
     config_taken: datetime | None
     clock_ahead: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsView(Carried):
+    """All metrics; `vips` are in the order of those in `stats`.
+
+    `drift` is how much there is now, by kind. `vip_statuses` and `backend_states` count all VIPs and backends, wanted
+    or not.
+    """
+
+    version: str
+    generation: int
+    observed_generation: int
+    stats: StatsView
+    drift: Mapping[DriftKind, int]
     vip_statuses: Mapping[OperatingStatus, int]
     backend_states: Mapping[BackendState, int]
     vips: tuple[VipMetrics, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment(Carried):
     """Everything known at one moment, as input of a view. Nothing in it changes any more."""
 
     snapshot: Snapshot
@@ -198,32 +206,11 @@ class Moment:
     flow_table: FlowTableView
     flow_counts: FlowCounts | None
     cuts: Mapping[int, datetime]
-    nics: tuple[NicView, ...]
     held: Mapping[int, BackendEntry]
     path_errors: Mapping[Tunnel, Mapping[ErrorKind, int]]
     handshakes: Mapping[int, HandshakeCounts]
-    ignored_errors: Mapping[Ignored, int]
-    standing: Standing
-    longest_pause: float
-    events: Kept
-    notified: Sequence[NotifyView]
-    drift_counts: Mapping[tuple[DriftKind, bool], int]
     drift: tuple[Drift, ...]
-    hung: Mapping[str, bool]
-    truth: TruthView
-    store: StoreView | None
-    held_back: bool
-    node: NodeState
-    dns_updates: Mapping[str, int]
-    peers: PeersView
     transitions: Transitions
-    latencies: Mapping[CheckType, Taken]
-    map_updates: Taken
-    changes_waiting: int
-    tables: Mapping[str, UseView]
-    started: datetime
-    config_taken: datetime | None
-    clock_ahead: timedelta
     now: datetime
 
 
@@ -232,57 +219,40 @@ def metrics_view(moment: Moment, wanted: Wanted = Wanted()) -> MetricsView:
     vips = moment.snapshot.vips.values()
     chosen = [] if wanted.level is Level.TOTAL else [vip for vip in vips if wanted.has(vip.vip.key)]
     with_backends = wanted.level is Level.BACKEND
+    states = {backend.id: _state_at(backend, moment) for vip in vips for backend in vip.backends.values()}
     return MetricsView(
+        **{each.name: getattr(moment, each.name) for each in fields(Carried)},
         version=__version__,
         generation=moment.snapshot.generation,
         observed_generation=moment.facts.applied.generation,
-        nics=moment.nics,
         stats=render.stats_view(chosen, moment.counted, moment.flow_table, with_backends=with_backends),
-        ignored_errors=moment.ignored_errors,
-        standing=moment.standing,
-        longest_pause=moment.longest_pause,
-        events=moment.events,
-        notified=moment.notified,
-        drift_counts=moment.drift_counts,
-        hung=moment.hung,
-        truth=moment.truth,
-        store=moment.store,
-        held_back=moment.held_back,
-        node=moment.node,
-        dns_updates=moment.dns_updates,
-        peers=moment.peers,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
-        latencies=moment.latencies,
-        map_updates=moment.map_updates,
-        changes_waiting=moment.changes_waiting,
-        tables=moment.tables,
-        started=moment.started,
-        config_taken=moment.config_taken,
-        clock_ahead=moment.clock_ahead,
         vip_statuses=Counter(moment.facts.standing_of(vip).status for vip in vips),
-        backend_states=Counter(_state_at(backend, moment) for vip in vips for backend in vip.backends.values()),
-        vips=tuple(_vip_metrics(vip, moment, with_backends=with_backends) for vip in chosen),
+        backend_states=Counter(states.values()),
+        vips=tuple(_vip_metrics(vip, moment, states, with_backends=with_backends) for vip in chosen),
     )
 
 
-def _vip_metrics(vip: BoundVip, moment: Moment, *, with_backends: bool) -> VipMetrics:
+def _vip_metrics(
+    vip: BoundVip, moment: Moment, states: Mapping[int, BackendState], *, with_backends: bool
+) -> VipMetrics:
+    """Return those of a VIP; `states` are those of all backends, by id."""
     chosen = vip.backends.values() if with_backends else ()
-    backends = tuple(_backend_metrics(vip, backend, moment) for backend in chosen)
+    backends = tuple(_backend_metrics(vip, each, moment, states[each.id]) for each in chosen)
     transitions = moment.transitions.of_vip(str(vip.vip.key))
     return VipMetrics(render.vip_view(vip, moment.facts), transitions, backends)
 
 
-def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment) -> BackendMetrics:
-    handshakes = moment.handshakes.get(backend.id)
+def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment, state: BackendState) -> BackendMetrics:
     return BackendMetrics(
-        state=_state_at(backend, moment),
+        state=state,
         weight=backend.backend.weight,
         effective_weight=effective_weight(vip, backend, moment.facts.health_of(backend)),
         draining_flows=_draining_flows(backend, moment),
         checks=tuple(zip(vip.checks, moment.checks.get(backend.id, ()), strict=False)),
         mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
         path_errors=_path_errors(vip, backend, moment),
-        handshakes=handshakes,
+        handshakes=moment.handshakes.get(backend.id),
         transitions=moment.transitions.of_backend(str(vip.vip.key), str(backend.backend.address)),
     )
 
