@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 from xdplb.net import netns
 from xdplb.net.lab_hosts import Hosts
 
+from .balancer import READY_SECONDS
+
 __all__ = ["REPOSITORY", "OwnFolders"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -60,6 +62,12 @@ class OwnFolders(Hosts):
         line = self._line(host, argv, dies_with_parent=True)
         options = {"env": _environment()} | options
         return subprocess.run(line, check=check, capture_output=True, text=True, timeout=timeout, **options)
+
+    def sh(self, host: str, lines: str) -> str:
+        """Run lines of shell on a host, as somebody types them in a clone; return what they print."""
+        told = self.run(host, ["sh", "-ec", lines], check=False, timeout=READY_SECONDS)
+        assert told.returncode == 0, f"{host}: {lines}\n{told.stdout}{told.stderr}"
+        return told.stdout
 
     def popen(
         self, host: str, argv: Sequence[str], *, dies_with_parent: bool = True, **options: Any

@@ -14,7 +14,7 @@ import pytest
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import Lab
 
-from .balancer import READY_SECONDS, until
+from .balancer import until
 from .own_folders import REPOSITORY, OwnFolders
 from .recipe import Step, steps_of
 
@@ -53,12 +53,6 @@ class QuickstartLab(OwnFolders, Lab):
     """The hosts of the page; the balancer as the package leaves it."""
 
     NAMES: ClassVar = {"balancer": "lb", "dr1": "web1", "dr2": "web2"}
-
-    def sh(self, host: str, lines: str) -> str:
-        """Run lines of shell on a host, as somebody types them; return what they print."""
-        told = self.run(host, ["sh", "-ec", lines], check=False, timeout=READY_SECONDS)
-        assert told.returncode == 0, f"{host}: {lines}\n{told.stdout}{told.stderr}"
-        return told.stdout
 
     def _build(self) -> None:
         super()._build()

@@ -18,7 +18,7 @@ from cluster.world import VIPS, next_hops
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import BACKENDS, CLIENTS, ROUTERS, ClusterLab
 
-from .balancer import PORT, READY_SECONDS, SERVICE, until
+from .balancer import PORT, SERVICE, until
 from .own_folders import REPOSITORY, OwnFolders
 from .recipe import steps_of
 
@@ -48,12 +48,6 @@ class RecipeLab(OwnFolders, ClusterLab):
     """The cluster, with folders of their own on all hosts that something is set up on."""
 
     NAMES: ClassVar = {host: host for host in (*ROUTERS, *BALANCERS, *BACKENDS[:2])}
-
-    def sh(self, host: str, lines: str) -> str:
-        """Run lines of shell on a host, as somebody types them in a clone; return what they print."""
-        told = self.run(host, ["sh", "-ec", lines], check=False, timeout=READY_SECONDS)
-        assert told.returncode == 0, f"{host}: {lines}\n{told.stdout}{told.stderr}"
-        return told.stdout
 
     def _build(self) -> None:
         super()._build()
