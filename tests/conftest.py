@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For all tests: those marked `root` run only with root, bcc and XDP, and are otherwise skipped with the reason."""
+"""For all tests: those marked `root` or `browser` run only where there is what they need, else they are skipped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import ctypes.util
 import functools
 import importlib.util
 import os
+import shutil
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +19,6 @@ XDP_PASS_PROGRAM = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x
 """r0 = XDP_PASS; exit."""
 
 BPF_PROG_TYPE_XDP = 6
-
-NEEDS = "needs root and XDP"
 
 
 def _xdp_refusal() -> str:
@@ -44,6 +44,23 @@ def _missing() -> str:
         return f"no libbpf ({error})"
 
 
+@functools.cache
+def _missing_browser() -> str:
+    """Return what this machine lacks for tests marked `browser`, or an empty string."""
+    for command in ("chromium", "node"):
+        if shutil.which(command) is None:
+            return f"no {command}: scripts/setup --dev installs it"
+    packages = Path(__file__).parent / "browser/node_modules/playwright-core"
+    return "" if packages.exists() else "no playwright-core: scripts/setup --dev installs it"
+
+
+NEEDS = {
+    "root": ("needs root and XDP", _missing),
+    "browser": ("needs Chromium and Node.js", _missing_browser),
+}
+"""By marker: what such a test needs, and what says which of it this machine lacks."""
+
+
 def _in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -55,17 +72,21 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked `root` if it cannot run; in CI let it fail, since nobody reads about skips there."""
-    if item.get_closest_marker("root") is None or not (reason := _missing()):
-        return
-    if _in_ci():
-        pytest.fail(f"{NEEDS}, which CI must provide: {reason}", pytrace=False)
-    pytest.skip(f"{NEEDS}: {reason}")
+    """Skip a marked test that cannot run here; in CI let it fail, since nobody reads about skips there."""
+    for marker, (needs, missing) in NEEDS.items():
+        if item.get_closest_marker(marker) is None or not (reason := missing()):
+            continue
+        if _in_ci():
+            pytest.fail(f"{needs}, which CI must provide: {reason}", pytrace=False)
+        pytest.skip(f"{needs}: {reason}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Report prominently how many tests did not run because root or XDP is missing."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NEEDS in str(report.longrepr)]
-    if skipped:
+    """Report prominently how many tests did not run because what they need is missing."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    counts = {needs: sum(needs in why for why in skipped) for needs, _ in NEEDS.values()}
+    if any(counts.values()):
         terminalreporter.section("NOT EVERYTHING WAS TESTED", sep="!", red=True)
-        terminalreporter.line(f"{len(skipped)} tests skipped, because they need root and XDP ({_missing()})", red=True)
+    for needs, missing in NEEDS.values():
+        if counts[needs]:
+            terminalreporter.line(f"{counts[needs]} tests skipped: each {needs} ({missing()})", red=True)

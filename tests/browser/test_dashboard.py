@@ -24,24 +24,7 @@ CHROMIUM = shutil.which("chromium")
 Drive = Callable[..., Any]
 
 
-def _missing() -> str:
-    if CHROMIUM is None:
-        return "chromium is not installed"
-    if shutil.which("node") is None:
-        return "node is not installed"
-    return "" if (HERE / "node_modules/playwright-core").exists() else "node_modules is missing"
-
-
-pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> None:
-    reason = _missing()
-    if reason and os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
-        pytest.fail(f"{reason}: scripts/setup dev should have installed it")
-    if reason:
-        pytest.skip(f"{reason}: scripts/setup dev installs it")
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

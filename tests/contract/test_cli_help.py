@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 
 import click
 import pytest
+from docs_pages.commands import commands
 
 from xdplb.cli.main import cli
 from xdplb.dataplane import loader
@@ -30,18 +30,7 @@ CHANGES = ("forget", "add", "set", "rm", "clear", "drain", "undrain", "down", "s
 WITHOUT_OUTPUT = {"up", "dashboard", "top", "config schema"}
 
 
-def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from commands(command, (*words, name))
-        else:
-            yield (*words, name), command
-
-
-COMMANDS = {" ".join(words): command for words, command in commands()}
+COMMANDS = dict(commands())
 
 
 def options(name: str) -> set[str]:
