@@ -34,7 +34,7 @@ export class Model {
   }
 
   /** Begin, or begin anew with another token. */
-  async start() {
+  start() {
     this.stop();
     this.stopping = new AbortController();
     this.refused = null;
@@ -68,7 +68,7 @@ export class Model {
   /** Show a VIP's page: its backends and checks are read with everything else from now on. */
   openVip(ref) {
     if (this.open?.ref === ref) return;
-    this.open = ref === null ? null : { ref, backends: null, checks: null, missing: false };
+    this.open = ref === null ? null : { ref, backends: null, checks: null };
     if (ref !== null) this.soon(0);
   }
 
@@ -128,10 +128,8 @@ export class Model {
       ]);
       open.backends = backends.backends;
       open.checks = checks.checks;
-      open.missing = false;
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 404) throw error;
-      open.missing = true;
+      if (!(error instanceof ApiError) || error.status !== 404) throw error; // else it was removed, and the page says so
     }
   }
 
