@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+from collections.abc import Mapping
+from contextlib import closing
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 from xdplb.client.target import UnixConnection
 
-__all__ = ["ApiConnection"]
+__all__ = ["ApiConnection", "asked"]
 
 
 class ApiConnection(UnixConnection):
@@ -26,3 +30,25 @@ class ApiConnection(UnixConnection):
             told = answer.read()
             is_json = "json" in (answer.headers["Content-Type"] or "")
         return answer.status, json.loads(told) if told and is_json else told
+
+
+def asked(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, Message, bytes]:
+    """Ask by a connection, which is closed then; return status, headers and body. `_` in a header's name is `-`."""
+    given = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
+    if token is not None:
+        given["Authorization"] = f"Bearer {token}"
+    content = None
+    if body is not None:
+        content, given["Content-Type"] = json.dumps(body), "application/json"
+    with closing(connection):
+        connection.request(method, path, content, given)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.asking import asked
 from tests.contract.cli_harness import Daemon, running_daemon, xdplb
 from xdplb.client.page_server import PageServer
 from xdplb.client.target import Target
@@ -40,17 +41,9 @@ class Page:
 
     def ask(self, method: str, path: str, *, token: str | None = "", body: object = None, **headers: str):
         connection = http.client.HTTPConnection("127.0.0.1", self.parts.port, timeout=20)
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token is not None:
-            given["Authorization"] = f"Bearer {token or self.token}"
-        content = None
-        if body is not None:
-            content, given["Content-Type"] = json.dumps(body), "application/json"
-        with closing(connection):
-            connection.request(method, path, content, given)
-            answer = connection.getresponse()
-            told = answer.read()
-        return answer.status, answer.headers, told
+        return asked(
+            connection, method, path, body, token=None if token is None else token or self.token, headers=headers
+        )
 
 
 @contextmanager

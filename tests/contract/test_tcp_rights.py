@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.asking import ApiConnection
+from tests.asking import ApiConnection, asked
 from tests.certificates import Authority
 from tests.contract.cli_harness import WEB, Daemon, Told, in_process, running_daemon
 from xdplb.model.errors import PlatformError
@@ -71,18 +71,9 @@ class Served:
             connection = http.client.HTTPSConnection(
                 "127.0.0.1", self.ports[where], timeout=20, source_address=host, context=context
             )
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token is not None:
-            given["Authorization"] = f"Bearer {token}"
-        content = None
-        if body is not None:
-            content, given["Content-Type"] = json.dumps(body), "application/json"
-        with closing(connection):
-            connection.request(method, path, content, given)
-            answer = connection.getresponse()
-            told = answer.read()
-        is_json = "json" in (answer.headers["Content-Type"] or "")
-        return answer.status, answer.headers, json.loads(told) if told and is_json else told
+        status, told_headers, told = asked(connection, method, path, body, token=token, headers=headers)
+        is_json = "json" in (told_headers["Content-Type"] or "")
+        return status, told_headers, json.loads(told) if told and is_json else told
 
     def token(self, name: str, role: str, *more: str) -> str:
         """Add a token and return its secret."""
