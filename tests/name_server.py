@@ -45,6 +45,7 @@ class NameServer:
         self.tsig_error = 0
         self.signs, self.hangs, self.has_authority = True, False, True
         self.before_update: Callable[[], None] = lambda: None
+        self.after_read: Callable[[], None] = lambda: None
         self.keyring = dns.tsigkeyring.from_text({"xdplb": ("hmac-sha256", SECRET)})
 
     def place(self, name: str = "www.example.test") -> Place:
@@ -107,6 +108,7 @@ class NameServer:
             answer.set_rcode(self._update(asked))
         else:
             self._read(asked, answer)
+            self.after_read()
         if not self.signs:
             answer.tsig = None
         return answer.to_wire()

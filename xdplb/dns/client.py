@@ -38,6 +38,9 @@ __all__ = ["Conversation", "talk"]
 _SECONDS = 5.0
 """How long a server may take for one answer."""
 
+_READS = 5
+"""How often a name that changes while it is read is read at most. A change of what is not so any more is lost."""
+
 _LOST = frozenset({dns.rcode.YXDOMAIN, dns.rcode.NXDOMAIN, dns.rcode.YXRRSET, dns.rcode.NXRRSET})
 """What a server says if a name is not what an update takes it for."""
 
@@ -51,10 +54,18 @@ class Conversation:
         self._tsig = dns.tsig.Key(dns.name.from_text(key.name), key.secret, algorithm)
 
     async def read(self) -> Found:
-        """Return what the name has. Raises DnsError."""
+        """Return what the name has at one moment. Raises DnsError.
+
+        Addresses and claims are asked for one after the other, and another node changes them together: an address that
+        came in between would be without a claim, and so somebody else's. Hence the claims are read again.
+        """
         name, claims_name = self._place.name, self._place.claims_name
         texts = await self._ask(claims_name, TXT)
-        v4, v6 = await self._ask(name, A), await self._ask(name, AAAA)
+        for _ in range(_READS):
+            v4, v6 = await self._ask(name, A), await self._ask(name, AAAA)
+            before, texts = texts, await self._ask(claims_name, TXT)
+            if set(_texts(before)) == set(_texts(texts)):
+                break
         alias = _alias(v4) or _alias(v6) or _alias(texts)
         return Found(_addresses(v4, A), _addresses(v6, AAAA), frozenset(_texts(texts)), alias)
 
