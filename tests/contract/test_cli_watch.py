@@ -63,7 +63,8 @@ class Watched:
 @contextmanager
 def watching(daemon: Daemon, *words: str, lines: int = 0, term: str = "xterm") -> Iterator[Watched]:
     """Run a command, with its output in a pipe; or on a terminal of so many lines, and 80 columns."""
-    environment = {**os.environ, "TERM": term}
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    environment["TERM"] = term
     if lines:
         out, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", lines, 80, 0, 0))

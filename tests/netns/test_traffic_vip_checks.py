@@ -150,7 +150,7 @@ def test_of_a_prefix_the_first_address_is_asked(ready: Balancer) -> None:
     assert f"not for 203.0.113.32:{PORT} by dr" in becomes(balancer, "down", address, key)
     balancer.backend_host("dr1", "setup", key, "--forward", "dr", "--interface", "eth0")
     becomes(balancer, "up", address, key)
-    assert f"203.0.113.32:{PORT} by dr" in balancer.cli("health", "ls", key).stdout
+    assert f"203.0.113.32:{PORT} by dr" in balancer.cli("health", "ls", key, "-o", "wide").stdout
     balancer.backend_host("dr1", "undo", key)
     balancer.cli("vip", "rm", key)
 
@@ -164,7 +164,7 @@ def test_datagrams_are_asked_by_the_vips_way_too(ready: Balancer) -> None:
     for host in ("dr1", "ipip2"):
         becomes(balancer, "up", ADDRESSES[host], UDP_KEY)
     assert "passed" in balancer.cli("health", "probe", UDP_KEY, str(ADDRESSES["dr1"])).stdout
-    assert f"{VIP}:{PORT} by gue" in balancer.cli("health", "ls", UDP_KEY).stdout
+    assert f"{VIP}:{PORT} by gue" in balancer.cli("health", "ls", UDP_KEY, "-o", "wide").stdout
     declare(balancer, UDP_KEY, *backends, check={**check, "target": "backend"})
     becomes(balancer, "down", ADDRESSES["dr1"], UDP_KEY)
 

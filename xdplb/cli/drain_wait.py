@@ -92,7 +92,7 @@ class Settling:
             self._over_at = now
         if now - self._over_at > _TO_SETTLE_SECONDS or within < _TO_SETTLE_SECONDS:
             return True
-        certificates = [status["certificate"] for status in drained]
+        certificates = [status.get("certificate") for status in drained]  # an older daemon has none
         return all(each is None or each["outcome"] != "draining" for each in certificates)
 
 
