@@ -122,7 +122,7 @@ def test_each_panel_has_series(watched: Watched) -> None:
         until(all_there, 40)
     except AssertionError:
         raise AssertionError(missing) from None
-    until(lambda: watched.query("vip:xdplb_packets:rate1m"), 40)
+    until(lambda: bool(watched.query("vip:xdplb_packets:rate1m")), 40)
     assert any(float(each["value"][1]) > 0 for each in watched.query("rate(xdplb_vip_packets_total[10s])"))
 
 
