@@ -262,6 +262,7 @@ def _counters_of_vips(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield counter("xdplb_vip_bytes_total", "Bytes of those packets, as received.", lambda stats: stats.bytes)
     yield counter("xdplb_vip_new_flows_total", "New connections.", lambda stats: stats.new_flows)
     yield counter("xdplb_vip_records_total", "Flows added to the flow table.", lambda stats: stats.records)
+    yield counter("xdplb_vip_replies_total", "Packets of nat backends sent on to clients.", lambda stats: stats.replies)
     yield counter(
         "xdplb_connections_at_risk_total",
         "Packets of old connections without a record.",
@@ -327,6 +328,11 @@ def _counters_of_backends(vips: Sequence[_Vip]) -> Iterator[Family]:
     yield counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", lambda stats: stats.packets)
     yield counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", lambda stats: stats.bytes)
     yield counter("xdplb_backend_new_flows_total", "New connections.", lambda stats: stats.new_flows)
+    yield counter(
+        "xdplb_backend_replies_total",
+        "Packets of the backend, if reached by nat, sent on to clients.",
+        lambda stats: stats.replies,
+    )
     yield _counter("xdplb_backend_second_choices_total", "New connections that went to another one.", _second(vips))
 
 

@@ -389,7 +389,7 @@ class BccPlane:
         vips = _sums(self._maps.vip_stats, sorted(self._vips.held))
         reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
         return Counters(
-            vips={vip_id: VipCounters(*fields[:5]) for vip_id, fields in vips.items()},
+            vips={vip_id: VipCounters(*fields[:6]) for vip_id, fields in vips.items()},
             backends=self._backend_counters(self._backends.ids),
             reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
         )
@@ -403,7 +403,7 @@ class BccPlane:
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Read the counters of these VIPs."""
         found = _sums(self._maps.vip_stats, vip_ids)
-        return {vip_id: VipCounters(*fields[:5]) for vip_id, fields in found.items()}
+        return {vip_id: VipCounters(*fields[:6]) for vip_id, fields in found.items()}
 
     @kernel_errors("set which connections are sampled")
     def write_shares(self, shares: Mapping[int, int]) -> None:
@@ -506,10 +506,13 @@ class BccPlane:
 
     def _backend_counters(self, backend_ids: Collection[int]) -> dict[int, BackendCounters]:
         found = _sums(self._maps.backend_stats, backend_ids)
-        if Feature.SECOND_CHOICE not in self.features:
-            return {number: BackendCounters(*fields[:3]) for number, fields in found.items()}
-        second = _sums(self._maps.second_stats, backend_ids)
-        return {number: BackendCounters(*fields[:3], *second[number]) for number, fields in found.items()}
+        second: Mapping[int, Sequence[int]] = {}
+        if Feature.SECOND_CHOICE in self.features:
+            second = _sums(self._maps.second_stats, backend_ids)
+        return {
+            number: BackendCounters(*fields[:3], *second.get(number, (0, 0))[:2], *fields[3:4])
+            for number, fields in found.items()
+        }
 
     def _close_capture(self) -> None:
         capture, self._capture = self._capture, None

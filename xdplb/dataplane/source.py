@@ -19,6 +19,7 @@ __all__ = [
     "capacity_defines",
     "compile_flags",
     "flatten",
+    "nat_places",
     "source_dir",
     "source_hash",
     "vip_groups",
@@ -82,12 +83,18 @@ def backend_slots(capacity: Capacity) -> int:
     return capacity.backends + 1
 
 
+def nat_places(capacity: Capacity) -> int:
+    """Return how many ports of NAT backends there is room for: a range of ports takes one for each of them."""
+    return 16 * backend_slots(capacity)
+
+
 def capacity_defines(capacity: Capacity) -> dict[str, str]:
     """Return the macros that size the maps."""
     return {
         "MAX_VIPS": str(capacity.vips),
         "MAX_BACKENDS": str(backend_slots(capacity)),
         "MAX_FLOWS": str(capacity.flows),
+        "NAT_BACKENDS": str(nat_places(capacity)),
         "VIP_GROUPS": str(vip_groups(capacity)),
         "VIP_GROUPS6": str(vip_groups6(capacity)),
     }

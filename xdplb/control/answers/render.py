@@ -249,7 +249,9 @@ def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: 
     return CheckView(
         backend=str(own.address),
         check=vip.checks[place],
-        asks=asked_of(vip.checks[place], vip.vip.key, own.address, vip.forward_of(own), own.check_port),
+        asks=asked_of(
+            vip.checks[place], vip.vip.key, own.address, vip.forward_of(own), own.check_port, served=own.port
+        ),
         health=known.health if alone else tally.verdict,
         reason=tally.last.reason if tally.last is not None else known.reason if alone else "",
         since=known.since,
@@ -266,12 +268,15 @@ def vip_stats_view(vip: BoundVip, counted: Counted, *, with_backends: bool = Tru
     """Return the counters of a VIP and, if asked for, its backends."""
     total = counted.of_vip(vip)
     backends = tuple(
-        BackendStatsView(str(address), part.packets, part.bytes, part.new_flows, part.failovers, part.over)
+        BackendStatsView(
+            str(address), part.packets, part.bytes, part.new_flows, part.failovers, part.over, part.replies
+        )
         for address, backend in (vip.backends.items() if with_backends else ())
         for part in (counted.of_backend(backend),)
     )
     return VipStatsView(
-        *(str(vip.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records), backends
+        *(str(vip.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records, total.replies),
+        backends,
     )
 
 
