@@ -33,7 +33,7 @@ static __always_inline void capture_out(struct xdp_md *ctx, const struct packet 
 	if (journey->verdict == XDP_TX)
 		event.ifindex = capture_ifindex(ctx);
 	else if (journey->verdict == XDP_REDIRECT && journey->choice.backend)
-		event.ifindex = journey->choice.backend->ifindex;
+		event.ifindex = journey->out ? journey->out : journey->choice.backend->ifindex;
 	capture_submit(ctx, &event, event.ifindex ? ctx->data_end - ctx->data : 0);
 #endif
 }

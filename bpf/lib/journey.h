@@ -12,6 +12,7 @@ struct journey {
 	struct choice choice;
 	__u64 hash;
 	int verdict; /* XDP_* */
+	__u32 out;   /* ifindex of the NIC that a reply is sent by; 0: the backend's */
 };
 
 #endif

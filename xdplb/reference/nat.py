@@ -115,7 +115,9 @@ def _find_fragment(journey: Journey, packet: Packet) -> BackendEntry | None:
     if first is None or journey.now > first.last_seen + FRAGMENT_SECONDS * SECOND:
         return None
     backend = _backend(journey.config, first.backend)
-    return backend if backend is not None and backend.address == packet.source else None
+    if backend is None or backend.epoch != first.epoch or backend.address != packet.source:
+        return None
+    return backend
 
 
 def _backend(config: Config, backend_id: int) -> BackendEntry | None:
