@@ -85,7 +85,7 @@ def backend_slots(capacity: Capacity) -> int:
 
 
 def nat_places(capacity: Capacity) -> int:
-    """Return how many elements the map of NAT backends has: for a moment, both the old ports and the new ones are there."""
+    """Return how many elements the map of NAT backends has: for a moment, old ports and new ones are there."""
     return 2 * nat_ports(capacity)
 
 
