@@ -66,7 +66,8 @@ static __always_inline __u32 nat_find_fragment(const struct packet *packet)
  */
 static __always_inline int nat_is_fragment(const struct packet *packet)
 {
-	return packet->class == CLASS_FRAGMENT && nat_find_fragment(packet) != NO_BACKEND;
+	return packet_blur(packet,
+	                   packet->class == CLASS_FRAGMENT && nat_find_fragment(packet) != NO_BACKEND);
 }
 
 static __always_inline enum reason nat_check(struct xdp_md *ctx, const struct packet *packet)
