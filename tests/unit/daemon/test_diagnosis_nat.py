@@ -58,7 +58,7 @@ def setting(name: str, value: int) -> None:
 
 @pytest.mark.root
 def test_the_kernel_says_what_it_takes_for_forged(tmp_path: Path) -> None:
-    """Strict filters want the way back by the same NIC, loose ones any, and a blackhole is none; own addresses are forged."""
+    """A strict filter wants the way back by the same NIC, a loose one any, and a blackhole is none."""
     with private_host(tmp_path):
         for number, nic in enumerate(("backends", "clients")):
             add_nic(nic)
