@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
@@ -60,6 +59,11 @@ class _Result:
     mpps: list[float] = field(default_factory=list)
     sent: int = 0
     lost: int = 0
+
+    @property
+    def best(self) -> float:
+        """The fastest round: whoever else uses the machine can only slow one down, by half here."""
+        return max(self.mpps)
 
 
 def measure_forwarding(*, seconds: float, rounds: int, cpus: int, svg: Path | None, katran: Path | None = None) -> None:
@@ -180,7 +184,7 @@ def _report(results: Sequence[_Result], cpus: int) -> None:
     for way, name in dict.fromkeys((result.case.way, result.case.name) for result in results):
         row = [f"{name}, {IN_WORDS[way]}"]
         for size in sizes:
-            ours, swap = (median(by_key[way, which, size].mpps) for which in (name, MAC_SWAP))
+            ours, swap = (by_key[way, which, size].best for which in (name, MAC_SWAP))
             row += [f"{ours / cpus:.2f}", f"{ours / swap:.2f}"]
         of_row = [by_key[way, name, size] for size in sizes]
         rows.append([*row, f"{sum(result.lost for result in of_row):,} of {sum(result.sent for result in of_row):,}"])
@@ -188,15 +192,16 @@ def _report(results: Sequence[_Result], cpus: int) -> None:
     for size in sizes:
         head += [size if size == "IMIX" else f"{size} bytes", "ratio"]
     print_table([*head, "dropped"], rows)
-    print("Generator, balancer and sink share the core. Ratios are to the MAC swap at the same frame size. Frame sizes")
-    print("are those on the wire, with the checksum of 4 bytes; IPv6 from 66. IMIX: 64, 594, 1518 as 7:4:1.")
+    print("Generator, balancer and sink share the core; a figure is that of the fastest round. Ratios are to the MAC")
+    print("swap at the same frame size. Frame sizes are those on the wire, with the checksum of 4 bytes; IPv6 from 66.")
+    print("IMIX: 64, 594, 1518 as 7:4:1.")
 
 
 def _plot(results: Sequence[_Result]) -> str:
     names = list(dict.fromkeys(result.case.name for result in results))
     groups = list(dict.fromkeys((result.case.way, result.case.size) for result in results))
-    heights = {(r.case.name, r.case.way, r.case.size): median(r.mpps) for r in results}
-    bars = [Bars(name, [heights[name, way, size] for way, size in groups]) for name in names]
+    heights = {(r.case.name, r.case.way, r.case.size): r.best for r in results}
+    bars = [Bars(name, [heights.get((name, way, size)) for way, size in groups]) for name in names]
     labels = [f"{size}, {way}" for way, size in groups]
     title = "Frames forwarded on one core that also sends and counts them"
     return bar_chart(title, "Mpps", labels, bars)
