@@ -42,7 +42,7 @@ print(1)
 
 
 LATER = {
-    *("checks.md", "contributing.md", "design.md", "health.md", "kernels.md", "operations.md", "packets.md"),
+    *("checks.md", "contributing.md", "design.md", "health.md", "kernels.md", "operations.md", "named-packets.md"),
     *("performance.md", "upgrades.md", "verifier.md"),
     *(
         "cluster.md",

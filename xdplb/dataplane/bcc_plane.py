@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -130,9 +130,7 @@ class BccPlane:
         """
         features |= needs_of(self._vips.held.values()) | needs_of_values(self._backends.values())
         maps = self._maps
-        if self._guard is not None:
-            self._counting = count_runs()
-        with ExitStack() as undo:
+        with self._counted(), ExitStack() as undo:
             with kernel_errors_in("create the maps"):
                 maps.grow(features, undo)
             flags = compile_flags(maps.pin_dir, maps.capacity, features)
@@ -152,6 +150,17 @@ class BccPlane:
             maps.shrink()
         self._kept.program(program)
         return program
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count what programs do while one may be swapped in, and on only if that is watched: packets pay for it."""
+        if self._guard is not None:
+            self._counting = count_runs()
+        try:
+            yield
+        finally:
+            if not (self._maps.pin_dir / WATCH).exists():
+                self._counting = None
 
     @property
     def rolled_back(self) -> str | None:
