@@ -552,4 +552,5 @@ def _sums(counters: BpfMap, keys: Collection[int]) -> NDArray[np.uint64]:
     if not keys:
         return np.zeros((0, fields), np.uint64)
     of_cpus: NDArray[np.uint64] = counters.read_some(keys).view(np.uint64).reshape(len(keys), -1, fields)
-    return np.add.reduce(of_cpus, axis=1)
+    sums: NDArray[np.uint64] = of_cpus.sum(axis=1, dtype=np.uint64)
+    return sums
