@@ -13,7 +13,7 @@ __all__ = ["PLOT", "Figure", "draw", "figures"]
 
 DATA = Path(__file__).with_suffix(".toml")
 PLOT = Path(__file__).resolve().parents[2] / "docs" / "comparison.svg"
-TITLE = "Frames of 64 bytes, million a second and core"
+TITLE = "Million packets of 64 bytes a second and core"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["ahead_of_others", "describe", "pinned_cpu", "private_bpffs"]
+__all__ = ["COUNTING", "ahead_of_others", "describe", "pinned_cpu", "private_bpffs"]
 
 CLONE_NEWNS = 0x00020000
+COUNTING = (
+    "the kernel counts and times the runs of BPF programs, which takes longer than many of them;\n"
+    "  end who asks for it: sysctl kernel.bpf_stats_enabled, bpftool, or xdplb while it tries an upgrade"
+)
+"""Said where that made figures worthless."""
 
 
 def describe() -> str:

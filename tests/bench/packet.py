@@ -17,6 +17,7 @@ import numpy as np
 from tests.bench import traffic
 from tests.bench.harness import FIXED, FRESH, RANDOM, Case, Harness, Result
 from tests.bench.katran import load_katran
+from tests.bench.machine import COUNTING
 from tests.bench.planes import ALL_FEATURES, CAPACITY, new_plane
 from tests.bench.rows import FLOWS_1M, FLOWS_100K, Row, rows
 from tests.bench.services import Services
@@ -146,7 +147,8 @@ def _report(results: Mapping[str, Result], trials: int) -> None:
         rows_ = [[*row, *_compared(row[0], ns)] for row in rows_]
     print_table(head, rows_)
     if min(len(result.trials) for result in results.values()) < trials:
-        print(f"Cases with fewer than {trials} trials: the machine was too busy for figures worth keeping.\n")
+        print(f"Cases with fewer than {trials} trials: the machine was too busy for figures worth keeping, or")
+        print(f"{COUNTING}\n")
     print_table(("target", "at most", "figure", "reached"), list(_targets(ns)))
 
 

@@ -42,8 +42,8 @@ print(1)
 
 
 LATER = {
-    *("checks.md", "contributing.md", "design.md", "health.md", "kernels.md", "operations.md", "named-packets.md"),
-    *("performance.md", "upgrades.md", "verifier.md"),
+    *("checks.md", "contributing.md", "design.md", "health.md", "kernels.md", "named-packets.md"),
+    *("operations.md", "measurements.md", "performance.md", "upgrades.md", "verifier.md"),
     *(
         "cluster.md",
         "config.md",
