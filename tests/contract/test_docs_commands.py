@@ -42,7 +42,15 @@ print(1)
 
 
 LATER = {
-    *("contributing.md", "design.md", "kernels.md", "packets.md", "performance.md", "verifier.md"),
+    *(
+        "contributing.md",
+        "design.md",
+        "kernels.md",
+        "measurements.md",
+        "named-packets.md",
+        "performance.md",
+        "verifier.md",
+    ),
     *(
         "cluster.md",
         "config.md",

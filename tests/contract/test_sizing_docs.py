@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 SOURCES = " ".join(
     (DOCS / page).read_text(encoding="utf-8")
-    for page in ("performance.md", "consistency.md", "reference/metrics.md", "reference/cli.md")
+    for page in ("measurements.md", "consistency.md", "reference/metrics.md", "reference/cli.md")
 )
 TABLES = [
     line
