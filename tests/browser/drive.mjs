@@ -33,11 +33,6 @@ const heading = (text) => page.getByRole("heading", { level: 1, name: text }).wa
 const live = () => page.getByText("live", { exact: true }).waitFor({ timeout: 60 * SECONDS });
 const card = (address) => page.getByRole("listitem").filter({ has: page.getByRole("heading", { name: address, exact: true }) });
 
-/** Wait until the page's text has what is wanted; what it has meanwhile is told if it never comes. */
-async function until(text, of = page.locator("main")) {
-  await of.filter({ hasText: text }).first().waitFor({ timeout: 60 * SECONDS });
-}
-
 async function go(route, name) {
   await page.goto(`${asked.base}/#/${route}`);
   await heading(name);
@@ -84,11 +79,12 @@ async function eventually(true_, what) {
 
 const fact = (of, name) => of.locator(".fact", { has: page.locator("dt", { hasText: name }) }).locator("dd").innerText();
 
-async function drop(dialogTitle) {
+/** The dialog of a change, once it says what that would do: itself, what it says, and what to call to go ahead. */
+async function foreseen(button) {
   const dialog = page.getByRole("dialog");
   await dialog.getByText("What it does").waitFor();
   const effect = await dialog.innerText();
-  return [dialog, effect, () => dialog.getByRole("button", { name: dialogTitle, exact: true }).click()];
+  return [dialog, effect, () => dialog.getByRole("button", { name: button, exact: true }).click()];
 }
 
 const SCENARIOS = {
@@ -122,19 +118,19 @@ const SCENARIOS = {
     await goVip();
     const backend = card(asked.backend);
     await backend.getByRole("button", { name: "Drain" }).click();
-    const [dialog, effect, confirm] = await drop("Drain");
+    const [dialog, effect, confirm] = await foreseen("Drain");
     const { flows } = await meet(effect);
     await confirm();
     await dialog.getByText("The drain begins").or(dialog.locator(".drain")).first().waitFor();
     await meet("begun");
-    await until(`${flows} recorded connections left`, dialog);
+    await dialog.filter({ hasText: `${flows} recorded connections left` }).waitFor({ timeout: 90 * SECONDS });
     await meet("all are recorded");
     await dialog.getByText("Certificate of the drain").click({ timeout: 90 * SECONDS });
     told.found.certificate = await dialog.locator(".certificate").innerText();
     await dialog.getByRole("button", { name: "Close" }).click();
     told.found.card = await backend.innerText();
     await backend.getByRole("button", { name: "Undrain" }).click();
-    const [again, , undo] = await drop("Undrain");
+    const [again, , undo] = await foreseen("Undrain");
     await undo();
     await again.getByText("Done").waitFor();
     await again.getByRole("button", { name: "Close" }).click();
@@ -178,10 +174,10 @@ const SCENARIOS = {
 
   /** The pictures of the documentation, once the curves are long enough. */
   async pictures() {
-    const draw = async (name, height) => {
+    const draw = async (name, height, scale = "device") => {
       await page.setViewportSize({ width: 1200, height });
       await page.waitForTimeout(500); // what moves has come to rest
-      await page.screenshot({ path: `${asked.folder}/${name}.png` });
+      await page.screenshot({ path: `${asked.folder}/${name}.png`, scale });
     };
     await open();
     await heading("VIPs");
@@ -197,7 +193,7 @@ const SCENARIOS = {
     await goVip();
     await page.locator(".plot canvas").waitFor();
     await eventually(async () => above0.test(await fact(card(asked.backend), "Latency")), "a latency");
-    await draw("dashboard-vip", 960);
+    await draw("dashboard-vip", 960, "css"); // there is much on it: a picture of 200 kB at most
   },
 
   /** Another host, so that a test sees that it would be seen. */
@@ -328,7 +324,7 @@ async function run() {
     deviceScaleFactor: asked.scale ?? 1,
     ignoreHTTPSErrors: true, // the certificate is of an authority that this browser does not know
   });
-  context.setDefaultTimeout(15 * SECONDS);
+  context.setDefaultTimeout(30 * SECONDS);
   page = await context.newPage();
   told = { hosts: new Set(), console: [], errors: [], found: {} };
   page.on("request", (request) => told.hosts.add(new URL(request.url()).host));

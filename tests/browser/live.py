@@ -105,7 +105,7 @@ class LiveSite:
         self.balancer.cli("config", "apply", "-f", str(SITE))
         self.token = self.balancer.cli("token", "add", "noc", "--role", "operate").stdout.strip()
         lab.popen("client", [sys.executable, CROWD, "ask", *ASKED])
-        until(self._all_serve, 30)
+        until(self._all_serve, 120)
 
     def start(self) -> None:
         """Run the daemon, and wait until it is ready."""

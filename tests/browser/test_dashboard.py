@@ -17,7 +17,7 @@ from tests.contract.cli_harness import Daemon, running_daemon
 
 Drive = Callable[..., Any]
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

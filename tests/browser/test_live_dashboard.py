@@ -27,7 +27,7 @@ from xdplb.client import Client
 pytestmark = [
     pytest.mark.root,
     pytest.mark.browser,
-    pytest.mark.timeout(900 if os.environ.get("XDPLB_PICTURES") else 300),
+    pytest.mark.timeout(900 if os.environ.get("XDPLB_PICTURES") else 600),
 ]
 
 
