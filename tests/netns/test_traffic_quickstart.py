@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -16,26 +15,13 @@ from xdplb.net.lab import Lab
 
 from .balancer import until
 from .own_folders import REPOSITORY, OwnFolders
-from .recipe import Step, steps_of
+from .quickstart_page import PAGE, headings_of, hosts_of
+from .recipe import steps_of
 
+HEADINGS = headings_of(PAGE)
 
-def _headings(page: Path) -> list[str]:
-    return re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-
-
-PAGE = REPOSITORY / "docs/quickstart.md"
-HEADINGS = _headings(PAGE)
-BACKENDS = ("dr1", "dr2")
-PLACES = {
-    "n the router": ("router",),
-    "n each backend": BACKENDS,
-    "n one backend": ("dr1",),
-    "n that backend": ("dr1",),
-    "n the balancer": ("balancer",),
-    "n a client": ("client",),
-    "install it": (),
-}
-"""On which hosts a step is done, by what the page says before it. The package is tried in tests/package."""
+INSTALL = "apt update"
+"""How the step begins that installs the package, which is there already: tests/package does it."""
 
 BREAK = "Break it"
 """The heading from which on the page takes away what it has set up."""
@@ -45,12 +31,11 @@ CLIENT = "198.51.100.2"
 ASIDE = {"n the router": "router", "n that backend": "dr1", "n the backend": "dr1", "refuses": "dr1"}
 LONG = ("tcpdump", "xdplb capture", "systemctl", "journalctl")
 
-UNIT, DEFAULTS = REPOSITORY / "debian/xdplb.service", REPOSITORY / "debian/xdplb.default"
 OPEN = "curl -sS --max-time 10 -o /dev/null -w '%{http_code}' "
 
 
 class QuickstartLab(OwnFolders, Lab):
-    """The hosts of the page; the balancer as the package leaves it."""
+    """The hosts of the page."""
 
     NAMES: ClassVar = {"balancer": "lb", "dr1": "web1", "dr2": "web2"}
 
@@ -59,9 +44,6 @@ class QuickstartLab(OwnFolders, Lab):
         self.configure("router", "route del 203.0.113.0/24")  # the page has a route of its own
         for host in self.NAMES:
             self._hold(host)
-        self.sh("balancer", f"cp {DEFAULTS} /etc/default/xdplb")
-        unit = UNIT.read_text().replace("/usr/bin/xdplb", "/opt/xdplb/.venv/bin/xdplb")
-        self.run("balancer", ["tee", "/etc/systemd/system/xdplb.service"], input=unit)
 
 
 Followed = tuple[QuickstartLab, dict[str, list[str]]]
@@ -84,7 +66,7 @@ def test_the_page_leads_to_a_vip_that_serves(followed: Followed) -> None:
 def test_each_command_of_troubleshooting_tells_something_where_all_is_well(followed: Followed) -> None:
     """Not those that go on for seconds, nor those of systemd, which does not run here."""
     lab, _ = followed
-    steps = (step for heading in _headings(TROUBLESHOOTING) for step in steps_of(TROUBLESHOOTING, heading))
+    steps = (step for heading in headings_of(TROUBLESHOOTING) for step in steps_of(TROUBLESHOOTING, heading))
     commands = {
         (next((host for words, host in ASIDE.items() if words in step.where), "balancer"), command): None
         for step in steps
@@ -107,12 +89,6 @@ def test_the_rest_of_the_page_takes_no_client_s_connection_and_leaves_nothing(fo
     assert "xdp" not in lab.sh("balancer", "ip link show eth0")
 
 
-def _where(step: Step) -> tuple[str, ...]:
-    """Return the hosts on which a step is done: the page names exactly one kind."""
-    (place,) = [place for place in PLACES if place in step.where]
-    return PLACES[place]
-
-
 def _follow(lab: QuickstartLab, headings: Sequence[str]) -> dict[str, list[str]]:
     """Do what stands under these headings; return what each command printed."""
     told: dict[str, list[str]] = {}
@@ -122,9 +98,11 @@ def _follow(lab: QuickstartLab, headings: Sequence[str]) -> dict[str, list[str]]
             if step.commands == "xdplb dashboard":
                 _open_the_dashboard(lab)
                 continue
-            told[heading] += [lab.sh(host, step.commands) for host in _where(step)]
+            if step.commands.startswith(INSTALL):
+                continue
+            told[heading] += [lab.sh(host, step.commands) for host in hosts_of(step)]
             if "http.server" in step.commands:
-                _wait_for_service(lab, _where(step))
+                _wait_for_service(lab, hosts_of(step))
     return told
 
 
