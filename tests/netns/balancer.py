@@ -189,10 +189,10 @@ class Stream:
         self._curl = balancer.lab.popen("client", [*argv, f"{URL}?[1-1000000]"], stderr=subprocess.PIPE, text=True)
 
     def finish(self) -> Counter[str]:
-        """Stop; the request that this interrupts does not count."""
+        """Stop; the request that this interrupts does not count, nor a line that it has cut in the middle."""
         assert self._curl.stderr is not None
         self._curl.terminate()
-        lines = self._curl.stderr.read()
+        lines, _, _ = self._curl.stderr.read().rpartition("\n")
         self._curl.wait()
         self._curl.stderr.close()
         return tally(lines)
