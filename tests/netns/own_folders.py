@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts of a lab with folders of their own, so that commands and configurations are those that users have.
 
-`/etc`, `/run`, `/opt`, `/var/lib`, `/usr/bin`, `/sys/fs/bpf` and the host name are a host's own, and `systemctl` is that
-of `bin/`. Each host is as the package leaves it: the command, its unit and `/etc/default/xdplb` are there.
+`/etc`, `/run`, `/opt`, `/var/lib`, `/usr/bin`, `/sys/fs/bpf` and the host name are a host's own, and `systemctl` is
+that of `bin/`. Each host is as the package leaves it: the command, its unit and `/etc/default/xdplb` are there.
 """
 
 from __future__ import annotations
