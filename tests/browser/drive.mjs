@@ -48,6 +48,20 @@ const SCENARIOS = {
     }
   },
 
+  // A daemon with real packets: `rates` is what the table of VIPs says of the first one.
+  async traffic() {
+    await open();
+    await heading("VIPs");
+    await page.getByText("live", { exact: true }).waitFor();
+    await page.waitForFunction(
+      () => [...document.querySelectorAll("tbody tr:first-child td.number")].slice(1).every((cell) => parseFloat(cell.innerText) > 0),
+      null,
+      { timeout: 60 * SECONDS },
+    );
+    told.found.rates = (await page.locator("tbody tr").first().locator("td.number").allInnerTexts()).slice(1);
+    if (asked.picture) await page.screenshot({ path: asked.picture });
+  },
+
   async axe() {
     await open();
     await heading("VIPs");
