@@ -278,7 +278,7 @@ class FakeHealth:
         return self._tallies[backend_id] if backend_id in self.targets else ()
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
-        return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
+        return {backend_id: self._tallies[backend_id] for backend_id in list(self.targets)}
 
     def latencies(self) -> Mapping[CheckType, Taken]:
         return {CheckType.TCP: self.latency.taken}

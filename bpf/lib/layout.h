@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What the maps hold. Mirrored, field by field, in xdplb/dataplane/layout.py (a test compares the two).
  *
- * A change to a struct goes with a new version of the maps that hold it, in xdplb/dataplane/versions.py; docs/upgrades.md
+ * A change to a struct goes with a new version of the maps that hold it, in xdplb/dataplane/versions.py; docs/contributing.md
  * says how, and what a running data plane takes over. Codes and flags keep their numbers permanently
  * (tests/unit/dataplane/test_numbers.py).
  *

@@ -125,7 +125,7 @@ def test_the_command_exits_with_what_a_tracker_wants(daemon: Daemon) -> None:
 
 
 def test_the_trackers_in_the_docs_ask_what_is_there(daemon: Daemon, api: Api) -> None:
-    page = (REPOSITORY / "docs" / "health.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "readiness.md").read_text(encoding="utf-8")
     scripts = re.findall(r'script "([^"]+)"', page)
     assert [Path(script.split()[0]).name for script in scripts] == ["xdplb", "curl"]
     daemon.ok("vip", "set", "web", "--min-serving", "1")

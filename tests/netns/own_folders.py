@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts of a lab with folders of their own, so that commands and configurations are those that users have.
 
-`/etc`, `/run`, `/opt`, `/var/lib`, `/usr/bin`, `/sys/fs/bpf` and the host name are a host's own, and `systemctl` is
-that of `bin/`. Each host is as the package leaves it: the command, its unit and `/etc/default/xdplb` are there.
+`/etc`, `/run`, `/opt`, `/srv`, `/root`, `/var/lib`, `/usr/bin`, `/sys/fs/bpf` and the host name are a host's own;
+`systemctl`, `journalctl` and `sudo` are those of `bin/`. Each host is as the package leaves it: the command, its unit
+and `/etc/default/xdplb` are there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _HOLD = """
 set -e
 hostname "$1"
 mount -t tmpfs own "$2"
-for folder in etc opt var/lib usr/bin usr/lib/systemd/system; do
+for folder in etc opt srv root var/lib usr/bin usr/lib/systemd/system; do
     mkdir -p "$2/$folder/upper" "$2/$folder/work"
     mount -t overlay "$1" -o "lowerdir=/$folder,upperdir=$2/$folder/upper,workdir=$2/$folder/work" "/$folder"
 done
@@ -66,6 +67,10 @@ class OwnFolders(Hosts):
         line = self._line(host, argv, dies_with_parent=True)
         options = {"env": _environment()} | options
         return subprocess.run(line, check=check, capture_output=True, text=True, timeout=timeout, **options)
+
+    def home_of(self, host: str) -> Path:
+        """Return a folder for what is done on a host, by its path there."""
+        return Path("/root") if host in self._holders else self.folder
 
     def sh(self, host: str, lines: str) -> str:
         """Run lines of shell on a host, as somebody types them in a clone; return what they print."""

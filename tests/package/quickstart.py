@@ -23,12 +23,12 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 
 from tests.netns.balancer import until
 from tests.netns.conftest import new_lab
-from tests.netns.quickstart_page import PAGE, headings_of, hosts_of
-from tests.netns.recipe import Step, steps_of
+from tests.netns.page_parts import QUICKSTART
 from xdplb.net.lab import ADDRESSES, Lab
 
 from .container import Container
@@ -43,6 +43,7 @@ BROWSER = Path(__file__).parents[1] / "browser"
 PROXY = (str(ADDRESSES["router"]), 3142)
 NAMES = {"balancer": "lb", "dr1": "web1", "dr2": "web2"}
 DESK = "client"
+PAGE = Path(__file__).parents[2] / "docs/quickstart.md"
 DASHBOARD = "xdplb dashboard"
 BOOT_SECONDS = 600
 STEP_SECONDS = 3600
@@ -64,23 +65,22 @@ class Reader:
 
     def follow(self) -> None:
         """Do all that stands on the page, in its order."""
-        for heading in headings_of(PAGE):
-            for each in steps_of(PAGE, heading):
-                first = each.commands.splitlines()[0]
-                with step(f"{heading}: {first}{' …' if first != each.commands else ''}"):
-                    self._do(each)
+        for (heading, where), block in groupby(QUICKSTART.commands(), key=lambda each: (each.heading, each.where)):
+            lines = [command.text for command in block]
+            with step(f"{heading}: {lines[0]}{' …' if lines[1:] else ''}"):
+                self._do(where, "\n".join(lines))
 
-    def _do(self, each: Step) -> None:
-        if each.commands.startswith("scripts/package"):
+    def _do(self, where: str, commands: str) -> None:
+        if commands.startswith("scripts/package"):
             for login in self._logins.values():  # it has been built; the line below copies it
                 login.copy(self._package, "/tmp")
-        elif each.commands == DASHBOARD:
+        elif commands == DASHBOARD:
             self._look()
         else:
-            hosts = hosts_of(each)
+            (hosts,) = (hosts for words, hosts in QUICKSTART.places.items() if words in where)
             with ThreadPoolExecutor(len(hosts)) as shells:  # on all of them at once
-                for told in shells.map(lambda host: self._type(host, each.commands), hosts):
-                    self._check(each.commands, told)
+                for told in shells.map(lambda host: self._type(host, commands), hosts):
+                    self._check(commands, told)
 
     def _type(self, host: str, commands: str) -> str:
         if host in self._logins:
@@ -95,7 +95,9 @@ class Reader:
 
     def _look(self) -> None:
         """Open the dashboard in a browser on the desk, by ssh as the page says, while the client goes on."""
-        (command,) = re.findall(r"`ssh -t (-L \S+) root@10\.0\.0\.2 (xdplb dashboard)`", PAGE.read_text())
+        (command,) = re.findall(
+            r"`ssh -t (-L \S+) root@10\.0\.0\.2 (xdplb dashboard)`", PAGE.read_text(encoding="utf-8")
+        )
         words = command[0].split()
         with self._requests(), self._logins["balancer"].open(command[1], *words) as shown:
             try:

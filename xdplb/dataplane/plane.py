@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,8 +200,7 @@ def probe_mark(backend_id: int) -> int:
     return 0x78640000 | backend_id
 
 
-@dataclass(frozen=True, slots=True)
-class BackendCounters:
+class BackendCounters(NamedTuple):
     """Summed over CPUs since the id was given to this backend.
 
     `failovers` and `over` are new connections that went to another one although this one came first: since it was
