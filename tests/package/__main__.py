@@ -28,6 +28,10 @@ from .steps import step
 
 LEFT = ("/usr/lib/xdplb", "/usr/bin/xdplb", "/etc/xdplb", "/etc/default/xdplb", "/var/lib/xdplb", "/var/cache/xdplb")
 MOST_EXPOSURE = 4.0
+READY = "300s"
+"""On a busy host, the compiler takes its time."""
+
+PAIR = Path(__file__).parents[2] / "docs/examples/ha/xdplb-pair.conf"
 
 
 def by_hand(system: Debian, package: Path, later: Path, lab: Lab) -> None:
@@ -41,7 +45,7 @@ def by_hand(system: Debian, package: Path, later: Path, lab: Lab) -> None:
     def up() -> subprocess.Popen[bytes]:
         log = (lab.folder / "by-hand.log").open("ab")
         started = lab.popen("balancer", system.argv("xdplb", "up", "eth0", bpffs=pins), stdout=log, stderr=log)
-        ask("status", "--wait", "--timeout", "60s")
+        ask("status", "--wait", "--timeout", READY)
         return started
 
     with step("apt install in a bare Debian"):
@@ -78,7 +82,7 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
     """With systemd: the units in their sandboxes, on a balancer and on a backend."""
     balancer = Balancer(lab)
     system.install(system.put(package))
-    later_there = system.put(later)
+    later_there, drop_in = system.put(later), system.put(PAIR)
     other = system.copy(system.folder.with_name("backend"))
     backend = Container(other, lab.namespace("dr1"), lab.home.bpffs / "unit-dr1", lab.folder / "dr1.log")
     host = Container(system, lab.namespace("balancer"), lab.home.bpffs / "unit", lab.folder / "balancer.log")
@@ -104,6 +108,14 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
             assert "prog/xdp" in lab.run("dr1", ["ip", "link", "show", "eth0"]).stdout
             backend.run("apt-get", "remove", "-y", "-q", "xdplb")
             assert "prog/xdp" not in lab.run("dr1", ["ip", "link", "show", "eth0"]).stdout
+        with step("the drop-in for a pair of balancers: the unit's sandbox has room for keepalived's file"):
+            folder = "/etc/systemd/system/xdplb.service.d"
+            host.run("xdplb", "vip", "rm", KEY)
+            host.run("mkdir", folder)
+            host.run("cp", drop_in, f"{folder}/pair.conf")
+            host.run("systemctl", "daemon-reload")
+            host.run("systemctl", "restart", "xdplb")
+            assert host.run("cat", "/run/xdplb/vrrp").stdout.strip() in {"0", "-30"}
         with step("apt purge: stopped, detached, gone"):
             host.run("apt-get", "purge", "-y", "-q", "xdplb")
             assert "prog/xdp" not in lab.run("balancer", ["ip", "link", "show", "eth0"]).stdout
@@ -143,7 +155,7 @@ def serve(host: Container, balancer: Balancer) -> None:
         host.run("systemctl", "reload", "xdplb")
         assert host.run("systemctl", "show", "-P", "WatchdogUSec", "xdplb").stdout.strip() == "30s"
         host.run("systemctl", "kill", "-s", "KILL", "--kill-who=main", "xdplb")
-        host.run("xdplb", "status", "--wait", "--timeout", "60s")
+        host.run("xdplb", "status", "--wait", "--timeout", READY)
         assert host.run("systemctl", "show", "-P", "NRestarts", "xdplb").stdout.strip() == "1"
         stream.finish()
     with step("a drain with its certificate, in the sandbox"):
@@ -209,7 +221,7 @@ def change(host: Container, balancer: Balancer, words: str, what: str) -> None:
         before = host.run("systemctl", "show", "-P", "MainPID", "xdplb").stdout
         stream = Stream(balancer)
         host.run("apt-get", "install", "-y", "-q", *words.split())
-        host.run("xdplb", "status", "--wait", "--timeout", "60s")
+        host.run("xdplb", "status", "--wait", "--timeout", READY)
         assert host.run("systemctl", "show", "-P", "MainPID", "xdplb").stdout != before
         print(f"          {sum(stream.finish().values())} requests")
         assert 'INTERFACES="eth0"' in host.run("cat", "/etc/default/xdplb").stdout
