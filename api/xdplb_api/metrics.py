@@ -140,6 +140,15 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
         "Whether a NIC that was asked for is up and has a carrier.",
         [(labels_text(iface=one.interface), int(one.up)) for one in view.nics if one.up is not None],
     )
+    yield _counter(
+        "xdplb_packets_total",
+        "Packets that came in by a NIC, by what XDP did with them.",
+        [
+            (labels_text(iface=interface, action=action), count)
+            for interface, counted in view.stats.nics.items()
+            for action, count in counted.items()
+        ],
+    )
     for name, words, packets in (
         ("xdplb_drops_total", "Packets dropped.", view.stats.drops),
         ("xdplb_passes_total", "Packets passed to the host's own stack.", view.stats.passes),

@@ -463,6 +463,14 @@ struct vip_counters {
 	__u64 records; /* added to flows and flows6; what is not there any more and was not deleted was evicted */
 };
 
+/* Frames that came in by a NIC, by what becomes of them: an element for each XDP action, and room for more. */
+#define NIC_PLACES 1024
+#define NIC_ACTIONS 8
+
+struct nic_counters {
+	__u64 packets[NIC_ACTIONS];
+};
+
 /* --- looking at packets ---------------------------------------------------------------------------------------
  *
  * A program compiled WITH_EXPLAIN decides as the other does, changes no map and leaves what it decided here.

@@ -42,8 +42,15 @@ print(1)
 
 
 LATER = {
-    *("checks.md", "contributing.md", "design.md", "health.md", "kernels.md", "named-packets.md"),
-    *("operations.md", "measurements.md", "performance.md", "upgrades.md", "verifier.md"),
+    *(
+        "contributing.md",
+        "design.md",
+        "kernels.md",
+        "measurements.md",
+        "named-packets.md",
+        "performance.md",
+        "verifier.md",
+    ),
     *(
         "cluster.md",
         "config.md",
@@ -55,7 +62,7 @@ LATER = {
         "install.md",
         "keepalived.md",
     ),
-    *("plan.md", "reconcile.md", "reference/api.md", "reference/capture.md", "reference/cli.md", "sizing.md", "top.md"),
+    *("reconcile.md", "reference/api.md", "reference/capture.md", "reference/cli.md", "top.md"),
     *("two-tiers.md",),
 }
 """Pages of which no test types the commands yet."""

@@ -24,8 +24,9 @@ from xdplb import __version__
 from xdplb.control.answers.views import NotifyView
 from xdplb.control.health.standing import Standing
 from xdplb.control.writing.path_watch import Ignored
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import HANDSHAKE_COUNTERS
-from xdplb.dataplane.plane import BackendCounters, VipCounters
+from xdplb.dataplane.plane import ACTIONS, BackendCounters, VipCounters
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
@@ -104,6 +105,15 @@ def test_the_host_and_the_flow_table(api: Api):
     table = api.ask("GET", "/v1/dataplane").json()["flows"]
     names = {"used": "xdplb_flow_entries", "capacity": "xdplb_flow_capacity", "evicted": "xdplb_flow_evictions_total"}
     assert {field: value(found, name) for field, name in names.items()} == {field: table[field] for field in names}
+
+
+def test_packets_by_nic_are_there_where_they_are_counted(api: Api):
+    api.plane.count_nic("eth0", tx=7, drop=2)
+    assert not only(scrape(api), "xdplb_packets_total")
+    api.plane.require(frozenset({Feature.NICS}))
+    found = scrape(api)
+    counted = {action: value(found, "xdplb_packets_total", iface="eth0", action=action) for action in ACTIONS}
+    assert counted == {"aborted": 0, "drop": 2, "pass": 0, "tx": 7, "redirect": 0}
 
 
 def test_slots_and_backends_of_a_vip(api: Api):
@@ -323,6 +333,7 @@ PER_PEER = ("xdplb_peer_up", "xdplb_peer_lag_seconds", "xdplb_peer_gaps_total")
 
 def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     api.ask("PUT", CHECK, {"type": "tcp"})
+    api.plane.require(frozenset({Feature.NICS}))
     name = {"name": "www.example.test", "zone": "example.test", "server": "127.0.0.1:1", "key_file": "/none"}
     api.ask("PATCH", "/v1/vips/web", {"passive": "observe", "dns": name})
     api.ask("POST", DRAIN)

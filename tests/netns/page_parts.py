@@ -8,6 +8,7 @@ import sys
 from .balancer import until
 from .page_lab import BACKENDS, PageLab
 from .page_part import Part
+from .page_parts_by_task import BY_TASK
 
 __all__ = ["PAIR", "PARTS", "QUICKSTART", "TROUBLESHOOTING"]
 
@@ -105,4 +106,5 @@ PARTS = (
         values={"…": "--listen unix:/run/xdplb/api.sock --listen 10.0.0.2:8443 --tls-cert lb1.pem --tls-key lb1.key"},
     ),
     Part("client.md", then={"with client.capture*": _IS_A_CAPTURE}),
+    *BY_TASK,
 )

@@ -13,19 +13,19 @@ first that fails. Needs root.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
 
+from tests.browser.driven import HERE, running_browser
 from tests.netns.balancer import until
 from tests.netns.conftest import new_lab
 from tests.netns.page_parts import QUICKSTART
@@ -39,7 +39,6 @@ from .mirror import mirror_proxy
 from .scratch import scratch_folder
 from .steps import step
 
-BROWSER = Path(__file__).parents[1] / "browser"
 PROXY = (str(ADDRESSES["router"]), 3142)
 NAMES = {"balancer": "lb", "dr1": "web1", "dr2": "web2"}
 DESK = "client"
@@ -108,16 +107,13 @@ class Reader:
                 shown.terminate()
 
     def _browse(self, url: str) -> list[str]:
+        def start(argv: Sequence[str]) -> subprocess.Popen[str]:
+            return self._lab.popen(DESK, argv, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
         base, _, token = url.partition("/#token=")
-        asked = {"base": base, "token": token, "chromium": shutil.which("chromium"), "patience": 10}
-        asked["picture"] = None if self._picture is None else str(self._picture)
-        done = self._lab.run(
-            DESK, ["node", "drive.mjs", "traffic"], check=False, input=json.dumps(asked), cwd=BROWSER, timeout=600
-        )
-        assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert "failed" not in told, told["failed"]
-        rates: list[str] = told["found"]["rates"]
+        picture = None if self._picture is None else str(self._picture)
+        with running_browser(start) as browser:
+            rates: list[str] = browser.do("traffic", base, token=token, picture=picture)["rates"]
         return rates
 
     @contextmanager

@@ -37,6 +37,7 @@ from .pinned_maps import Maps
 from .pinned_reader import PinnedReader
 from .pins import INSTANCE, META, PROGRAM, WATCH
 from .plane import (
+    ACTIONS,
     Attachment,
     BackendCounters,
     BackendEntry,
@@ -401,6 +402,7 @@ class BccPlane:
             vips=self._vip_counters(sorted(self._vips.held)),
             backends=self._backend_counters(self._backends.ids),
             reasons=dict(zip((reason.name for reason in REASONS), reasons.tolist(), strict=True)),
+            nics=self._nic_counters(),
         )
 
     @kernel_errors("read the counters")
@@ -511,6 +513,14 @@ class BccPlane:
         with self._compiling:
             if Feature.CAPTURE in self.features:
                 self.compile_for(self.features - {Feature.CAPTURE}).close()
+
+    def _nic_counters(self) -> dict[str, Mapping[str, int]]:
+        counters = self._maps.nic_stats
+        if counters is None:
+            return {}
+        places = self.nics.places()
+        rows = _sums(counters, list(places.values())).tolist()
+        return {name: dict(zip(ACTIONS, row, strict=False)) for name, row in zip(places, rows, strict=True)}
 
     def _vip_counters(self, vip_ids: Collection[int]) -> dict[int, VipCounters]:
         rows = _sums(self._maps.vip_stats, vip_ids)[:, :5]

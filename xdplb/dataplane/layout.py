@@ -94,6 +94,9 @@ __all__ = [
     "META",
     "META_CARRIED",
     "META_READY",
+    "NIC_ACTIONS",
+    "NIC_COUNTERS",
+    "NIC_PLACES",
     "NO_BACKEND",
     "PREFIX4",
     "PREFIX6",
@@ -214,6 +217,9 @@ HANDSHAKE_FIN = 0x02
 HANDSHAKE_RESET = 0x04
 HANDSHAKE_BUCKETS = 20
 HANDSHAKE_FIRST_BIT = 16
+
+NIC_PLACES = 1024
+NIC_ACTIONS = 8
 
 FRAGMENT_SECONDS = 30
 BUCKET_NS = 1_000_000_000
@@ -445,6 +451,8 @@ SECOND_COUNTERS = np.dtype([("failovers", "<u8"), ("over", "<u8")])
 VIP_COUNTERS = np.dtype(
     [("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("at_risk", "<u8"), ("records", "<u8")]
 )
+
+NIC_COUNTERS = np.dtype([("packets", "<u8", (NIC_ACTIONS,))])
 
 DECISION = np.dtype(
     [

@@ -70,6 +70,7 @@ class Maps:
     handshake_stats: BpfMap | None = None
     shared_flows: BpfMap | None = None
     shared_losses: BpfMap | None = None
+    nic_stats: BpfMap | None = None
 
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:

@@ -27,6 +27,7 @@ from .remembered import FlowId, Remembered
 from .spans import Span
 
 __all__ = [
+    "ACTIONS",
     "Attachment",
     "BackendCounters",
     "BackendEntry",
@@ -225,13 +226,22 @@ class VipCounters:
     records: int = 0
 
 
+ACTIONS = ("aborted", "drop", "pass", "tx", "redirect")
+"""What becomes of a frame, at the place of its number in the kernel's `enum xdp_action`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """One reading of all counters. `reasons` has every reason, lower case, such as `drop_no_backend`."""
+    """One reading of all counters. `reasons` has every reason, lower case, such as `drop_no_backend`.
+
+    `nics` are the frames that came in by each NIC that the program is on, by name, and what became of them: all of
+    ACTIONS. They are counted with Feature.NICS alone.
+    """
 
     vips: Mapping[int, VipCounters]
     backends: Mapping[int, BackendCounters]
     reasons: Mapping[str, int]
+    nics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

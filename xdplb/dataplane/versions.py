@@ -31,6 +31,7 @@ VERSIONS: dict[str, int] = {
     "table_prints": 1,
     "vip_stats": 1,
     "reason_stats": 2,
+    "nic_stats": 1,
     "backends": 1,
     "backend_stats": 1,
     "backend_loads": 1,

@@ -80,6 +80,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "passive": 10,
         "second_choice": 11,
         "sync": 12,
+        "nics": 13,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -180,6 +181,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "table_prints": {1: 3189149141},
     "vip_stats": {1: 274566186},
     "reason_stats": {2: 3065438575},
+    "nic_stats": {1: 2065864690},
     "backends": {1: 3187877111},
     "backend_stats": {1: 1122633702},
     "backend_loads": {1: 1042380605},

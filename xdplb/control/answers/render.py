@@ -283,6 +283,7 @@ def stats_view(
         drops=_reasons(counted.counters, "drop_"),
         passes=_reasons(counted.counters, "pass_"),
         answers=_reasons(counted.counters, "answer_"),
+        nics=counted.counters.nics,
         flow_table=flow_table,
     )
 

@@ -277,12 +277,16 @@ class FlowTableView:
 
 @dataclass(frozen=True, slots=True)
 class StatsView:
-    """All counters. `drops`, `passes` and `answers` are packets by reason, such as `no_backend`."""
+    """All counters. `drops`, `passes` and `answers` are packets by reason, such as `no_backend`.
+
+    `nics` are the frames that came in by each NIC, by what became of them, such as `redirect`.
+    """
 
     vips: tuple[VipStatsView, ...]
     drops: Mapping[str, int]
     passes: Mapping[str, int]
     answers: Mapping[str, int]
+    nics: Mapping[str, Mapping[str, int]]
     flow_table: FlowTableView
 
 
