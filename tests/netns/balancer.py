@@ -61,11 +61,13 @@ class Balancer:
         places = ["--pin-dir", str(self.lab.home.bpffs / host)]
         if verb != "show":
             places += ["--state-dir", str(self.lab.folder / host)]
-        return self.lab.run(host, [XDPLB, "backend-host", verb, *arguments, *places]).stderr
+        command = [XDPLB, "backend-host", verb, *arguments, *places]
+        return self.lab.run(host, command, timeout=COMMAND_SECONDS).stderr
 
     def decap(self, host: str, verb: str) -> None:
         """Run `xdplb decap up` or `down` on a host."""
-        self.lab.run(host, [XDPLB, "decap", verb, "eth0", "--pin-dir", str(self.lab.home.bpffs / host)])
+        command = [XDPLB, "decap", verb, "eth0", "--pin-dir", str(self.lab.home.bpffs / host)]
+        self.lab.run(host, command, timeout=COMMAND_SECONDS)
 
     def serve(self, host: str, *vips: IPAddress) -> None:
         """Start a host's service, and return when it answers; it answers datagrams from these VIPs."""

@@ -26,7 +26,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.browser.driven import HERE, running_browser
-from tests.netns.balancer import until
+from tests.netns.balancer import KEY, until
 from tests.netns.conftest import new_lab
 from tests.netns.page_parts import QUICKSTART
 from xdplb.net.lab import ADDRESSES, Lab
@@ -113,7 +113,7 @@ class Reader:
         base, _, token = url.partition("/#token=")
         picture = None if self._picture is None else str(self._picture)
         with running_browser(start) as browser:
-            rates: list[str] = browser.do("traffic", base, token=token, picture=picture)["rates"]
+            rates: list[str] = browser.do("traffic", base, token=token, vip=KEY, picture=picture)["rates"]
         return rates
 
     @contextmanager
@@ -162,6 +162,7 @@ def boot(stack: ExitStack, lab: Lab, folder: Path, systems: dict[str, Debian], *
             gateway = str(ADDRESSES["router"])
             interfaces = NETWORK.format(address=ADDRESSES[host], gateway=gateway)
             (system.folder / "etc/network/interfaces").write_text(interfaces)
+            (system.folder / "etc/environment").write_text("XDPLB_REQUEST_TIMEOUT=300s\n")  # its CPU is emulated
             emulated = Emulated(system, folder)
             lab.configure(host, "link set eth0 down")  # it takes the place of that one
             emulated.boot(lab, "switch", "ports")
