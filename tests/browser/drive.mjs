@@ -113,6 +113,17 @@ const SCENARIOS = {
     told.found.nodes = await page.locator("main").innerText();
   },
 
+  /** Only that a VIP has rates, as a reader of the quickstart sees them. */
+  async traffic() {
+    await open();
+    await heading("VIPs");
+    await live();
+    const rates = async () => (await rows()).find((row) => row.cells[0].startsWith(asked.vip))?.cells.slice(3, 6) ?? [];
+    await eventually(async () => (await rates()).length === 3 && (await rates()).every((each) => above0.test(each)), "rates of the VIP");
+    told.found.rates = await rates();
+    if (asked.picture) await page.screenshot({ path: asked.picture });
+  },
+
   async drain() {
     await open();
     await goVip();

@@ -97,6 +97,12 @@ def test_each_page_shows_the_traffic_that_there_is(visit: Visit, scheme: str) ->
     assert "attached, native" in found["nodes"]
 
 
+def test_a_vip_has_rates(visit: Visit) -> None:
+    """As tests/package sees them where the quickstart has led."""
+    rates = visit.do("traffic", vip="www")["rates"]
+    assert all(float(rate.split()[0]) > 0 for rate in rates), rates
+
+
 def test_a_drain_from_the_click_to_the_certificate(visit: Visit) -> None:
     held = visit.site.hold(40)
     mine = held.of["dr1"]

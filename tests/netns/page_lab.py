@@ -15,7 +15,7 @@ __all__ = ["BACKENDS", "PageLab"]
 
 BACKENDS = ("dr1", "dr2")
 
-_UNIT, _DEFAULTS = REPOSITORY / "debian/xdplb.service", REPOSITORY / "debian/xdplb.default"
+_DEFAULTS = REPOSITORY / "debian/xdplb.default"
 _PORTS = (80, 443)
 _AS_INSTALLED = f"""
 systemctl stop xdplb
@@ -35,7 +35,7 @@ echo 'vips = []' | xdplb config apply -f -
 
 
 class PageLab(OwnFolders, Lab):
-    """The balancer as the package leaves it, and backends named web1 and web2."""
+    """A balancer named lb1, and backends named web1 and web2."""
 
     NAMES: ClassVar = {"balancer": "lb1", "dr1": "web1", "dr2": "web2"}
 
@@ -56,6 +56,3 @@ class PageLab(OwnFolders, Lab):
         super()._build()
         for host in self.NAMES:
             self._hold(host)
-        self.sh("balancer", f"cp {_DEFAULTS} /etc/default/xdplb")
-        unit = _UNIT.read_text().replace("/usr/bin/xdplb", "/opt/xdplb/.venv/bin/xdplb")
-        self.run("balancer", ["tee", "/etc/systemd/system/xdplb.service"], input=unit)

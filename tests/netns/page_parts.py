@@ -61,6 +61,7 @@ QUICKSTART = Part(
     options=None,
     before=_on("router", "ip route del 203.0.113.0/24"),
     places={
+        "n all three": ("balancer", *BACKENDS),
         "n the router": ("router",),
         "n each backend": BACKENDS,
         "n one backend": ("dr1",),
@@ -68,7 +69,7 @@ QUICKSTART = Part(
         "n the balancer": ("balancer",),
         "n a client": ("client",),
     },
-    untried={"apt install *": _PACKAGE},
+    untried=dict.fromkeys(("scripts/package", "for host in * scp *", "apt update", "apt install *"), _PACKAGE),
     then={"echo $! *": _wait_for_web_servers},
 )
 
