@@ -237,7 +237,7 @@ static __always_inline int balance_other(struct xdp_md *ctx, struct cursor curso
 	return balance(ctx, cursor, packet, decision);
 }
 
-int xdplb(struct xdp_md *ctx)
+static __always_inline int verdict_on(struct xdp_md *ctx)
 {
 	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
 	const __u8 *frame = cursor.at;
@@ -275,4 +275,12 @@ int xdplb(struct xdp_md *ctx)
 	}
 #endif
 	return balance_other(ctx, cursor, 4, decision);
+}
+
+int xdplb(struct xdp_md *ctx)
+{
+	int verdict = verdict_on(ctx);
+
+	count_verdict(ctx, verdict);
+	return verdict;
 }

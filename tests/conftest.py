@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,28 @@ NEEDS = {
 """By marker: what such a test needs, and what says which of it this machine lacks."""
 
 
+KEPT_PROGRAMS = str(Path(__file__).with_name("kept_programs"))
+COMPILED = "XDPLB_TESTS_COMPILED"
+"""For both see kept_programs/sitecustomize.py."""
+
+
 def _in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
-def pytest_configure() -> None:
-    """Stop ignoring SIGINT, as a runner in the background does: the commands under test would inherit that."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare what the commands under test inherit.
+
+    They do not ignore SIGINT, as a runner in the background does. And they compile each program once a run: its first
+    process makes the folder for that, which pytest-xdist's workers inherit.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if COMPILED not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="xdplb-compiled-")
+        config.add_cleanup(folder.cleanup)
+        os.environ[COMPILED] = folder.name
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (KEPT_PROGRAMS, os.environ.get("PYTHONPATH"))))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -278,7 +278,7 @@ class FakeHealth:
         return self._tallies[backend_id] if backend_id in self.targets else ()
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
-        return {backend_id: self._tallies[backend_id] for backend_id in self.targets}
+        return {backend_id: self._tallies[backend_id] for backend_id in list(self.targets)}
 
     def latencies(self) -> Mapping[CheckType, Taken]:
         return {CheckType.TCP: self.latency.taken}
@@ -417,7 +417,7 @@ def run_in_simulated_time(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Return when `condition` holds; TimeoutError when it does not within `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (what is waited for has no event to wait on)

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from xdplb.control.writing.peer_watch import PeersView
 from xdplb.peers.counts import REASONS
 
-from .exposition import Family, Labels
+from .exposition import NO_LABELS, Family, labels_text
 
 __all__ = ["of_peers"]
-
-_NONE = Labels()
 
 
 def of_peers(view: PeersView) -> Iterator[Family]:
@@ -20,9 +18,9 @@ def of_peers(view: PeersView) -> Iterator[Family]:
     counts = view.counts
 
     def total(name: str, words: str, count: float) -> Family:
-        return Family(name, "counter", words, [(_NONE, count)])
+        return Family(name, "counter", words, [(NO_LABELS, count)])
 
-    named = [(Labels(peer=peer.name or str(peer.place), place=str(peer.place)), peer) for peer in view.peers]
+    named = [(labels_text(peer=peer.name or str(peer.place), place=str(peer.place)), peer) for peer in view.peers]
     yield Family(
         "xdplb_peer_up",
         "gauge",
@@ -49,7 +47,7 @@ def of_peers(view: PeersView) -> Iterator[Family]:
         "xdplb_peer_refused_total",
         "counter",
         "Datagrams received on the peers' port that were of no use, by reason.",
-        [(Labels(reason=reason), counts.refused[reason]) for reason in REASONS],
+        [(labels_text(reason=reason), counts.refused[reason]) for reason in REASONS],
     )
     yield total("xdplb_peer_records_sent_total", "Records sent, each once for every peer.", counts.records_sent)
     yield total("xdplb_peer_records_received_total", "Records received from peers.", counts.records_received)
@@ -63,7 +61,7 @@ def of_peers(view: PeersView) -> Iterator[Family]:
         "xdplb_peer_records_taken_total",
         "counter",
         "What became of records of peers.",
-        [(Labels(result=name), count) for name, count in fates.items()],
+        [(labels_text(result=name), count) for name, count in fates.items()],
     )
     yield total("xdplb_peer_records_made_total", "Records that peers must have.", view.records.made)
     yield total(
@@ -77,5 +75,5 @@ def of_peers(view: PeersView) -> Iterator[Family]:
         "xdplb_peer_pulls_total",
         "counter",
         "How often records were pulled from peers, by result.",
-        [(Labels(result=result), counts.pulls[result]) for result in ("done", "failed")],
+        [(labels_text(result=result), counts.pulls[result]) for result in ("done", "failed")],
     )

@@ -9,11 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .exposition import Family, Labels
+from .exposition import NO_LABELS, Family
 
 __all__ = ["of_process"]
 
-_NONE = Labels()
 _STAT = Path("/proc/self/stat")
 _STATM = Path("/proc/self/statm")
 _FDS = Path("/proc/self/fd")
@@ -38,7 +37,7 @@ def of_process() -> Iterator[Family]:
         "process_cpu_seconds_total",
         "counter",
         "CPU time that all threads of the daemon have used.",
-        [(_NONE, used.ru_utime + used.ru_stime)],
+        [(NO_LABELS, used.ru_utime + used.ru_stime)],
     )
     pages = int(_STATM.read_text().split()[1])
     yield _gauge("process_resident_memory_bytes", "Memory in use.", pages * resource.getpagesize())
@@ -47,4 +46,4 @@ def of_process() -> Iterator[Family]:
 
 
 def _gauge(name: str, words: str, value: float) -> Family:
-    return Family(name, "gauge", words, [(_NONE, value)])
+    return Family(name, "gauge", words, [(NO_LABELS, value)])

@@ -13,6 +13,7 @@ from xdplb.control.answers.gathered import Gathered
 from xdplb.control.events import Actor, ActorKind
 from xdplb.model.role import Role
 
+from .accepted import takes_gzip
 from .peer import with_peer
 from .problems import too_much_to_do
 from .turns import TURN, Turn
@@ -35,17 +36,19 @@ class SharedAnswers:
     def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
         self.app = app
         self._paths = frozenset(paths)
-        self._making: dict[tuple[str, bytes], Gathered[list[Message]]] = {}
+        self._making: dict[tuple[str, bytes, bool], Gathered[list[Message]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or not self._is_shared(scope):
             await self.app(scope, receive, send)
             return
-        asked = (scope["path"], scope["query_string"])
+        in_gzip = takes_gzip(Headers(scope=scope))
+        asked = (scope["path"], scope["query_string"], in_gzip)
         if asked not in self._making:
             # The gate has let all of them in, so each may read; what comes of it is nobody's in particular.
-            plain = {name: value for name, value in scope.items() if name not in {"state", TURN}} | {"headers": []}
+            headers = [(b"accept-encoding", b"gzip")] if in_gzip else []
+            plain = {name: value for name, value in scope.items() if name not in {"state", TURN}} | {"headers": headers}
             plain = {**with_peer(plain, _READER)}
             self._making[asked] = Gathered(lambda: self._made(plain), rests=True)
         turn: Turn | None = scope.get(TURN)
@@ -59,7 +62,7 @@ class SharedAnswers:
             await send(message)
 
     def _is_shared(self, scope: Scope) -> bool:
-        """Return whether the answer depends on path and query alone; all else gets a refusal of its own."""
+        """Return whether the answer depends on path, query and gzip alone; all else gets a refusal of its own."""
         headers = Headers(scope=scope)
         is_plain = scope["query_string"] in _QUERIES and "transfer-encoding" not in headers
         return (

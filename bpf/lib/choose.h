@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Which backend gets a packet: the owner of its slot, unless the slot is moving and a record or the previous owner
- * comes first, or the VIP's scheduler chooses per connection. docs/connections.md has the table of cases.
+ * comes first, or the VIP's scheduler chooses per connection. docs/slots.md has the table of cases.
  */
 #ifndef XDPLB_CHOOSE_H
 #define XDPLB_CHOOSE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP. */
+/* The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP. And each has a verdict. */
 #ifndef XDPLB_COUNTERS_H
 #define XDPLB_COUNTERS_H
 
@@ -47,6 +47,18 @@ static __always_inline void count_reply(__u32 vip_id, __u32 backend_id)
 		return;
 	backend->replies += 1;
 	vip->replies += 1;
+}
+
+/* About 3 ns a packet, a tenth of what the whole program costs: so it is there only where somebody wants it. */
+static __always_inline void count_verdict(struct xdp_md *ctx, __u32 verdict)
+{
+#ifdef WITH_NICS
+	__u32 place = ctx->ingress_ifindex % NIC_PLACES;
+	struct nic_counters *nic = nic_stats.lookup(&place);
+
+	if (nic && CHANGES_MAPS)
+		nic->packets[verdict % NIC_ACTIONS] += 1;
+#endif
 }
 
 #endif

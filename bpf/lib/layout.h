@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What the maps hold. Mirrored, field by field, in xdplb/dataplane/layout.py (a test compares the two).
  *
- * A change to a struct goes with a new version of the maps that hold it, in xdplb/dataplane/versions.py; docs/upgrades.md
+ * A change to a struct goes with a new version of the maps that hold it, in xdplb/dataplane/versions.py; docs/contributing.md
  * says how, and what a running data plane takes over. Codes and flags keep their numbers permanently
  * (tests/unit/dataplane/test_numbers.py).
  *
@@ -479,6 +479,14 @@ struct vip_counters {
 	__u64 at_risk; /* packets of old connections that no record could place, see docs/connections.md */
 	__u64 records; /* added to flows and flows6; what is not there any more and was not deleted was evicted */
 	__u64 replies; /* packets of NAT backends that were sent on to clients */
+};
+
+/* Frames that came in by a NIC, by what becomes of them: an element for each XDP action, and room for more. */
+#define NIC_PLACES 1024
+#define NIC_ACTIONS 8
+
+struct nic_counters {
+	__u64 packets[NIC_ACTIONS];
 };
 
 /* --- looking at packets ---------------------------------------------------------------------------------------

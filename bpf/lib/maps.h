@@ -140,6 +140,13 @@ BPF_TABLE_PINNED("percpu_array", __u32, struct backend_counters, backend_stats, 
 BPF_TABLE_PINNED("percpu_array", __u32, struct vip_counters, vip_stats, MAX_VIPS, PIN_DIR "/vip_stats");
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, reason_stats, REASONS, PIN_DIR "/reason_stats");
 
+#ifdef WITH_NICS
+/* By the lowest bits of the ifindex: an array of all ifindexes would have no end, and a hash map costs five times as much.
+ * NICs of a host that are attached seldom share a place, and the control plane knows which do.
+ */
+BPF_TABLE_PINNED("percpu_array", __u32, struct nic_counters, nic_stats, NIC_PLACES, PIN_DIR "/nic_stats");
+#endif
+
 /* The NICs a frame may be redirected to, by ifindex. bcc has no word for a devmap_hash, which takes any ifindex: the one
  * that the loader has pinned is what is used.
  */

@@ -192,7 +192,7 @@ static __always_inline enum reason nat_reply(struct xdp_md *ctx, struct packet *
 		return too_big_answer(ctx, packet, route.mtu_result);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS)
 		return nat_pass(ctx, packet, choice->backend);
-	journey->out = route.ifindex;
+	journey->reply_ifindex = route.ifindex;
 	journey->verdict = nat_out(ctx, route.ifindex);
 	if (journey->verdict == XDP_PASS)
 		return nat_pass(ctx, packet, choice->backend);

@@ -4,7 +4,7 @@
  *
  * The choice is recorded with FLOW_SECOND_CHOICE: such a record counts in steady slots too. It is on probation first, as
  * that of any SYN: a flood that knows how to be sent elsewhere evicts no open connection. VIPs without VIP_SECOND_CHOICE have
- * none of this. docs/health.md says what it is for, docs/connections.md what it is to slots.
+ * none of this. docs/passive.md says what it is for, docs/slots.md what it is to slots.
  */
 #ifndef XDPLB_SECOND_CHOICE_H
 #define XDPLB_SECOND_CHOICE_H

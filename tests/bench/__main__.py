@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.bench.machine import describe, private_bpffs
 
 SVG_HELP = "write the plot to this file"
+KATRAN_HELP = "a checkout of Katran, whose program is measured too"
 
 
 def main() -> None:
@@ -30,13 +31,16 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"packet", "sharing"}:
             bench.add_argument("--against", type=Path, metavar="DIR", help="a checkout to compare with, row by row")
         if name == "packet":
+            bench.add_argument("--katran", type=Path, metavar="DIR", help=KATRAN_HELP)
             bench.add_argument("cases", nargs="*", metavar="CASE", help="only those whose name contains one of these")
     bench = benches.add_parser("forward")
     bench.add_argument("--seconds", type=float, default=0.5, help="length of a measurement (default: %(default)s)")
     bench.add_argument("--rounds", type=int, default=5, help="measurements of each case (default: %(default)s)")
     bench.add_argument("--cpus", type=int, default=1, help="number of CPUs that send (default: %(default)s)")
     bench.add_argument("--svg", type=Path, help=SVG_HELP)
-    benches.add_parser("control")
+    bench.add_argument("--katran", type=Path, metavar="DIR", help=KATRAN_HELP)
+    for name in ("control", "comparison"):
+        benches.add_parser(name)
     bench = benches.add_parser("checks")
     bench.add_argument("--checks", type=int, default=5000, help="number of checks (default: %(default)s)")
     bench.add_argument("--interval", type=float, default=2.0, help="seconds between two of one (default: %(default)s)")
@@ -78,7 +82,12 @@ def _packet(arguments: argparse.Namespace) -> None:
 
     with private_bpffs() as pin_dir:
         measure_packets(
-            pin_dir, arguments.cases, trials=arguments.trials, turns=arguments.turns, against=arguments.against
+            pin_dir,
+            arguments.cases,
+            trials=arguments.trials,
+            turns=arguments.turns,
+            against=arguments.against,
+            katran=arguments.katran,
         )
 
 
@@ -120,7 +129,13 @@ def _flows(arguments: argparse.Namespace) -> None:
 def _forward(arguments: argparse.Namespace) -> None:
     from tests.bench.forward import measure_forwarding
 
-    measure_forwarding(seconds=arguments.seconds, rounds=arguments.rounds, cpus=arguments.cpus, svg=arguments.svg)
+    measure_forwarding(
+        seconds=arguments.seconds,
+        rounds=arguments.rounds,
+        cpus=arguments.cpus,
+        svg=arguments.svg,
+        katran=arguments.katran,
+    )
 
 
 def _control(_: argparse.Namespace) -> None:
@@ -181,6 +196,12 @@ def _ha(arguments: argparse.Namespace) -> None:
     from tests.bench import ha
 
     ha.run(arguments.rounds)
+
+
+def _comparison(_: argparse.Namespace) -> None:
+    from tests.bench import comparison
+
+    comparison.PLOT.write_text(comparison.draw(), encoding="utf-8")
 
 
 def _consistency(arguments: argparse.Namespace) -> None:

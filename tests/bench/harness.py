@@ -15,7 +15,7 @@ import numpy as np
 from tests.bench.frames import PATTERN, pattern
 from tests.bench.machine import pinned_cpu
 from xdplb.dataplane.compile import compile_program
-from xdplb.dataplane.libbpf import XDP_TX, Fd, obj_get, prog_test_run
+from xdplb.dataplane.libbpf import XDP_TX, Fd, obj_get, prog_test_run, program_info
 from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.source import flatten
 
@@ -79,11 +79,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """Gross ns per packet: of a program, and of the empty one before and after it."""
+    """Gross ns per packet: of a program, and of the empty one before and after it.
+
+    `is_counted`: the kernel counted the runs of programs meanwhile, which makes the empty one several times slower and
+    nothing else, so that it is no measure of how fast the machine is.
+    """
 
     before: float
     gross: float
     after: float
+    is_counted: bool
 
     @property
     def empty(self) -> float:
@@ -92,8 +97,8 @@ class _Trial:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the machine was as fast after the program as before it."""
-        return max(self.before, self.after) <= min(self.before, self.after) * TOLERATED
+        """Whether the machine was as fast after the program as before it, and nothing was counted."""
+        return not self.is_counted and max(self.before, self.after) <= min(self.before, self.after) * TOLERATED
 
     def net(self, empty: float) -> float:
         """Return what the program took net of the empty one, where the empty one takes `empty`."""
@@ -144,9 +149,10 @@ class Harness:
         """Run all cases interleaved, each between two empty ones, until `trials` of each are kept.
 
         `turns` are for cases of many flows, which have to be touched; a part of that is enough for one flow.
-        A trial whose two brackets are over 5 % apart is thrown away: the machine was disturbed in it. One with a
-        machine slower throughout, because of what others do on the same cores, counts as on a machine as fast as the
-        empty program ever was on such packets. After four times as many trials the rest is given up.
+        A trial whose two brackets are over 5 % apart is thrown away: the machine was disturbed in it. So is one during
+        which the kernel counted the runs of programs. One with a machine slower throughout, because of what others do
+        on the same cores, counts as on a machine as fast as the empty program ever was on such packets. After four
+        times as many trials the rest is given up.
         """
         trials_of: dict[str, list[_Trial]] = {case.name: [] for case in cases}
 
@@ -166,9 +172,11 @@ class Harness:
         return [Result(case, [trial.net(best[self._kind(case)]) for trial in trials_of[case.name]]) for case in cases]
 
     def _trial(self, case: Case, turns: int) -> _Trial:
+        counted = program_info(self._program).runs
         before = self.run(case, turns, empty=True)
         gross = self.run(case, turns)
-        return _Trial(before, gross, self.run(case, turns, empty=True))
+        after = self.run(case, turns, empty=True)
+        return _Trial(before, gross, after, program_info(self._program).runs != counted)
 
     def _kind(self, case: Case) -> tuple[int, ...]:
         """Return what the harness itself takes the same time for."""

@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/bench packet`: nanoseconds per packet of the balancer, beside the floors, in one interleaved run.
 
-With `--against` the program of a second source tree is measured on the same packets and maps, in the same run.
+With `--against` the program of a second source tree is measured on the same packets and maps, in the same run; with
+`--katran` Katran's, on the same packets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from math import isnan
 from pathlib import Path
 
 import numpy as np
 
 from tests.bench import traffic
-from tests.bench.harness import Case, Harness, Result
+from tests.bench.harness import FIXED, FRESH, RANDOM, Case, Harness, Result
+from tests.bench.katran import load_katran
+from tests.bench.machine import COUNTING
 from tests.bench.planes import ALL_FEATURES, CAPACITY, new_plane
-from tests.bench.rows import Row, rows
+from tests.bench.rows import FLOWS_1M, FLOWS_100K, Row, rows
 from tests.bench.services import Services
 from tests.bench.tables import print_table
 from tests.fuzz.routes import Namespace
@@ -30,6 +34,15 @@ ANSWER_LIMIT, NO_ANSWER_LIMIT = "#define ANSWER_AHEAD (100 * ANSWER_COST)", "#de
 FAR_AHEAD = 1 << 62
 BEFORE = "before: "
 """In front of the names of the cases that run the second tree's program."""
+
+KATRAN_PORT = 1000
+KATRAN: tuple[tuple[str, Callable[[int], bytes], int, int], ...] = (
+    ("Katran: established, 1 flow", traffic.tcp, FIXED, 1),
+    ("Katran: established, 100 k flows", traffic.tcp, RANDOM, FLOWS_100K),
+    ("Katran: established, 1 M flows", traffic.tcp, RANDOM, FLOWS_1M),
+    ("Katran: SYN, ever new flows", lambda port: traffic.tcp(port, flags="S"), FRESH, 1),
+)
+"""What Katran's program gets; the last one fills its table."""
 
 RATIOS = (
     ("ipip steady, 1 M flows, to 1", "ipip steady: established, 1 M flows", "ipip steady: established, 1 flow", 1.15),
@@ -54,11 +67,18 @@ NANOSECONDS = (
 
 
 def measure_packets(
-    pin_dir: Path, wanted: Collection[str], *, trials: int, turns: int, against: Path | None = None
+    pin_dir: Path,
+    wanted: Collection[str],
+    *,
+    trials: int,
+    turns: int,
+    against: Path | None = None,
+    katran: Path | None = None,
 ) -> None:
     """Measure the rows whose name contains one of `wanted`, all without any, and print the table.
 
     `against` is another checkout: its bpf/ is compiled for the present maps, so its layout must be the same.
+    `katran` is a checkout of Katran.
     """
     chosen = [row for row in rows() if not wanted or any(part in row.name for part in wanted)]
     plane = new_plane(pin_dir, ALL_FEATURES)
@@ -70,6 +90,9 @@ def measure_packets(
     programs = [_cases(pin_dir, ports, source, prefix) for prefix, source in trees.items()]
     cases = [case for same_row in zip(*programs, strict=True) for case in same_row]
     full = {prefix + row.name for row in chosen if row.fills_flows for prefix in trees}
+    if katran is not None:
+        cases += _katran(katran)
+        full.add(cases[-1].name)
     harness = Harness(pin_dir)
     others = [*_floors(harness), *(case for case in cases if case.name not in full)]
     with Namespace().entered():  # with routes for the replies of NAT backends
@@ -88,6 +111,11 @@ def _cases(pin_dir: Path, ports: Mapping[Row, int], source: Path, prefix: str) -
         before = row.before(port) if row.before else None
         tested = answering if row.is_answering else program
         yield Case(prefix + row.name, tested, row.make(port), row.mode, row.flows, row.cut, row.verdict, before)
+
+
+def _katran(checkout: Path) -> list[Case]:
+    program = load_katran(checkout, [KATRAN_PORT], max(os.sched_getaffinity(0)))
+    return [Case(name, program, make(KATRAN_PORT), mode, flows) for name, make, mode, flows in KATRAN]
 
 
 def _answering(text: str) -> str:
@@ -123,12 +151,13 @@ def _report(results: Mapping[str, Result], trials: int) -> None:
         rows_ = [[*row, *_compared(row[0], ns)] for row in rows_]
     print_table(head, rows_)
     if min(len(result.trials) for result in results.values()) < trials:
-        print(f"Cases with fewer than {trials} trials: the machine was too busy for figures worth keeping.\n")
+        print(f"Cases with fewer than {trials} trials: the machine was too busy for figures worth keeping, or")
+        print(f"{COUNTING}\n")
     print_table(("target", "at most", "figure", "reached"), list(_targets(ns)))
 
 
 def _compared(name: str, ns: Mapping[str, float]) -> tuple[str, str]:
-    """Return what the second tree's program takes for this packet, and the ratio to that; nothing for the floors."""
+    """Return what the second tree's program takes for this packet, and the ratio to that; nothing where it has none."""
     before = ns.get(BEFORE + name)
     return ("", "") if before is None else (f"{before:.1f}", f"{ns[name] / before:.2f}")
 

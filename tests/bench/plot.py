@@ -27,10 +27,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """One bar for each group of a bar chart, with their common name in the legend."""
+    """One bar for each group of a bar chart, with their common name in the legend; None where there is no figure."""
 
     name: str
-    heights: Sequence[float]
+    heights: Sequence[float | None]
 
 
 def line_chart(title: str, axes: tuple[str, str], lines: Sequence[Line], *, marks: Sequence[int] = ()) -> str:
@@ -51,7 +51,7 @@ def line_chart(title: str, axes: tuple[str, str], lines: Sequence[Line], *, mark
 
 def bar_chart(title: str, unit: str, groups: Sequence[str], bars: Sequence[Bars]) -> str:
     """Return a chart of bars in groups, with its height on each bar."""
-    top = _round_up(max(max(bar.heights) for bar in bars))
+    top = _round_up(max(height for bar in bars for height in bar.heights if height is not None))
     body = _frame(title, ("", unit), top)
     step = 1 / len(groups)
     wide = step * 0.8 / len(bars)
@@ -59,6 +59,8 @@ def bar_chart(title: str, unit: str, groups: Sequence[str], bars: Sequence[Bars]
         body.append(_text(_x((place + 0.5) * step), _y(0) + 18, group, anchor="middle"))
         for number, bar in enumerate(bars):
             x, height = _x(place * step + step * 0.1 + number * wide), bar.heights[place]
+            if height is None:
+                continue
             y, width = _y(height / top), _x(wide) - _x(0) - 1
             body.append(
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{_y(0) - y:.1f}" fill="{_colour(number)}"/>'

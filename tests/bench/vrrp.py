@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tests.netns.balancer import until
 from tests.netns.drain_and_loss import lose_in_a_drain, prepare
-from tests.netns.pair import RECIPE, Pair
+from tests.netns.pair import Pair
 from tests.netns.pair_lab import PairBalancer, PairLab
 from xdplb.dataplane.single import pass_program
 
@@ -54,7 +54,7 @@ def run(rounds: int, drains: int) -> None:
     """Print the tables."""
     with pass_program() as program, PairLab(port_program=program.fileno()) as lab:
         pair = Pair(lab)
-        pair.follow(RECIPE)
+        pair.set_up()
         pair.serve_two_vips()
         names = [f"{name}, IPv{6 if ':' in vip else 4}" for name in CONFIGURATIONS for vip in VIPS]
         print("longest time without an answer, in ms: " + " | ".join(names))

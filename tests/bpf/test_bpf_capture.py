@@ -23,6 +23,7 @@ from tests.fuzz.clock import now
 from tests.fuzz.kernel import Kernel
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.profiles import INGRESS
+from tests.stopwatch import Stopwatch
 from xdplb.control.explain.differences import differences
 from xdplb.dataplane.decisions import CapturedPacket, CaptureFilter
 from xdplb.dataplane.features import Feature
@@ -82,7 +83,8 @@ def test_a_named_packet_goes_its_way_and_is_shown_as_it_came_and_as_it_left(kern
     kernel.forget()
     Mirror(kernel, FlowState(), kernel.cpu).put_all(state)
     capture = kernel.plane.start_capture(WHOLE)
-    verdict, out = kernel.run(frame, metadata=bytes(fixture.before.headroom_taken))
+    with kernel.routed():
+        verdict, out = kernel.run(frame, metadata=bytes(fixture.before.headroom_taken))
     packets = list(capture.poll(POLL_SECONDS))
     decision = Reference(CONFIG, state).process(frame, INGRESS, now(), kernel.cpu)
 
@@ -97,6 +99,7 @@ def test_a_named_packet_goes_its_way_and_is_shown_as_it_came_and_as_it_left(kern
     if packet.left is not None:
         assert (packet.left.data, packet.left.whole_bytes) == (out, len(out))
         assert packet.left.time >= packet.came.time >= before
+        assert packet.left.ifindex == decision.ifindex
     if not fixture.before.headroom_taken:  # of which the model knows nothing
         assert differences(decision, replace(packet.decision, frame=out, hash=decision.hash)) == ()
 
@@ -183,9 +186,9 @@ def test_few_packets_wake_nobody_and_are_read_in_time_and_many_are_read_at_once(
     frame = bytes(from_router(segment(DR, "A", LONG)))
     for _ in range(40):
         kernel.run(frame)
-    begun = time.monotonic()
+    watch = Stopwatch()
     assert len(capture.poll(30)) == 40
-    assert time.monotonic() - begun < 10
+    assert watch.unhindered < 10
 
 
 def test_features_grow_while_it_runs_and_it_ends_with_the_program_it_began_with(pin_dir: Path) -> None:

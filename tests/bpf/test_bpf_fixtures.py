@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The named packets, through the program; docs/packets.md shows them. And what scapy makes for the same VIPs."""
+"""The named packets, through the program; docs/named-packets.md shows them. And what scapy makes for the same VIPs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backend a packet goes to and what is remembered: the table of docs/connections.md, one packet a row.
+"""Which backend a packet goes to and what is remembered: the table of docs/slots.md, one packet a row.
 
 Each row sets one slot state and perhaps one record, sends one packet, and looks at the frame that comes out, at the
 record after it and at every counter.

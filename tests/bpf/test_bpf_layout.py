@@ -56,6 +56,7 @@ STRUCTS = {
     "backend_counters": layout.BACKEND_COUNTERS,
     "second_counters": layout.SECOND_COUNTERS,
     "vip_counters": layout.VIP_COUNTERS,
+    "nic_counters": layout.NIC_COUNTERS,
     "decision": layout.DECISION,
     "capture_filter": layout.CAPTURE_FILTER,
     "capture_event": layout.CAPTURE_EVENT,

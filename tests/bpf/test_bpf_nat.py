@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replies of NAT backends, where their fragments or their way are not the usual ones."""
+"""Fragments of NAT backends' replies, where they might be taken for something else."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ from tests.fixtures.fixture import CLIENT, PORT, from_router
 from tests.fuzz.affinity import on_one_cpu
 from tests.fuzz.both import Both
 from tests.fuzz.kernel import Kernel
-from tests.fuzz.profiles import OTHER_NIC
-from xdplb.dataplane.decisions import CaptureFilter
-from xdplb.dataplane.features import Feature
 from xdplb.dataplane.plane import VipEntry
 from xdplb.model.vip import Vip, VipKey
 from xdplb.reference.reasons import Verdict
@@ -27,14 +24,13 @@ from xdplb.reference.reasons import Verdict
 pytestmark = pytest.mark.root
 
 BACKEND, VIP = "10.0.1.19", "203.0.113.70"
-POLL_SECONDS = 0.05
 
 
 @pytest.fixture(scope="module")
 def kernel(pin_dir: Path) -> Iterator[Kernel]:
-    """The program with all features; it captures where it is asked to."""
+    """The program with all features that the fixtures need."""
     with on_one_cpu():
-        yield Kernel(pin_dir / "nat", CONFIG.features | {Feature.CAPTURE})
+        yield Kernel(pin_dir / "nat", CONFIG.features)
 
 
 def fragments_of_a_reply() -> list[bytes]:
@@ -74,13 +70,3 @@ def test_a_fragment_of_a_reply_does_not_follow_one_of_a_backend_that_has_gone(ke
         again = replace(CONFIG.backends[19], epoch=CONFIG.backends[19].epoch + 1)
         kernel.plane.write_backends([again])
         assert [kernel.run(frame) for frame in later] == [(Verdict.PASS, frame) for frame in later]
-
-
-def test_a_reply_is_captured_by_the_nic_that_it_leaves_by(kernel: Kernel) -> None:
-    kernel.install(CONFIG)
-    capture = kernel.plane.start_capture(CaptureFilter(snap_bytes=4096))
-    with kernel.routed():
-        kernel.run(bytes(from_router(IP(src=BACKEND, dst=CLIENT) / UDP(sport=8080, dport=PORT))))
-        (packet,) = capture.poll(POLL_SECONDS)
-    assert packet.left is not None
-    assert (packet.left.ifindex, sent(packet.left.data)) == (OTHER_NIC, (VIP, CLIENT, 63))

@@ -7,12 +7,13 @@ import http.client
 import http.server
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ import pytest
 
 from tests.asking import asked
 from tests.contract.cli_harness import Daemon, running_daemon, xdplb
+from tests.netns.balancer import until
+from xdplb.client import page_server
 from xdplb.client.page_server import PageServer
 from xdplb.client.target import Target
 
@@ -124,6 +127,44 @@ def test_the_way_to_the_files_leads_to_no_data_behind_a_proxy_that_resolves_dots
             server.shutdown()
         upstream.shutdown()
     assert asked == ["/dashboard/app.js"]
+
+
+@contextmanager
+def serving(target: Target) -> Iterator[PageServer]:
+    """Have a page server in this process."""
+    with PageServer(("127.0.0.1", 0), target, read_only=False) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_its_connections_are_bounded_and_who_is_too_many_is_told(daemon: Daemon) -> None:
+    with serving(Target(socket_path=str(daemon.socket))) as server, ExitStack() as open_:
+        before = threading.active_count()
+
+        def connect() -> socket.socket:
+            return open_.enter_context(socket.create_connection(("127.0.0.1", server.server_port), timeout=20))
+
+        held = [connect() for _ in range(64)]
+        refused, told = connect(), b""
+        while part := refused.recv(4096):
+            told += part
+        assert told.startswith(b"HTTP/1.1 503 "), told
+        assert json.loads(told.partition(b"\r\n\r\n")[2])["type"] == "urn:xdplb:problem:too-many-connections"
+        assert threading.active_count() - before <= 64
+        held[0].close()
+        until(lambda: Page(server.url).ask("GET", "/", token=None)[0] == 200)
+
+
+def test_a_connection_that_asks_nothing_is_closed(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_server, "_IDLE_SECONDS", 0.2)
+    with (
+        serving(Target(socket_path=str(daemon.socket))) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as silent,
+    ):
+        assert silent.recv(1) == b""
 
 
 def test_data_needs_the_token(page: Page) -> None:

@@ -72,7 +72,7 @@ backends = [{{ address = "{BACKEND6}" }}]
 
 OTHERS = {
     "down", "decap up", "decap down", "backend-host setup", "backend-host show", "backend-host undo",
-    "node withdraw",  # these work on the host itself
+    "node withdraw",  # these work on the host itself: tests/netns/test_output_of_hosts.py
     "explain", "capture", "health probe",  # these need a data plane that can do it
     "dns forget",  # asks name servers
     "backup", "config check", "config dump",  # below

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
+from tests.page import files_of
 from xdplb.config.document import read_document
 from xdplb.daemon.config_dump import comments
 from xdplb.daemon.config_file import check_document, config_schema
@@ -73,14 +73,9 @@ def test_what_is_commented_out_would_be_right_too(tmp_path: Path):
     assert len(check_document(read_document(str(tmp_path / "all.toml"))).vips) == 1
 
 
-@pytest.mark.parametrize(("first", "name"), [("[[vips]]", "c.toml"), ("vips:", "c.yaml")])
+@pytest.mark.parametrize(("first", "name"), [("[[vips]]", "config.toml"), ("vips:", "config.yaml")])
 def test_the_file_that_the_page_shows_is_right(tmp_path: Path, first: str, name: str):
-    page = (FOLDER.parent / "config.md").read_text()
-    (tmp_path / name).write_text(next(text for text in map(dedent, blocks(page)) if text.startswith(first)))
+    shown = files_of("config.md", name.removeprefix("config."))
+    (tmp_path / name).write_text(next(text for text in shown if text.startswith(first)))
     (vip,) = check_document(read_document(str(tmp_path / name))).vips
     assert (vip.vip.name, [backend.weight for backend in vip.backends]) == ("web", [2, 1])
-
-
-def blocks(page: str) -> list[str]:
-    """Return the indented blocks of a page, each with the blank lines in it."""
-    return re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", page, re.MULTILINE)

@@ -96,8 +96,8 @@ def test_every_reason_is_explained(reason: Reason):
 
 @pytest.mark.parametrize("reason", DECAP_REASONS, ids=lambda reason: reason.name)
 def test_every_count_of_decap_is_explained(reason: Reason):
-    operations = (DOCS / "operations.md").read_text(encoding="utf-8")
-    assert row(operations, f"| `{reason.name.replace('_', ' ')}` |")
+    page = (DOCS / "tunnels.md").read_text(encoding="utf-8")
+    assert row(page, f"| `{reason.name.replace('_', ' ')}` |")
 
 
 def test_a_reason_that_is_not_explained_would_be_found():

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+LOST_CODE = re.compile(r"^(?:- |\d+\. | {2,3}\S).*\n\n( {5,7}\S.*)$", re.MULTILINE)
+"""A block of code in a list that is indented by less than 8: on GitHub it is code, on the site a paragraph."""
 ELSEWHERE = re.compile(r"""(?:<(?:script|img|link rel="(?:stylesheet|preload|preconnect)")[^>]*|url\(["']?)https?://""")
 
 
@@ -37,3 +39,13 @@ def test_every_page_is_in_the_navigation(site: Path):
 def test_it_asks_no_other_host(site: Path):
     found = {page.name for page in [*site.rglob("*.html"), *site.rglob("*.css")] if ELSEWHERE.search(page.read_text())}
     assert not found
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_code_in_a_list_is_code_on_the_site(page: Path):
+    assert not LOST_CODE.findall(page.read_text("utf-8"))
+
+
+def test_code_in_a_list_that_would_be_lost_is_found():
+    assert LOST_CODE.findall("- one:\n\n      xdplb status\n") == ["      xdplb status"]
+    assert not LOST_CODE.findall("- one:\n\n        xdplb status\n")

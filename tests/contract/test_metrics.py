@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, DRAIN, VIP, WEB, Api, problem_of, running_api
@@ -22,15 +24,14 @@ from xdplb import __version__
 from xdplb.control.answers.views import NotifyView
 from xdplb.control.health.standing import Standing
 from xdplb.control.writing.path_watch import Ignored
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import HANDSHAKE_COUNTERS
-from xdplb.dataplane.plane import BackendCounters, VipCounters
+from xdplb.dataplane.plane import ACTIONS, BackendCounters, VipCounters
 from xdplb.model.backend import Health
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import VipKey
 from xdplb.net.icmp_message import ErrorKind, IcmpError, Quote
-from xdplb_api.exposition import Family, Labels, encode
-from xdplb_api.metrics import collect
-from xdplb_api.rights.figures import Figures
+from xdplb_api.exposition import Family, compressed, encode, labels_text
 
 KEY = "203.0.113.10:443/tcp"
 STARVED = Standing(checks=5, overdue=3, probes=7, most_probes=8, reason="3 of 5 health checks are late: no file")
@@ -104,6 +105,15 @@ def test_the_host_and_the_flow_table(api: Api):
     table = api.ask("GET", "/v1/dataplane").json()["flows"]
     names = {"used": "xdplb_flow_entries", "capacity": "xdplb_flow_capacity", "evicted": "xdplb_flow_evictions_total"}
     assert {field: value(found, name) for field, name in names.items()} == {field: table[field] for field in names}
+
+
+def test_packets_by_nic_are_there_where_they_are_counted(api: Api):
+    api.plane.count_nic("eth0", tx=7, drop=2)
+    assert not only(scrape(api), "xdplb_packets_total")
+    api.plane.require(frozenset({Feature.NICS}))
+    found = scrape(api)
+    counted = {action: value(found, "xdplb_packets_total", iface="eth0", action=action) for action in ACTIONS}
+    assert counted == {"aborted": 0, "drop": 2, "pass": 0, "tx": 7, "redirect": 0}
 
 
 def test_slots_and_backends_of_a_vip(api: Api):
@@ -214,43 +224,65 @@ def test_counters_that_cannot_be_read_are_a_problem(api: Api):
 
 
 class Families:
-    """What the library collects from."""
+    """What the library has read, for it to write."""
 
-    def __init__(self, families: Sequence[Family]) -> None:
-        self._families = families
+    def __init__(self, text: str) -> None:
+        self._families = parsed(text)
 
-    def collect(self) -> Sequence[Family]:
+    def collect(self) -> Sequence[Metric]:
         """Return them."""
         return self._families
 
 
-def parsed(text: str) -> list[object]:
+def parsed(text: str) -> list[Metric]:
     return list(text_string_to_metric_families(text))
 
 
-def test_the_library_would_write_the_same(api: Api, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("xdplb_api.metrics.of_process", lambda: iter(()))  # its CPU time goes on
-    assert api.client.portal is not None
+def said(text: str) -> tuple[list[str], list[Metric]]:
+    """Return the lines about families, and their samples, in which the order of labels does not matter."""
+    return [line for line in text.splitlines() if line.startswith("#")], parsed(text)
+
+
+def test_the_library_would_write_the_same(api: Api):
+    """For each kind of metric, with and without labels."""
     api.ask("PUT", CHECK, {"type": "tcp"})
+    api.ask("PATCH", "/v1/vips/web", {"passive": "observe"})
     api.plane.count_vip(0, VipCounters(packets=12345678))
-    view = api.client.portal.call(api.manager.answers.metrics)
-    theirs = generate_latest(Families(list(collect(view, Figures({"forbidden": 3}, 1.5e9))))).decode()
-    assert parsed("".join(encode(collect(view, Figures({"forbidden": 3}, 1.5e9))))) == parsed(theirs)
+    text = api.ask("GET", "/metrics").text
+    families = parsed(text)
+    assert {family.type for family in families} == {"counter", "gauge", "histogram"}
+    assert said(generate_latest(Families(text)).decode()) == said(text)
 
 
 def test_label_values_and_help_are_escaped():
-    def family() -> Family:
-        return Family("odd_total", "counter", 'a \\ and a\nline and "', [(Labels(iface='a"b\\c\nd', mode="x"), 1)])
-
-    assert parsed("".join(encode([family()]))) == parsed(generate_latest(Families([family()])).decode())
+    value, words = 'a"b\\c\nd', 'a \\ and a\nline and "'
+    odd = Family("odd_total", "counter", words, [(labels_text(iface=value, mode="x"), 1)])
+    text = b"".join(encode([odd])).decode()
+    (family,) = parsed(text)
+    assert (family.documentation, family.samples[0].labels) == (words, {"iface": value, "mode": "x"})
+    assert said(generate_latest(Families(text)).decode()) == said(text)
 
 
 def test_many_samples_are_all_there():
-    samples = [(Labels(vip=str(number)), float(number)) for number in range(5001)]
+    samples = [(labels_text(vip=str(number)), float(number)) for number in range(5001)]
     pieces = list(encode([Family("many", "gauge", "Many.", samples)]))
-    (family,) = text_string_to_metric_families("".join(pieces))
-    assert [(each.labels, each.value) for each in family.samples] == samples
+    (family,) = text_string_to_metric_families(b"".join(pieces).decode())
+    assert [(f'vip="{each.labels["vip"]}"', each.value) for each in family.samples] == samples
     assert len(pieces) > 2
+    assert gzip.decompress(b"".join(compressed(pieces))) == b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "coding"),
+    [("gzip", "gzip"), ("deflate, gzip;q=0.5", "gzip"), ("identity", None), ("gzip;q=0", None), ("br", None)],
+)
+def test_metrics_are_compressed_for_those_who_take_it(api: Api, wanted: str, coding: str | None):
+    answers = [api.ask("GET", path, headers={"Accept-Encoding": wanted}) for path in ("/metrics", "/metrics?vip=web")]
+    for answer in answers:
+        assert answer.headers.get("content-encoding") == coding
+        assert answer.headers["vary"] == "accept-encoding"
+        assert "xdplb_generation" in {family.name for family in parsed(answer.text)}
+        assert (int(answer.headers["content-length"]) < len(answer.text) / 2) == (coding == "gzip")
 
 
 def hear_too_big(api: Api) -> None:
@@ -301,6 +333,7 @@ PER_PEER = ("xdplb_peer_up", "xdplb_peer_lag_seconds", "xdplb_peer_gaps_total")
 
 def test_the_docs_have_every_metric_with_its_type_and_labels(api: Api):
     api.ask("PUT", CHECK, {"type": "tcp"})
+    api.plane.require(frozenset({Feature.NICS}))
     name = {"name": "www.example.test", "zone": "example.test", "server": "127.0.0.1:1", "key_file": "/none"}
     api.ask("PATCH", "/v1/vips/web", {"passive": "observe", "dns": name})
     api.ask("POST", DRAIN)

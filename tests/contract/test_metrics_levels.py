@@ -5,15 +5,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 import time
+import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, VIP, WEB, Api, problem_of, running_api
+from tests.fakes import FakeHealth
+from xdplb.control.answers import answers, metrics
+from xdplb.control.writing import passive_watch
 from xdplb.model.backend import Health
-from xdplb_api import exposition
+from xdplb_api.exposition import Family, Histogram
 
 KEY = "203.0.113.10:443/tcp"
 ONE = {"vip": KEY, "backend": "10.0.0.11"}
@@ -67,30 +73,61 @@ def test_levels_and_vips(api: Api) -> None:
 
 def test_less_is_less_work(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    before = exposition.Labels.__init__
+    before = metrics.BackendMetrics.__new__
 
-    def counted(self: exposition.Labels, **labels: str) -> None:
+    def counted(*values: Any, **fields: Any) -> metrics.BackendMetrics:
         made.append("")
-        before(self, **labels)
+        return before(*values, **fields)
 
-    monkeypatch.setattr(exposition.Labels, "__init__", counted)
+    monkeypatch.setattr(metrics.BackendMetrics, "__new__", counted)
 
-    def work(query: str) -> int:
+    def work(query: str) -> tuple[int, int]:
         made.clear()
-        read(api, query)
-        return len(made)
+        samples = len(read(api, query))
+        return len(made), samples
 
     few = {level: work(f"?level={level}") for level in ("backend", "vip", "total")}
     for number in range(20, 40):
         api.add(BACKENDS, {"address": f"10.0.0.{number}"})
     more = {level: work(f"?level={level}") for level in few}
+    assert few["backend"][0] == 2
     assert few["vip"] == more["vip"]
     assert few["total"] == more["total"] < few["vip"]
-    assert more["backend"] > few["backend"] + 20 * 5
+    assert few["vip"][0] == 0
+    assert more["backend"][0] == 22
+    assert more["backend"][1] > few["backend"][1] + 20 * 5
     api.ask("DELETE", "/v1/vips/plain")
     assert work("?level=total") == few["total"]
     assert work("?level=vip") < few["vip"]
     assert work("?vip=web") == work("")
+
+
+def test_no_event_loop_does_the_work_of_a_scrape(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes through all backends or all samples runs in threads, and between samples others get the interpreter."""
+    api.ask("PATCH", VIP, {"passive": "observe"})
+    threads: dict[str, set[int]] = {}
+
+    def watch(place: object, name: str) -> None:
+        real = getattr(place, name)
+
+        def noted(*values: Any, **more: Any) -> Any:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return real(*values, **more)
+
+        monkeypatch.setattr(place, name, noted)
+
+    watch(answers, "metrics_view")
+    watch(metrics, "_backend_metrics")
+    watch(passive_watch, "HandshakeCounts")
+    watch(FakeHealth, "tallies")
+    watch(Family, "lines")
+    watch(Histogram, "lines")
+    watch(zlib, "compressobj")
+    read(api)
+    assert api.client.portal is not None
+    loop = api.client.portal.call(threading.get_ident)
+    assert set(threads) == {"metrics_view", "_backend_metrics", "HandshakeCounts", "tallies", "lines", "compressobj"}
+    assert not [name for name, those in threads.items() if loop in those]
 
 
 def test_transitions_are_counted_and_forgotten(api: Api) -> None:

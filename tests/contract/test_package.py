@@ -65,3 +65,9 @@ def test_there_is_a_manual_page_for_every_command(tmp_path: Path) -> None:
     }
     assert "XDPLB VIP ADD" in pages["xdplb-vip.1"]
     assert "\\-\\-exec\\-checks" in pages["xdplb-up.1"]
+
+
+def test_the_container_has_the_capabilities_of_the_unit() -> None:
+    (unit,) = re.findall(r"(?m)^CapabilityBoundingSet=(.+)$", UNITS["xdplb.service"].read_text())
+    (container,) = re.findall(r"--cap-add (\S+)", (ROOT / "docs/install.md").read_text())
+    assert {f"CAP_{name}" for name in container.split(",")} == set(unit.split())

@@ -85,7 +85,7 @@ def test_one_that_a_killed_set_up_left_goes_with_the_next(tmp_path: Path, policy
 
 
 def _wait_for(path: Path) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < end
         time.sleep(0.01)

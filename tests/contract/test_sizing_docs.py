@@ -10,7 +10,8 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 SOURCES = " ".join(
-    (DOCS / page).read_text(encoding="utf-8") for page in ("performance.md", "operations.md", "connections.md")
+    (DOCS / page).read_text(encoding="utf-8")
+    for page in ("measurements.md", "consistency.md", "reference/metrics.md", "reference/cli.md")
 )
 TABLES = [
     line

@@ -33,7 +33,7 @@ ROOM = 4096
 STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source_buckets")
 LINES = {"flows": "flow_lines", "flows6": "flow_lines6"}
 BUCKETS = ("vip_buckets", "answer_budget", "vip_strays")
-COUNTERS = ("vip_stats", "backend_stats", "second_stats", "reason_stats")
+COUNTERS = ("vip_stats", "backend_stats", "second_stats", "reason_stats", "nic_stats")
 HANDSHAKES = ("handshakes", "handshake_stats")
 
 

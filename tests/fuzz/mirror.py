@@ -11,6 +11,7 @@ from tests.fuzz import codec
 from tests.fuzz.kernel import Kernel
 from xdplb.dataplane import layout
 from xdplb.dataplane.maps import BpfMap
+from xdplb.dataplane.plane import ACTIONS
 from xdplb.dataplane.reasons import REASONS
 from xdplb.reference.flow_state import (
     Bucket,
@@ -227,6 +228,10 @@ class Mirror:
             sums = self._kernel.sums("handshake_stats")
             for number, place in zip(*np.nonzero(sums), strict=True):
                 found["handshake", int(number), _HANDSHAKE_COUNTS[place]] = int(sums[number, place])
+        if self._kernel.has("nic_stats"):
+            sums = self._kernel.sums("nic_stats")
+            for place, action in zip(*np.nonzero(sums), strict=True):
+                found["nic", int(place), ACTIONS[action]] = int(sums[place, action])
         reasons = self._kernel.sums("reason_stats")[:, 0]
         counted = [reason for reason in REASONS if reasons[reason.number]]
         return found | {("reason", reason.name, "packets"): int(reasons[reason.number]) for reason in counted}

@@ -61,11 +61,13 @@ class Balancer:
         places = ["--pin-dir", str(self.lab.home.bpffs / host)]
         if verb != "show":
             places += ["--state-dir", str(self.lab.folder / host)]
-        return self.lab.run(host, [XDPLB, "backend-host", verb, *arguments, *places]).stderr
+        command = [XDPLB, "backend-host", verb, *arguments, *places]
+        return self.lab.run(host, command, timeout=COMMAND_SECONDS).stderr
 
     def decap(self, host: str, verb: str) -> None:
         """Run `xdplb decap up` or `down` on a host."""
-        self.lab.run(host, [XDPLB, "decap", verb, "eth0", "--pin-dir", str(self.lab.home.bpffs / host)])
+        command = [XDPLB, "decap", verb, "eth0", "--pin-dir", str(self.lab.home.bpffs / host)]
+        self.lab.run(host, command, timeout=COMMAND_SECONDS)
 
     def serve(self, host: str, *vips: IPAddress) -> None:
         """Start a host's service, and return when it answers; it answers datagrams from these VIPs."""
@@ -189,10 +191,10 @@ class Stream:
         self._curl = balancer.lab.popen("client", [*argv, f"{URL}?[1-1000000]"], stderr=subprocess.PIPE, text=True)
 
     def finish(self) -> Counter[str]:
-        """Stop; the request that this interrupts does not count."""
+        """Stop; the request that this interrupts does not count, nor a line that it has cut in the middle."""
         assert self._curl.stderr is not None
         self._curl.terminate()
-        lines = self._curl.stderr.read()
+        lines, _, _ = self._curl.stderr.read().rpartition("\n")
         self._curl.wait()
         self._curl.stderr.close()
         return tally(lines)
@@ -233,7 +235,7 @@ def tally(report: str) -> Counter[str]:
     return Counter(line[2] for line in lines)
 
 
-def until(true: Callable[[], bool], seconds: float = 15) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition is true; fail if it takes longer than `seconds`."""
     end = time.monotonic() + seconds * PATIENCE
     while not true():

@@ -52,7 +52,8 @@ def prepare(pair: Pair, *, peers: bool) -> None:
     for balancer in pair.both:
         balancer.write("/etc/xdplb/config.toml", CONFIG)
         balancer.sh("umask 077; echo a-key-that-is-as-long-as-it-has-to-be >/etc/xdplb/peers.key")
-        balancer.write("/etc/default/xdplb", f'XDPLB_OPTIONS="{PEERS[balancer.name] if peers else ""}"\n')
+        options = PEERS[balancer.name] if peers else ""
+        balancer.write("/etc/default/xdplb", f'INTERFACES="eth0"\nOPTIONS="{options}"\n')
     for balancer in pair.both:
         balancer.sh("systemctl restart xdplb && xdplb status --wait")
     pair.master()

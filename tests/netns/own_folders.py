@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts of a lab with folders of their own, so that commands and configurations are those that users have.
 
-`/etc`, `/run`, `/opt`, `/var/lib`, `/sys/fs/bpf` and the host name are a host's own, and `systemctl` is that of `bin/`.
+`/etc`, `/run`, `/opt`, `/srv`, `/root`, `/var/lib`, `/usr/bin`, `/sys/fs/bpf` and the host name are a host's own;
+`systemctl`, `journalctl` and `sudo` are those of `bin/`. Each host is as the package leaves it: the command, its unit
+and `/etc/default/xdplb` are there.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ __all__ = ["REPOSITORY", "OwnFolders"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _COMMANDS = Path(sys.executable).parent
+_PACKAGING = REPOSITORY / "debian"
 _STAND_INS = Path(__file__).with_name("bin")
 
 # The holder keeps the namespaces of a host, and ends with its input. The overlays need a file system that is none below
@@ -30,13 +33,15 @@ _HOLD = """
 set -e
 hostname "$1"
 mount -t tmpfs own "$2"
-for folder in etc opt var/lib; do
+for folder in etc opt srv root var/lib usr/bin usr/lib/systemd/system; do
     mkdir -p "$2/$folder/upper" "$2/$folder/work"
     mount -t overlay "$1" -o "lowerdir=/$folder,upperdir=$2/$folder/upper,workdir=$2/$folder/work" "/$folder"
 done
-mkdir -p "$2/run" "$2/state" /etc/xdplb /etc/keepalived /etc/systemd/system /opt/xdplb/.venv /var/lib/xdplb
+mkdir -p "$2/run" "$2/state" /etc/xdplb /etc/keepalived /etc/systemd/system /var/lib/xdplb
 echo 'DAEMON_ARGS="--log-console --log-detail"' >/etc/default/keepalived
-ln -s "$4" /opt/xdplb/.venv/bin
+ln -sf "$4/xdplb" /usr/bin/xdplb
+cp "$5/xdplb.service" /usr/lib/systemd/system/xdplb.service
+cp "$5/xdplb.default" /etc/default/xdplb
 printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' "$1" >/etc/hosts
 mount --bind "$2/state" /var/lib/xdplb
 mount --bind "$3" /sys/fs/bpf
@@ -62,6 +67,10 @@ class OwnFolders(Hosts):
         line = self._line(host, argv, dies_with_parent=True)
         options = {"env": _environment()} | options
         return subprocess.run(line, check=check, capture_output=True, text=True, timeout=timeout, **options)
+
+    def home_of(self, host: str) -> Path:
+        """Return a folder for what is done on a host, by its path there."""
+        return Path("/root") if host in self._holders else self.folder
 
     def sh(self, host: str, lines: str) -> str:
         """Run lines of shell on a host, as somebody types them in a clone; return what they print."""
@@ -91,7 +100,7 @@ class OwnFolders(Hosts):
         own.mkdir()
         bpffs.mkdir()
         unshare = ["unshare", "--mount", "--uts", "--propagation", "private", "--", "sh", "-c", _HOLD, "hold"]
-        argv = [*unshare, self.NAMES[host], str(own), str(bpffs), str(_COMMANDS)]
+        argv = [*unshare, self.NAMES[host], str(own), str(bpffs), str(_COMMANDS), str(_PACKAGING)]
         holder = self.popen(host, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"

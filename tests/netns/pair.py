@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from xdplb.net.lab import VIP, VIP6
 
 from .balancer import until
 from .own_folders import REPOSITORY
+from .page_parts import PAIR
 from .pair_lab import LB1, LB2, PairBalancer, PairLab
-from .recipe import Step, steps_of
 
-__all__ = ["EXAMPLES", "RECIPE", "Pair"]
+__all__ = ["EXAMPLES", "MOVE", "Pair"]
 
 EXAMPLES = REPOSITORY / "docs/examples/ha"
-RECIPE = steps_of(REPOSITORY / "docs/ha.md", "In ten minutes")
+SETUP, MOVE = PAIR.commands()[:-5], PAIR.commands()[-5:]
+"""What is done on all backends and on both balancers; then what a client gets, who has the VIP, a drain, its end."""
+
+BACKENDS = ("dr1", "dr2")
 PROBER = str(Path(__file__).with_name("prober.py"))
 
 
@@ -37,16 +40,19 @@ class Pair:
 
         self._example = "keepalived-active-passive.conf"
 
-    def follow(self, recipe: Sequence[Step]) -> None:
+    def set_up(self) -> None:
         """Do what the page says, as far as it is done on all backends or on both balancers."""
-        for step in recipe:
-            if "n each backend" in step.where:
-                for host in ("dr1", "dr2"):
-                    self.lab.run(host, ["sh", "-ec", step.commands])
+        for command in SETUP:
+            if "n each backend" in command.where:
+                for host in BACKENDS:
+                    self.lab.run(host, ["sh", "-ec", command.text])
+                continue
+            assert "n both balancers" in command.where, f"where is {command.line} typed?"
+            if not self.lb1.services:
+                for host in BACKENDS:
                     self.lb1.serve(host, VIP, VIP6)
-            elif "n both balancers" in step.where:
-                for balancer in self.both:
-                    self.told[balancer.name] = balancer.sh(step.commands)
+            for balancer in self.both:
+                self.told[balancer.name] = balancer.sh(command.text)
 
     def serve_two_vips(self) -> None:
         """Have two VIPs of each family, as active/active needs them."""

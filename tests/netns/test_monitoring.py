@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from xdplb.net.lab import ADDRESSES
 
@@ -34,6 +36,14 @@ class Hook(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", 9099), Hook).serve_forever()
 """
+
+ALWAYS = {
+    *("xdplb_start_time_seconds", "xdplb_vip_transitions_total", "xdplb_backend_transitions_total"),
+    *("xdplb_vip_failing_open", "xdplb_config_last_reload_ok", "xdplb_changes_waiting"),
+    *("xdplb_health_check_latency_seconds_bucket", "xdplb_health_check_duration_seconds"),
+    *("xdplb_map_update_seconds_bucket", "xdplb_events_dropped_total", "xdplb_packets_total"),
+}
+"""What is looked at first when something is wrong: these have samples whenever a VIP is checked."""
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("prometheus-alertmanager") is None,
@@ -75,6 +85,10 @@ class Watched:
         )
         until(lambda: bool(self.query('up{job="xdplb"} == 1')), 30)
 
+    def scrape(self) -> str:
+        """Return all metrics."""
+        return self.balancer.lab.run("balancer", ["curl", "-sf", "http://127.0.0.1:9780/metrics"]).stdout
+
     def _run(self, *argv: str) -> None:
         with (self.folder / "monitoring.log").open("a") as log:
             self.balancer.lab.popen("balancer", argv, stdout=log, stderr=subprocess.STDOUT)
@@ -102,7 +116,7 @@ def watched() -> Iterator[Watched]:
     with new_lab() as lab:
         balancer = Balancer(lab)
         balancer.prepare("dr1", "dr2")
-        balancer.start("--metrics-listen", "127.0.0.1:9780")
+        balancer.start("--metrics-listen", "127.0.0.1:9780", "--count-by-nic")
         balancer.add("dr1", "dr2", vip_options=CHECK)
         found = Watched(balancer)
         found.start()
@@ -124,6 +138,43 @@ def test_each_panel_has_series(watched: Watched) -> None:
         raise AssertionError(missing) from None
     until(lambda: bool(watched.query("vip:xdplb_packets:rate1m")), 40)
     assert any(float(each["value"][1]) > 0 for each in watched.query("rate(xdplb_vip_packets_total[10s])"))
+
+
+def test_what_files_and_people_ask_for_is_in_a_real_scrape(watched: Watched) -> None:
+    text = watched.scrape()
+    told = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout + told.stderr) == (0, "")
+    families = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    for file in ("xdplb.rules.yml", "grafana.json", "runbook.md"):
+        named = set(re.findall(r"(?<![:\w])xdplb_\w+", (FOLDER / file).read_text(encoding="utf-8")))
+        assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in named} <= families, file
+    with_samples = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    assert with_samples >= ALWAYS
+
+
+def test_each_packet_is_counted_for_its_nic(watched: Watched) -> None:
+    """What became of packets by NIC is what they were counted for, in all."""
+    watched.balancer.get(20)
+
+    def counted() -> tuple[dict[str, float], dict[str, float]]:
+        sums: dict[str, float] = defaultdict(float)
+        actions: dict[str, float] = defaultdict(float)
+        for family in text_string_to_metric_families(watched.scrape()):
+            for sample in family.samples:
+                sums[sample.name] += sample.value
+                if sample.name == "xdplb_packets_total":
+                    assert sample.labels["iface"] == "eth0"
+                    actions[sample.labels["action"]] += sample.value
+        names = {"pass": "passes", "drop": "drops"}
+        expected = {action: sums[f"xdplb_{name}_total"] for action, name in names.items()}
+        expected["tx"] = sums["xdplb_vip_packets_total"] + sums["xdplb_answers_total"]
+        return dict(actions), {**expected, "redirect": 0, "aborted": 0}
+
+    def equal() -> bool:  # packets come while the maps are read, one after the other
+        actions, expected = counted()
+        return actions == expected and actions["tx"] > 40
+
+    until(equal, 40)
 
 
 def test_a_backend_that_dies_calls_the_webhook_and_again_when_it_is_back(watched: Watched) -> None:

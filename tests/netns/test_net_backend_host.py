@@ -295,3 +295,14 @@ def test_show_looks_at_what_was_set_up(lab: Lab, tmp_path: Path, forward: str) -
     after = run("show")
     assert (after.returncode, f"for dr: {tmp_path} has no record of a setup" in after.stderr) == (1, True)
     assert f"{tmp_path} notes no change for it" in run("undo").stderr
+
+
+def test_where_sysctls_are_read_only_as_in_a_container_it_says_so_and_nothing_is_left(lab: Lab, tmp_path: Path) -> None:
+    read_only = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+    setup = [XDPLB, "backend-host", "setup", str(VIP), "--state-dir", str(tmp_path / "state")]
+    told = lab.run("dr1", ["unshare", "--mount", "sh", "-c", read_only, "sh", *setup], check=False)
+    assert told.returncode == 1
+    assert "arp_ignore cannot be written: Read-only file system" in told.stderr
+    assert "in a container" in told.stderr
+    assert "root" not in told.stderr.partition("hint:")[2]
+    assert str(VIP) not in lab.run("dr1", ["ip", "address", "show", "lo"]).stdout

@@ -50,6 +50,8 @@ def running() -> Iterator[Balancer]:
         start(balancer)
         balancer.add("dr1", vip_options=[*FAST, "--announce", "healthy"])
         yield balancer
+        balancer.kill()
+        withdraw(balancer, "--force")
 
 
 def track_file(balancer: Balancer) -> Path:
@@ -64,8 +66,8 @@ def start(balancer: Balancer) -> None:
     balancer.start(*OPTIONS, "--vrrp-track-file", str(track_file(balancer)))
 
 
-def withdraw(balancer: Balancer) -> subprocess.CompletedProcess[str]:
-    argv = [XDPLB, "node", "withdraw", "--pin-dir", str(balancer.lab.pin_dir)]
+def withdraw(balancer: Balancer, *options: str) -> subprocess.CompletedProcess[str]:
+    argv = [XDPLB, "node", "withdraw", "--pin-dir", str(balancer.lab.pin_dir), *options]
     return balancer.lab.run("balancer", argv, check=False)
 
 

@@ -243,9 +243,14 @@ def test_a_daemon_that_is_stopped_ends_the_file_and_puts_the_program_back(balanc
     assert program(balancer) == before
 
 
-def test_a_change_does_not_wait_for_a_capture_to_start_or_to_end(ready: Balancer) -> None:
+def test_a_change_does_not_wait_for_a_capture_to_start_or_to_end(
+    balancer: Balancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both compile a program, which takes seconds; a change is answered while one is compiled."""
-    ready.add("dr1", "dr2")
+    monkeypatch.delenv("XDPLB_TESTS_COMPILED")
+    balancer.prepare("dr1", "dr2")
+    balancer.start()
+    balancer.add("dr1", "dr2")
     took: dict[str, list[float]] = {"before": [], "starting": [], "ending": []}
 
     def change(when: str) -> None:
@@ -256,7 +261,7 @@ def test_a_change_does_not_wait_for_a_capture_to_start_or_to_end(ready: Balancer
             "curl",
             "-sf",
             "--unix-socket",
-            str(ready.socket),
+            str(balancer.socket),
             "-X",
             "PATCH",
             "--json",
@@ -269,20 +274,20 @@ def test_a_change_does_not_wait_for_a_capture_to_start_or_to_end(ready: Balancer
         subprocess.run(asked, check=True, timeout=COMMAND_SECONDS)
         took[when].append(time.monotonic() - begun)
 
-    before = program(ready)
+    before = program(balancer)
     for _ in range(5):
         change("before")
-    file = ready.lab.folder / "meanwhile.pcapng"
-    command = [XDPLB, "--socket", str(ready.socket), "capture", "-w", str(file)]
+    file = balancer.lab.folder / "meanwhile.pcapng"
+    command = [XDPLB, "--socket", str(balancer.socket), "capture", "-w", str(file)]
     begun = time.monotonic()
-    running = ready.lab.popen("balancer", command)
-    while program(ready) == before:
+    running = balancer.lab.popen("balancer", command)
+    while program(balancer) == before:
         change("starting")
         assert time.monotonic() - begun < COMMAND_SECONDS
     compiled = time.monotonic() - begun
     until(lambda: file.exists() and file.stat().st_size > 0, COMMAND_SECONDS)
     running.send_signal(signal.SIGINT)
-    while program(ready) != before:
+    while program(balancer) != before:
         change("ending")
         assert time.monotonic() - begun < 2 * COMMAND_SECONDS
     assert running.wait(COMMAND_SECONDS) == 0

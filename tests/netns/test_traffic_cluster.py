@@ -38,6 +38,7 @@ def world() -> Iterator[World]:
         world.serve_vips()
         world.start_routing()
         yield world
+        world.end_nodes()
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +14,12 @@ import pytest
 from xdplb.net.lab import ADDRESSES, VIP
 
 from .balancer import FORWARDS, Balancer, until
+from .held import Held
 
-HELD = str(Path(__file__).with_name("held_talker.py"))
 TALKER = str(Path(__file__).with_name("talker.py"))
 PORT = 83
 KEY = f"{VIP}:{PORT}/tcp"
 HOSTS = ("dr1", "ipip1")
-
-
-class Held:
-    """Connections of a client, by the host that has them."""
-
-    def __init__(self, balancer: Balancer, count: int) -> None:
-        argv = [sys.executable, HELD, str(VIP), str(PORT), str(count)]
-        self._process = balancer.lab.popen("client", argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        owners = self._line()
-        self.of = {host: [number for number, owner in enumerate(owners) if owner == host] for host in HOSTS}
-
-    def do(self, verb: str, numbers: Sequence[int]) -> list[str]:
-        """Tell these connections to `speak`, `close` or `reset`; return what came of each."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{verb} {' '.join(map(str, numbers))}\n")
-        self._process.stdin.flush()
-        done: list[str] = self._line()
-        return done
-
-    def _line(self) -> Any:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
 
 
 @pytest.fixture
@@ -73,7 +50,7 @@ def counts(certificate: dict[str, Any]) -> dict[str, int]:
 
 
 def test_it_counts_what_was_there_what_ended_and_what_the_deadline_cut_also_over_a_kill(talking: Balancer) -> None:
-    held = Held(talking, 60)
+    held = Held(talking.lab, str(VIP), PORT, 60)
     host, other = sorted(HOSTS, key=lambda each: -len(held.of[each]))
     mine = held.of[host]
     active, closed, reset, silent = mine[:6], mine[6:9], mine[9:13], mine[13:]
@@ -101,4 +78,4 @@ def test_it_counts_what_was_there_what_ended_and_what_the_deadline_cut_also_over
     talking.cli("backend", "undrain", KEY, str(ADDRESSES[host]))
     assert certificate_of(talking, host)["outcome"] == "cut"
     until(lambda: talking.status(host, key=KEY)["share"] > 0)
-    assert set(Held(talking, 20).of) == set(HOSTS)
+    assert set(Held(talking.lab, str(VIP), PORT, 20).of) == set(HOSTS)

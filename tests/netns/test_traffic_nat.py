@@ -53,7 +53,7 @@ class NatBalancer(Balancer):
         for host in hosts:
             address = str(addresses[host])  # type: ignore[index]
             self.cli("backend", "add", key, address, "--port", str(port or PORTS[host]))
-        shown = [lambda a=str(addresses[host]): self.ask("backend", "show", key, a)["status"] for host in hosts]  # type: ignore[index,misc]
+        shown = [lambda a=str(addresses[host]): self.ask("backend", "show", key, a)["status"] for host in hosts]  # type: ignore[index]
         until(lambda: all(each()["share"] > 0 for each in shown))
 
     def passed(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
@@ -19,29 +18,13 @@ from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import BACKENDS, CLIENTS, ROUTERS, ClusterLab
 
 from .balancer import PORT, SERVICE, until
-from .own_folders import REPOSITORY, OwnFolders
-from .recipe import steps_of
+from .own_folders import OwnFolders
+from .page_part import Part
+from .page_reader import Reader
 
 pytestmark = pytest.mark.skipif(shutil.which("bird") is None, reason="BIRD is not installed")
 
-STEPS = steps_of(REPOSITORY / "docs/ha.md", "Step by step")
 BALANCERS = ("balancer1", "balancer2")
-PLACES = {
-    "each backend": BACKENDS[:2],
-    "each Linux router": ROUTERS,
-    "each router with FRR": ROUTERS[:1],
-    "each router with BIRD": ROUTERS[1:],
-    "each balancer, the VIPs": BALANCERS,
-    "each balancer with FRR": BALANCERS[:1],
-    "each balancer with BIRD": BALANCERS[1:],
-    "each balancer again": BALANCERS,
-    "On a balancer with BIRD": BALANCERS[1:],
-    "On a Linux router": ROUTERS,
-    "A client": CLIENTS,
-    "on the balancer:": BALANCERS[:1],
-    "And back": BALANCERS[:1],
-}
-"""On which hosts a step is done, by what the page says before it."""
 
 
 class RecipeLab(OwnFolders, ClusterLab):
@@ -55,6 +38,45 @@ class RecipeLab(OwnFolders, ClusterLab):
             self._hold(host)
 
 
+def _serve(lab: RecipeLab) -> None:
+    for host in BACKENDS[:2]:
+        lab.popen(host, [sys.executable, SERVICE, host, str(PORT), *map(str, VIPS.values())])
+
+
+def _wait_for_next_hops(lab: RecipeLab, *balancers: str) -> None:
+    for router in ROUTERS:
+        for vip in VIPS.values():
+            until(lambda: next_hops(lab, router, vip) == set(balancers), 30)  # noqa: B023
+
+
+RECIPE = Part(
+    "ha.md",
+    ("Step by step",),
+    host=None,
+    places={
+        "each backend": BACKENDS[:2],
+        "each Linux router": ROUTERS,
+        "each router with FRR": ROUTERS[:1],
+        "each router with BIRD": ROUTERS[1:],
+        "each balancer, the VIPs": BALANCERS,
+        "each balancer with FRR": BALANCERS[:1],
+        "each balancer with BIRD": BALANCERS[1:],
+        "each balancer again": BALANCERS,
+        "On a balancer with BIRD": BALANCERS[1:],
+        "On a Linux router": ROUTERS,
+        "A client": CLIENTS,
+        "on the balancer:": BALANCERS[:1],
+        "And back": BALANCERS[:1],
+    },
+    then={
+        "xdplb backend-host setup 2001:db8:f::10": _serve,
+        "ip route show table 210": lambda lab: _wait_for_next_hops(lab, *BALANCERS),
+        "xdplb node drain --wait": lambda lab: _wait_for_next_hops(lab, "balancer2"),
+        "xdplb node undrain": lambda lab: _wait_for_next_hops(lab, *BALANCERS),
+    },
+)
+
+
 @pytest.fixture
 def lab() -> Iterator[RecipeLab]:
     with pass_program() as program, RecipeLab(port_program=program.fileno()) as lab:
@@ -62,29 +84,12 @@ def lab() -> Iterator[RecipeLab]:
 
 
 def test_the_recipe_of_the_page_gives_a_cluster_that_can_be_drained(lab: RecipeLab) -> None:
-    told: dict[str, dict[str, str]] = {}
-    for step in STEPS:
-        (place,) = [place for place in PLACES if place in step.where]
-        if place == "On a Linux router":
-            _wait_for_next_hops(lab, *BALANCERS)
-        with ThreadPoolExecutor() as people:
-            done = {host: people.submit(lab.sh, host, step.commands) for host in PLACES[place]}
-        told[place] = {host: each.result() for host, each in done.items()}
-        if place == "each backend":
-            for host in PLACES[place]:
-                lab.popen(host, [sys.executable, SERVICE, host, str(PORT), *map(str, VIPS.values())])
-        if place == "on the balancer:":
-            _wait_for_next_hops(lab, "balancer2")
-    _wait_for_next_hops(lab, *BALANCERS)
-    assert list(told) == list(PLACES), "the page has each of these steps, in this order"
-    assert "ok    announcing: table 254: FRR runs here" in told["each balancer again"]["balancer1"]
-    assert "ok    announcing: table 210: BIRD runs here" in told["each balancer again"]["balancer2"]
-    assert told["On a balancer with BIRD"]["balancer2"].split() == ["blackhole", "203.0.113.10", "proto", "244"]
-    assert [told["On a Linux router"][router].count("nexthop") for router in ROUTERS] == [2, 2]
-    assert [told["A client"][client].count("backend") for client in CLIENTS] == [2, 2]
-
-
-def _wait_for_next_hops(lab: RecipeLab, *balancers: str) -> None:
-    for router in ROUTERS:
-        for vip in VIPS.values():
-            until(lambda: next_hops(lab, router, vip) == set(balancers), 30)  # noqa: B023
+    reader = Reader(lab, RECIPE)
+    reader.follow()
+    (frr,), (bird,) = (reader.said("xdplb doctor", host) for host in BALANCERS)
+    assert "ok    announcing: table 254: FRR runs here" in frr
+    assert "ok    announcing: table 210: BIRD runs here" in bird
+    assert reader.said("ip route show table 210")[0].split() == ["blackhole", "203.0.113.10", "proto", "244"]
+    assert [shown.count("nexthop") for shown in reader.said("ip route show 203.0.113.10")] == [2, 2]
+    for client in CLIENTS:
+        assert [answer.count("backend") for answer in reader.said("curl *", client)] == [1, 1]

@@ -7,7 +7,7 @@ may end; no counter may fall.
 
 New connections are opened every few milliseconds, and none may fail. Where the flow tables are replaced, they go only
 to VIPs whose slots are steady: a record made in the last moment before the swap is missing for a moment after it, and a
-packet in a moving slot may then go to another backend (docs/upgrades.md).
+packet in a moving slot may then go to another backend (docs/takeover.md).
 """
 
 from __future__ import annotations

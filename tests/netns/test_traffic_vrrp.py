@@ -17,7 +17,7 @@ from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import VIP, VIP6
 
 from .balancer import PATIENCE, Download, until
-from .pair import RECIPE, Pair
+from .pair import MOVE, Pair
 from .pair_lab import PairLab
 
 pytestmark = pytest.mark.skipif(shutil.which("keepalived") is None, reason="keepalived is not installed")
@@ -39,7 +39,7 @@ CHECKS = 8 * PATIENCE
 def running() -> Iterator[Pair]:
     with pass_program() as program, PairLab(port_program=program.fileno()) as lab:
         pair = Pair(lab)
-        pair.follow(RECIPE)
+        pair.set_up()
         pair.have_no_slot_move("pair.toml")
         yield pair
 
@@ -56,23 +56,24 @@ def pair(running: Pair) -> Pair:
 
 def test_the_recipe_of_the_page_gives_a_pair_that_fails_over(running: Pair) -> None:
     """It goes on where the fixture has ended: a client, who has the VIP, a drain and its end."""
-    client, shows, drain, undrain = RECIPE[-4:]
+    *fetches, shows, drain, undrain = MOVE
     for told in running.told.values():
         assert "keepalived: /etc/keepalived/keepalived.conf: 203.0.113.10, 2001:db8:f::10 in web4, web6" in told
         assert not [line for line in told.splitlines() if line.startswith(("fail", *UNWANTED))]
-    assert "A client" in client.where
-    assert running.lab.run("client", ["sh", "-ec", client.commands]).stdout.count(" 198.51.100.2\n") == 1
+    assert all("A client" in fetch.where for fetch in fetches)
+    answers = [running.lab.run("client", ["sh", "-ec", fetch.text]).stdout for fetch in fetches]
+    assert [answer.split()[1] for answer in answers] == ["198.51.100.2", "2001:db8:c::2"]
     master = running.master()
-    assert [bool(each.sh(shows.commands)) for each in running.both] == [each is master for each in running.both]
+    assert [bool(each.sh(shows.text)) for each in running.both] == [each is master for each in running.both]
     try:
-        gaps = running.moves(str(VIP), lambda: master.sh(drain.commands))
+        gaps = running.moves(str(VIP), lambda: master.sh(drain.text))
         assert sum(gaps) < SLACK
         with running.probing() as finish:
-            master.sh(undrain.commands)
+            master.sh(undrain.text)
             until(lambda: master.says(0))
             assert finish() == []
     finally:
-        master.sh(undrain.commands)
+        master.sh(undrain.text)
     assert running.master() is running.other(master)  # equal priorities: nothing moves back by itself
 
 

@@ -10,7 +10,7 @@ import pytest
 from xdplb.dataplane.single import pass_program
 
 from .drain_and_loss import Broken, lose_in_a_drain, prepare
-from .pair import RECIPE, Pair
+from .pair import Pair
 from .pair_lab import PairLab
 
 pytestmark = pytest.mark.skipif(shutil.which("keepalived") is None, reason="keepalived is not installed")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("keepalived") is None, reason="keep
 def test_a_balancer_lost_in_the_middle_of_a_drain_breaks_no_connection_of_peers() -> None:
     with pass_program() as program, PairLab(port_program=program.fileno()) as lab:
         pair = Pair(lab)
-        pair.follow(RECIPE)
+        pair.set_up()
         prepare(pair, peers=True)
         assert lose_in_a_drain(pair, 100) == Broken(0, 0)
         prepare(pair, peers=False)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installs, runs, upgrades and removes a package in a bare Debian, with packets from the first to the last step.
 
-    python -m tests.package dist/xdplb_0.9.0+deb12_amd64.deb [--keep-root FOLDER]
+    python -m tests.package dist/xdplb_0.9.0+deb12_amd64.deb [--from OLDER.deb] [--keep-root FOLDER]
 
 debootstrap makes the system in a temporary folder. It is tried first as a plain chroot without systemd, with `xdplb
-up` by hand, then booted with systemd as the balancer of a lab and as a backend in it. Needs root and systemd-nspawn;
-nothing is attached to a NIC of the host.
+up` by hand, then booted with systemd as the balancer of a lab and as a backend in it. What it is upgraded to is a copy
+with a later number; with `--from`, an older package is upgraded to this one, and back if both have the same map layout.
+Needs root and systemd-nspawn; nothing is attached to a NIC of the host.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.netns.balancer import KEY, Balancer, Stream, until
@@ -23,18 +23,16 @@ from tests.netns.conftest import new_lab
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
 from .container import Container
-from .debian import Debian, newer
+from .debian import Debian, newer, release_of, version_of
 from .scratch import scratch_folder
+from .steps import step
 
 LEFT = ("/usr/lib/xdplb", "/usr/bin/xdplb", "/etc/xdplb", "/etc/default/xdplb", "/var/lib/xdplb", "/var/cache/xdplb")
 MOST_EXPOSURE = 4.0
+READY = "300s"
+"""On a busy host, the compiler takes its time."""
 
-
-@contextmanager
-def step(what: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    print(f"{time.monotonic() - began:6.1f} s  {what}", flush=True)
+PAIR = Path(__file__).parents[2] / "docs/examples/ha/xdplb-pair.conf"
 
 
 def by_hand(system: Debian, package: Path, later: Path, lab: Lab) -> None:
@@ -48,7 +46,7 @@ def by_hand(system: Debian, package: Path, later: Path, lab: Lab) -> None:
     def up() -> subprocess.Popen[bytes]:
         log = (lab.folder / "by-hand.log").open("ab")
         started = lab.popen("balancer", system.argv("xdplb", "up", "eth0", bpffs=pins), stdout=log, stderr=log)
-        ask("status", "--wait", "--timeout", "60s")
+        ask("status", "--wait", "--timeout", READY)
         return started
 
     with step("apt install in a bare Debian"):
@@ -67,7 +65,7 @@ def by_hand(system: Debian, package: Path, later: Path, lab: Lab) -> None:
         daemon.terminate()
         daemon.wait(30)
         up()
-        assert "+later" in system.run("dpkg-query", "-W", "xdplb").stdout
+        assert system.run("dpkg-query", "-W", "-f", "${Version}", "xdplb").stdout == version_of(later)
         stream.finish()
     with step("apt remove: the daemon is stopped, the program is off the NIC, the configuration stays"):
         system.run("apt-get", "remove", "-y", "-q", "xdplb", bpffs=pins)
@@ -85,7 +83,7 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
     """With systemd: the units in their sandboxes, on a balancer and on a backend."""
     balancer = Balancer(lab)
     system.install(system.put(package))
-    later_there = system.put(later)
+    later_there, drop_in = system.put(later), system.put(PAIR)
     other = system.copy(system.folder.with_name("backend"))
     backend = Container(other, lab.namespace("dr1"), lab.home.bpffs / "unit-dr1", lab.folder / "dr1.log")
     host = Container(system, lab.namespace("balancer"), lab.home.bpffs / "unit", lab.folder / "balancer.log")
@@ -96,7 +94,14 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
             assert str(VIP) in backend.run("ip", "address", "show", "lo").stdout
             balancer.serve("dr1")
         serve(host, balancer)
-        upgrade(host, balancer, later_there)
+        layout = map_layout(host)
+        change(host, balancer, later_there, f"apt install of {version_of(later)}")
+        if map_layout(host) == layout:
+            change(host, balancer, f"--allow-downgrades /root/{package.name}", f"back to {version_of(package)}")
+        else:
+            print("          not back again: the older version has another map layout")
+        backend.run("apt-get", "install", "-y", "-q", later_there)
+        boots(backend, balancer)
         with step("systemctl stop xdplb-backend-host@: undone"):
             backend.run("systemctl", "stop", f"xdplb-backend-host@{VIP}")
             assert str(VIP) not in backend.run("ip", "address", "show", "lo").stdout
@@ -105,6 +110,14 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
             assert "prog/xdp" in lab.run("dr1", ["ip", "link", "show", "eth0"]).stdout
             backend.run("apt-get", "remove", "-y", "-q", "xdplb")
             assert "prog/xdp" not in lab.run("dr1", ["ip", "link", "show", "eth0"]).stdout
+        with step("the drop-in for a pair of balancers: the unit's sandbox has room for keepalived's file"):
+            folder = "/etc/systemd/system/xdplb.service.d"
+            host.run("xdplb", "vip", "rm", KEY)
+            host.run("mkdir", folder)
+            host.run("cp", drop_in, f"{folder}/pair.conf")
+            host.run("systemctl", "daemon-reload")
+            host.run("systemctl", "restart", "xdplb")
+            assert host.run("cat", "/run/xdplb/vrrp").stdout.strip() in {"0", "-30"}
         with step("apt purge: stopped, detached, gone"):
             host.run("apt-get", "purge", "-y", "-q", "xdplb")
             assert "prog/xdp" not in lab.run("balancer", ["ip", "link", "show", "eth0"]).stdout
@@ -144,7 +157,7 @@ def serve(host: Container, balancer: Balancer) -> None:
         host.run("systemctl", "reload", "xdplb")
         assert host.run("systemctl", "show", "-P", "WatchdogUSec", "xdplb").stdout.strip() == "30s"
         host.run("systemctl", "kill", "-s", "KILL", "--kill-who=main", "xdplb")
-        host.run("xdplb", "status", "--wait", "--timeout", "60s")
+        host.run("xdplb", "status", "--wait", "--timeout", READY)
         assert host.run("systemctl", "show", "-P", "NRestarts", "xdplb").stdout.strip() == "1"
         stream.finish()
     with step("a drain with its certificate, in the sandbox"):
@@ -153,12 +166,70 @@ def serve(host: Container, balancer: Balancer) -> None:
         balancer.get(20)
 
 
-def upgrade(host: Container, balancer: Balancer, later: str) -> None:
-    with step("apt install of a later version while packets flow: restarted, no request fails"):
+def boots(backend: Container, balancer: Balancer) -> None:
+    """Several units at one boot; what they set up is there after a boot in good order, and after a loss of power."""
+    vips = (f"{VIP}", "203.0.113.11:80-tcp", "203.0.113.16-28", "2001:db8:f::10")
+    addresses = (f"{VIP}", "203.0.113.11", "203.0.113.16", "2001:db8:f::10")
+    names = [f"xdplb-backend-host@{vip}" for vip in vips]
+    lab = balancer.lab
+
+    def shown() -> list[str]:
+        local = [lab.run("dr1", ["ip", family, "route", "show", "table", "local"]).stdout for family in ("-4", "-6")]
+        return [each for each in addresses if f"local {each}" in "".join(local)]
+
+    def stand(wanted: Sequence[str]) -> None:
+        there = shown()
+        assert there == list(wanted), f"{there} is there: {backend.log()}"
+
+    def are_back() -> None:
+        states = backend.run("systemctl", "is-active", *names, check=False).stdout.split()
+        assert states == ["active"] * len(names), f"{states}: {backend.log()}"
+        stand(addresses)
+
+    with step("xdplb-backend-host@ for four VIPs; a boot in good order: undone when it goes, there when it is back"):
+        backend.run("systemctl", "enable", "--now", *names)
+        stand(addresses)
+        backend.power_off()
+        stand([])
+        backend.power_on()
+        are_back()
+    with step("a loss of power: there again, and traffic"):
+        backend.cut_power()
+        forget(lab)
+        stand([])
+        backend.power_on()
+        are_back()
+        for vip in vips:
+            backend.run("xdplb", "backend-host", "show", vip.replace("-", "/"))
+        until(lambda: set(balancer.get(1)) == {"dr1"})
+    with step("the further units stopped: what was there before is there again"):
+        backend.run("systemctl", "disable", "--now", *names[1:])
+        stand([str(VIP)])
+
+
+def forget(lab: Lab) -> None:
+    """Have a backend's network as it is after a boot of a host; the namespace of a container outlives it."""
+    for words in (
+        f"-4 address flush dev lo to {VIP}/24",
+        "-6 address flush dev lo scope global",
+        "-4 route flush table local root 203.0.113.16/28",
+    ):
+        lab.run("dr1", ["ip", *words.split()])
+    for name in ("arp_ignore", "arp_announce"):
+        lab.run("dr1", ["sysctl", "-q", f"net.ipv4.conf.all.{name}=0", f"net.ipv4.conf.lo.{name}=0"])
+
+
+def map_layout(host: Container) -> str:
+    told: str = json.loads(host.run("xdplb", "version", "-o", "json").stdout)["daemon"]["map_layout"]
+    return told
+
+
+def change(host: Container, balancer: Balancer, words: str, what: str) -> None:
+    with step(f"{what} while packets flow: restarted, no request fails"):
         before = host.run("systemctl", "show", "-P", "MainPID", "xdplb").stdout
         stream = Stream(balancer)
-        host.run("apt-get", "install", "-y", "-q", later)
-        host.run("xdplb", "status", "--wait", "--timeout", "60s")
+        host.run("apt-get", "install", "-y", "-q", *words.split())
+        host.run("xdplb", "status", "--wait", "--timeout", READY)
         assert host.run("systemctl", "show", "-P", "MainPID", "xdplb").stdout != before
         print(f"          {sum(stream.finish().values())} requests")
         assert 'INTERFACES="eth0"' in host.run("cat", "/etc/default/xdplb").stdout
@@ -167,28 +238,29 @@ def upgrade(host: Container, balancer: Balancer, later: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Try a package in a bare Debian.")
     parser.add_argument("package", type=Path)
+    parser.add_argument("--from", dest="older", type=Path, help="upgrade from this package to the other")
     parser.add_argument("--keep-root", type=Path, help="keep the bare system there, or take the one that is there")
     options = parser.parse_args()
-    release = re.search(r"\+deb(\d+)_", options.package.name)
-    assert release is not None, f"{options.package} is no package of scripts/package"
+    release = release_of(options.package)
     with scratch_folder(Path("/var/tmp")) as folder:
         root = options.keep_root or folder / "root"
         if not root.exists():
-            with step(f"debootstrap of Debian {release[1]}"):
-                Debian.make(release[1], root)
+            with step(f"debootstrap of Debian {release}"):
+                Debian.make(release, root)
         system = Debian(root).copy(folder / "bare")
         with step("what the package recommends: kernel headers"):
             system.run("apt-get", "update", "-q")
             system.install("linux-headers-amd64")
         booted = system.copy(folder / "booted")
-        later = newer(options.package, folder)
+        first = options.older or options.package
+        later = options.package if options.older else newer(first, folder)
         with new_lab() as lab:
             Balancer(lab).prepare("dr1", "dr2")
-            by_hand(system, options.package, later, lab)
+            by_hand(system, first, later, lab)
         with step("systemd in the other copy"):
             booted.install("systemd", "systemd-sysv", "dbus", "iproute2", "procps")
         with new_lab() as lab:
-            as_service(booted, options.package, later, lab)
+            as_service(booted, first, later, lab)
     print("the package is fit")
 
 

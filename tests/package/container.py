@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import IO, Self
 from .debian import ENVIRONMENT, Debian
 
 BOOT_SECONDS = 60
+OWN_NETWORK = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
+"""The sysctls of its network namespace are its own, as those of a host are."""
 
 
 class Container:
@@ -43,7 +47,11 @@ class Container:
     def __enter__(self) -> Self:
         self._written = self._log.open("wb")
         self._process = subprocess.Popen(
-            self._argv, stdin=subprocess.DEVNULL, stdout=self._written, stderr=self._written
+            self._argv,
+            stdin=subprocess.DEVNULL,
+            stdout=self._written,
+            stderr=self._written,
+            env=os.environ | OWN_NETWORK,
         )
         try:
             self._boot(self._process)
@@ -55,6 +63,25 @@ class Container:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def log(self) -> str:
+        """Return what its console and its units have said."""
+        return (
+            self._log.read_text(errors="replace") + self.run("journalctl", "--no-pager", "-n", "50", check=False).stdout
+        )
+
+    def power_off(self) -> None:
+        """Shut it down, as a host that is switched off in good order."""
+        self._stop()
+
+    def power_on(self) -> None:
+        """Boot it again, from what is on its disk."""
+        self.__enter__()
+
+    def cut_power(self) -> None:
+        """End it at once: nothing in it is told."""
+        os.kill(self._init, signal.SIGKILL)
         self._stop()
 
     def _boot(self, process: subprocess.Popen[bytes]) -> None:

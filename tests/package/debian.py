@@ -23,14 +23,18 @@ class Debian:
         self.folder = folder
 
     @classmethod
-    def make(cls, release: str, folder: Path, *packages: str) -> Debian:
-        """Fetch a release of Debian: what is essential, apt, and these packages."""
+    def make(cls, release: str, folder: Path, *packages: str, variant: str | None = "minbase") -> Debian:
+        """Fetch a release of Debian with these packages: what is essential and apt, or another variant of debootstrap.
+
+        None is what Debian's installer begins with: also what is important, systemd among it.
+        """
         folder.mkdir()
+        variants = [] if variant is None else [f"--variant={variant}"]
         include = ["--include", ",".join(("ca-certificates", *packages))]
         log = folder.with_suffix(".log")
         with log.open("w") as written:
             subprocess.run(
-                ["debootstrap", "--variant=minbase", *include, SUITES[release], folder, MIRROR],
+                ["debootstrap", *variants, *include, SUITES[release], folder, MIRROR],
                 stdout=written,
                 stderr=written,
                 check=True,
@@ -68,6 +72,19 @@ class Debian:
         """Install packages or .deb files; return what apt said."""
         options = ["-y", "-q"] if recommended else ["-y", "-q", "--no-install-recommends"]
         return self.run("apt-get", "install", *options, *packages).stdout
+
+
+def release_of(package: Path) -> str:
+    """Return the release of Debian that a package is for: 12."""
+    found = re.search(r"\+deb(\d+)_", package.name)
+    assert found is not None, f"{package} is no package of scripts/package"
+    return found[1]
+
+
+def version_of(package: Path) -> str:
+    """Return the version of a package: 0.9.0+deb12."""
+    asked = ["dpkg-deb", "--field", str(package), "Version"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def newer(package: Path, folder: Path) -> Path:

@@ -59,8 +59,8 @@ class CountedPlane(FakePlane):
 
     def _count(self, backend: BackendEntry, choice: Choice) -> None:
         sent = self._backend_counters.get(backend.id, BackendCounters())
-        self._backend_counters[backend.id] = replace(
-            sent, packets=sent.packets + 1, new_flows=sent.new_flows + choice.is_new_flow
+        self._backend_counters[backend.id] = sent._replace(
+            packets=sent.packets + 1, new_flows=sent.new_flows + choice.is_new_flow
         )
         seen = self._vip_counters.get(0, VipCounters())
         self._vip_counters[0] = replace(

@@ -13,6 +13,7 @@ import http.client
 import json
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from http import HTTPStatus
@@ -27,6 +28,10 @@ from .target import Target
 __all__ = ["PageServer"]
 
 _MOST_BODY = 8 << 20
+_MOST_CONNECTIONS = 64
+"""How many browsers' connections there may be: a tab has up to six, and a thread is spent on each."""
+_IDLE_SECONDS = 15.0
+"""How long a connection may take over its next request: other users of this host must not hold all of them for free."""
 _SECONDS = 60.0
 """How long a step of an answer may take: events come, or a line that says that there are none, each 15 s."""
 _PASSED_ON = ("Accept", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID", "Xdplb-Client", "Idempotency-Key")
@@ -59,6 +64,7 @@ class PageServer(ThreadingHTTPServer):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self.target, self.read_only = target, read_only
         self.token = f"xdplb_{secrets.token_urlsafe(32)}"
 
@@ -73,17 +79,57 @@ class PageServer(ThreadingHTTPServer):
         """What a Host header may say. Another name is that of a page which resolves to this address (DNS rebinding)."""
         return frozenset({"localhost", "127.0.0.1", "[::1]", urlsplit(self.url).netloc.rpartition(":")[0]})
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own; refuse it if there are too many already."""
+        if not self._free.acquire(blocking=False):
+            _refuse(request)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve it, and let the next one in."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a browser that went away in the middle of an answer."""
+
+
+def _refuse(request: socket.socket) -> None:
+    """Say that there are too many connections, without waiting for a request or for whoever sent it to listen."""
+    detail = f"there are {_MOST_CONNECTIONS} connections to `xdplb dashboard` already"
+    body = json.dumps(_problem_body(503, "too-many-connections", detail, hint="close other tabs of it")).encode()
+    head = (
+        f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
+    )
+    with suppress(OSError):
+        request.settimeout(0)
+        request.send(f"{head}Retry-After: 5\r\nConnection: close\r\n\r\n".encode() + body)
+
+
+def _problem_body(status: int, kind: str, detail: str, hint: str = "") -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    return {"type": PROBLEM_TYPE + kind, "title": title, "status": status, "detail": detail, "hint": hint, "errors": []}
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version = "HTTP/1.1"
-    timeout = _SECONDS
     server_version = "xdplb"
     sys_version = ""
     _ROLE_PATH: ClassVar[str] = "/v1/whoami"
+
+    def setup(self) -> None:
+        """Begin a connection."""
+        super().setup()
+        self.connection.settimeout(_IDLE_SECONDS)
 
     def do_GET(self) -> None:
         """Serve one request."""
@@ -176,14 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _problem(self, status: int, kind: str, detail: str) -> None:
-        body = {
-            "type": PROBLEM_TYPE + kind,
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "detail": detail,
-            "hint": "",
-        }
-        content = json.dumps({**body, "errors": []}).encode()
+        content = json.dumps(_problem_body(status, kind, detail)).encode()
         with suppress(OSError):
             self.send_response(status)
             self.send_header("Content-Type", "application/problem+json")

@@ -70,7 +70,8 @@ class DaemonOptions:
     `otherwise`, and a program that differs from the one in use unless `accept_differences`. `config` is the config file
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
-    commands of this host, and `notify` is the file that says who gets which events. `node` is the name of this balancer
+    commands of this host, `counts_by_nic` has packets counted by NIC, and `notify` is the file that says who gets which
+    events. `node` is the name of this balancer
     among others, `url` where those reach its API (empty if they cannot), and `peers` how it talks to them, None if it
     does not. `store` is what it shares with them, None if it
     shares nothing. `announcing` is how it announces VIPs.
@@ -89,6 +90,7 @@ class DaemonOptions:
     config: Path | None = None
     accept_differences: bool = False
     exec_checks: bool = False
+    counts_by_nic: bool = False
     notify: Path | None = None
     retention: Retention = field(default_factory=Retention)
     node: str = field(default_factory=name_of_host)

@@ -157,6 +157,8 @@ def _run(options: DaemonOptions, parts: Parts, signals: Signals, owner: ConfigOw
                 needed = [features_needed_at_start(each, Observed()) for each in states]
                 if peering is not None:
                     needed.append(frozenset({Feature.SYNC}))
+                if options.counts_by_nic:
+                    needed.append(frozenset({Feature.NICS}))
                 plane = parts.load(options, frozenset[Feature]().union(*needed))
             parts.give_up_privileges()  # before there are other threads: each has its own
             owner.look_again()

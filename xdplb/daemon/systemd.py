@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 __all__ = ["asking_for_time", "notify", "reloading"]
 
 _ASK_SECONDS = 10.0
 _MOST_SECONDS = 900.0
+_LOOK_SECONDS = 0.002
 _SEND_SECONDS = 0.1
 """How long to wait for a service manager whose queue is full: it is told from the control loop, which must go on."""
 
@@ -71,3 +73,5 @@ def asking_for_time() -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+        while Path(f"/proc/self/task/{thread.native_id}").exists():  # the kernel ends it later than Python, by a moment
+            time.sleep(_LOOK_SECONDS)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ssl import SSLCertVerificationError
 from urllib.parse import urlsplit
 
 __all__ = ["Posted", "post"]
@@ -53,10 +54,18 @@ def post(url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> P
     except (OSError, HTTPException) as error:
         if late.is_set() or isinstance(error, TimeoutError):
             return Posted(f"no answer in {seconds:g} s", may_retry=True)
-        return Posted(str(error) or type(error).__name__, may_retry=True)
+        return Posted(_in_words(error), may_retry=True)
     finally:
         timer.cancel()
         connection.close()
     if status in _ACCEPTED:
         return Posted()
     return Posted(f"it answered {status}", may_retry=status in _FOR_LATER)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be looked up: {error.strerror}"
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from itertools import starmap
 from pathlib import Path
 from threading import Lock
 
@@ -36,6 +37,7 @@ from .pinned_maps import Maps
 from .pinned_reader import PinnedReader
 from .pins import INSTANCE, META, PROGRAM, WATCH
 from .plane import (
+    ACTIONS,
     Attachment,
     BackendCounters,
     BackendEntry,
@@ -130,9 +132,7 @@ class BccPlane:
         """
         features |= needs_of(self._vips.held.values()) | needs_of_values(self._backends.values())
         maps = self._maps
-        if self._guard is not None:
-            self._counting = count_runs()
-        with ExitStack() as undo:
+        with self._counted(), ExitStack() as undo:
             with kernel_errors_in("create the maps"):
                 maps.grow(features, undo)
             flags = compile_flags(maps.pin_dir, maps.capacity, features)
@@ -152,6 +152,17 @@ class BccPlane:
             maps.shrink()
         self._kept.program(program)
         return program
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count what programs do while one may be swapped in, and on only if that is watched: packets pay for it."""
+        if self._guard is not None:
+            self._counting = count_runs()
+        try:
+            yield
+        finally:
+            if not (self._maps.pin_dir / WATCH).exists():
+                self._counting = None
 
     @property
     def rolled_back(self) -> str | None:
@@ -386,12 +397,12 @@ class BccPlane:
     @kernel_errors("read the counters")
     def counters(self) -> Counters:
         """Read the counters of the VIPs and backends that there are, and of all reasons."""
-        vips = _sums(self._maps.vip_stats, sorted(self._vips.held))
-        reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])
+        reasons = _sums(self._maps.reason_stats, [reason.number for reason in REASONS])[:, 0]
         return Counters(
-            vips={vip_id: VipCounters(*fields[:6]) for vip_id, fields in vips.items()},
+            vips=self._vip_counters(sorted(self._vips.held)),
             backends=self._backend_counters(self._backends.ids),
-            reasons={reason.name: reasons[reason.number][0] for reason in REASONS},
+            reasons=dict(zip((reason.name for reason in REASONS), reasons.tolist(), strict=True)),
+            nics=self._nic_counters(),
         )
 
     @kernel_errors("read the counters")
@@ -402,8 +413,7 @@ class BccPlane:
     @kernel_errors("read the counters")
     def vip_counters(self, vip_ids: Collection[int]) -> Mapping[int, VipCounters]:
         """Read the counters of these VIPs."""
-        found = _sums(self._maps.vip_stats, vip_ids)
-        return {vip_id: VipCounters(*fields[:6]) for vip_id, fields in found.items()}
+        return self._vip_counters(vip_ids)
 
     @kernel_errors("set which connections are sampled")
     def write_shares(self, shares: Mapping[int, int]) -> None:
@@ -504,15 +514,25 @@ class BccPlane:
             if Feature.CAPTURE in self.features:
                 self.compile_for(self.features - {Feature.CAPTURE}).close()
 
+    def _nic_counters(self) -> dict[str, Mapping[str, int]]:
+        counters = self._maps.nic_stats
+        if counters is None:
+            return {}
+        places = self.nics.places()
+        rows = _sums(counters, list(places.values())).tolist()
+        return {name: dict(zip(ACTIONS, row, strict=False)) for name, row in zip(places, rows, strict=True)}
+
+    def _vip_counters(self, vip_ids: Collection[int]) -> dict[int, VipCounters]:
+        rows = _sums(self._maps.vip_stats, vip_ids)[:, :6]
+        return dict(zip(vip_ids, starmap(VipCounters, rows.tolist()), strict=True))
+
     def _backend_counters(self, backend_ids: Collection[int]) -> dict[int, BackendCounters]:
-        found = _sums(self._maps.backend_stats, backend_ids)
-        second: Mapping[int, Sequence[int]] = {}
+        rows = _sums(self._maps.backend_stats, backend_ids)[:, :4]
+        second = np.zeros((len(rows), 2), rows.dtype)
         if Feature.SECOND_CHOICE in self.features:
             second = _sums(self._maps.second_stats, backend_ids)
-        return {
-            number: BackendCounters(*fields[:3], *second.get(number, (0, 0))[:2], *fields[3:4])
-            for number, fields in found.items()
-        }
+        rows = np.hstack((rows[:, :3], second, rows[:, 3:]))
+        return dict(zip(backend_ids, starmap(BackendCounters, rows.tolist()), strict=True))
 
     def _close_capture(self) -> None:
         capture, self._capture = self._capture, None
@@ -547,10 +567,11 @@ class BccPlane:
         return [(table, version, probation) for table, version, probation in tables if table is not None]
 
 
-def _sums(counters: BpfMap, keys: Collection[int]) -> dict[int, list[int]]:
-    """Return, for each key, its 64-bit fields summed over the CPUs."""
-    if not keys:
-        return {}
+def _sums(counters: BpfMap, keys: Collection[int]) -> NDArray[np.uint64]:
+    """Return a row for each key, with its 64-bit fields summed over the CPUs."""
     fields = counters.info.value_size // 8
-    sums = counters.read_some(keys).view(np.uint64).reshape(len(keys), -1, fields).sum(axis=1, dtype=np.uint64)
-    return dict(zip(keys, sums.tolist(), strict=True))
+    if not keys:
+        return np.zeros((0, fields), np.uint64)
+    of_cpus: NDArray[np.uint64] = counters.read_some(keys).view(np.uint64).reshape(len(keys), -1, fields)
+    sums: NDArray[np.uint64] = of_cpus.sum(axis=1, dtype=np.uint64)
+    return sums

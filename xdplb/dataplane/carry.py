@@ -43,7 +43,7 @@ __all__ = ["Pair", "backend_ids", "filling_order", "vip_ids"]
 
 NOT_CARRIED = {"explain_decision", "capture_decision", "capture_filter", "capture_events"}
 NOT_CARRIED |= {"shared_flows", "shared_losses"}  # peers pull what was in them
-COUNTERS = {"vip_stats", "backend_stats", "second_stats", "reason_stats", "decap_stats"}
+COUNTERS = {"vip_stats", "backend_stats", "second_stats", "reason_stats", "nic_stats", "decap_stats"}
 STRAYS = "vip_strays"
 LINES = {"flow_lines": "flows", "flow_lines6": "flows6"}
 """Where the records of lines are carried to."""

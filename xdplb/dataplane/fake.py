@@ -27,6 +27,7 @@ from .fake_parts import FakeCapture, FakeFlows, FakeSharedFlows
 from .features import Feature, Features
 from .needs import check_access, check_needs, needs_of
 from .plane import (
+    ACTIONS,
     Attachment,
     BackendCounters,
     BackendEntry,
@@ -124,6 +125,7 @@ class FakePlane:
         self._vip_counters: dict[int, VipCounters] = {}
         self._backend_counters: dict[int, BackendCounters] = {}
         self._reasons: Counter[str] = Counter()
+        self._frames: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.shared = FakeSharedFlows()
         self.shares: dict[int, int] = {}
         self.handshakes: NDArray[np.void] = np.zeros(0, layout.HANDSHAKE)
@@ -344,6 +346,9 @@ class FakePlane:
             vips={vip_id: self._vip_counters.get(vip_id, VipCounters()) for vip_id in sorted(self._vips)},
             backends={number: self._backend_counters.get(number, BackendCounters()) for number in self._ids()},
             reasons={reason.name: self._reasons[reason.name] for reason in REASONS},
+            nics={one.interface: self._nic_counters(one.interface) for one in self.attached}
+            if Feature.NICS in self._features
+            else {},
         )
 
     @_operation
@@ -483,6 +488,13 @@ class FakePlane:
     def count_handshakes(self, backend_id: int, counters: NDArray[np.void]) -> None:
         """Set the counters of a backend's sampled connections."""
         self._handshake_counters[backend_id] = counters
+
+    def count_nic(self, interface: str, **frames: int) -> None:
+        """Count frames that came in by a NIC, by what became of them."""
+        self._frames[interface].update(frames)
+
+    def _nic_counters(self, interface: str) -> dict[str, int]:
+        return {action: self._frames[interface][action] for action in ACTIONS}
 
     def count_reason(self, name: str, packets: int = 1) -> None:
         """Count packets that were passed or dropped, for a reason such as `drop_no_backend`."""

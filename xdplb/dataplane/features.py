@@ -25,6 +25,7 @@ class Feature(StrEnum):
     PASSIVE = "passive"  # handshakes are sampled
     SECOND_CHOICE = "second_choice"  # new connections may go to another backend than the one that comes first
     SYNC = "sync"  # other balancers are told of connections
+    NICS = "nics"  # packets are counted by the NIC that they came in by
     NAT = "nat"  # forward = nat
 
 
@@ -44,7 +45,8 @@ BITS = {
     Feature.PASSIVE: 10,
     Feature.SECOND_CHOICE: 11,
     Feature.SYNC: 12,
-    Feature.NAT: 13,
+    Feature.NICS: 13,
+    Feature.NAT: 14,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

@@ -33,11 +33,15 @@ class Instructions:
 
     def load(self, name: str, maps: Sequence[BpfMap]) -> Fd:
         """Load an XDP program of them with these maps, in the order of `map_ids`."""
+        return load_xdp(name, self.using(maps))
+
+    def using(self, maps: Sequence[BpfMap]) -> bytes:
+        """Return the code as it is loaded with these maps, in the order of `map_ids`."""
         code = np.frombuffer(self.code, _INSTRUCTION).copy()
         uses = _uses_of_maps(code)
         descriptors = np.array([found.fd.fileno() for found in maps], np.int32)
         code["number"][uses] = descriptors[code["number"][uses]]
-        return load_xdp(name, code.tobytes())
+        return code.tobytes()
 
 
 def split(loaded: bytes) -> Instructions:

@@ -97,6 +97,9 @@ __all__ = [
     "META_CARRIED",
     "META_READY",
     "NAT_KEY",
+    "NIC_ACTIONS",
+    "NIC_COUNTERS",
+    "NIC_PLACES",
     "NO_BACKEND",
     "PREFIX4",
     "PREFIX6",
@@ -219,6 +222,9 @@ HANDSHAKE_FIN = 0x02
 HANDSHAKE_RESET = 0x04
 HANDSHAKE_BUCKETS = 20
 HANDSHAKE_FIRST_BIT = 16
+
+NIC_PLACES = 1024
+NIC_ACTIONS = 8
 
 FRAGMENT_SECONDS = 30
 BUCKET_NS = 1_000_000_000
@@ -457,6 +463,8 @@ VIP_COUNTERS = np.dtype(
         *(("at_risk", "<u8"), ("records", "<u8"), ("replies", "<u8")),
     ]
 )
+
+NIC_COUNTERS = np.dtype([("packets", "<u8", (NIC_ACTIONS,))])
 
 DECISION = np.dtype(
     [

@@ -53,8 +53,9 @@ OPTIONAL: dict[str, Features] = {
     "shared_flows": frozenset({Feature.SYNC}),
     "shared_losses": frozenset({Feature.SYNC}),
     "nat_backends": frozenset({Feature.NAT}),
+    "nic_stats": frozenset({Feature.NICS}),
 }
-"""The maps that take megabytes, and the features that need them: they are there only with all of these."""
+"""The maps that take room, and the features that need them: they are there only with all of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ def _vip_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         _array("table_prints", layout.TABLE_PRINT, capacity.vips),
         _array("vip_stats", layout.VIP_COUNTERS, capacity.vips, MapType.PERCPU_ARRAY),
         MapSpec("reason_stats", MapType.PERCPU_ARRAY, U32, U64, REASON_ROOM),
+        _array("nic_stats", layout.NIC_COUNTERS, layout.NIC_PLACES, MapType.PERCPU_ARRAY),
     )
 
 

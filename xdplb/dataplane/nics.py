@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+
 from xdplb.model.errors import CapacityError, NotFoundError, PlatformError
 
-from . import libbpf
+from . import layout, libbpf
 from .kept import Kept
 from .libbpf import Fd
 from .links import Nic, attach_or_keep, attachments, find_nic, take_down, why_missing
@@ -61,6 +64,12 @@ class Nics:
         except FileNotFoundError:  # it was replaced just now
             return ""
 
+    def places(self) -> dict[str, int]:
+        """Return where the frames of each NIC are counted, by name; without those that share a place."""
+        places = {one.interface: one.ifindex % layout.NIC_PLACES for one in self.attached()}
+        sharing = Counter(places.values())
+        return {name: place for name, place in places.items() if sharing[place] == 1}
+
     def take_back(self, name: str) -> None:
         """Put the program into the link of this NIC again, in the place of another one."""
         with self.swapping:
@@ -77,6 +86,8 @@ class Nics:
                 f"the pins in {self._maps.pin_dir} were removed, and the program with them",
                 hint="restart the daemon, which makes them again",
             )
+        if nic.ifindex not in {one.ifindex for one in self.attached()}:
+            self._count_anew(nic)
         with self.swapping, libbpf.obj_get(self._maps.pin_dir / PROGRAM) as program:
             done = attach_or_keep(program, nic, mode, self._maps.pin_dir, reclaim=self.loaded)
             self._kept.link(self._maps.pin_dir / link_name(nic.name), nic.ifindex)
@@ -114,6 +125,12 @@ class Nics:
             return find_nic(name)
         except NotFoundError as error:
             raise NotFoundError(why_missing(self._maps.pin_dir, name), hint=error.hint) from None
+
+    def _count_anew(self, nic: Nic) -> None:
+        """Start the counters of a NIC at zero. One that is gone may have been counted in the same place."""
+        counters = self._maps.nic_stats
+        if counters is not None:
+            counters.update(nic.ifindex % layout.NIC_PLACES, np.zeros(counters.value_bytes, np.uint8))
 
     def _redirect_to(self, nic: Nic) -> None:
         """Let frames be redirected to the NIC. The kernel forgets that when the NIC goes."""

@@ -71,6 +71,7 @@ class Maps:
     shared_flows: BpfMap | None = None
     shared_losses: BpfMap | None = None
     nat_backends: BpfMap | None = None
+    nic_stats: BpfMap | None = None
 
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from .remembered import FlowId, Remembered
 from .spans import Span
 
 __all__ = [
+    "ACTIONS",
     "Attachment",
     "BackendCounters",
     "BackendEntry",
@@ -219,8 +220,7 @@ def probe_mark(backend_id: int) -> int:
     return 0x78640000 | backend_id
 
 
-@dataclass(frozen=True, slots=True)
-class BackendCounters:
+class BackendCounters(NamedTuple):
     """Summed over CPUs since the id was given to this backend.
 
     `failovers` and `over` are new connections that went to another one although this one came first: since it was
@@ -248,13 +248,22 @@ class VipCounters:
     replies: int = 0
 
 
+ACTIONS = ("aborted", "drop", "pass", "tx", "redirect")
+"""What becomes of a frame, at the place of its number in the kernel's `enum xdp_action`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """One reading of all counters. `reasons` has every reason, lower case, such as `drop_no_backend`."""
+    """One reading of all counters. `reasons` has every reason, lower case, such as `drop_no_backend`.
+
+    `nics` are the frames that came in by each NIC that the program is on, by name, and what became of them: all of
+    ACTIONS. They are counted with Feature.NICS alone.
+    """
 
     vips: Mapping[int, VipCounters]
     backends: Mapping[int, BackendCounters]
     reasons: Mapping[str, int]
+    nics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ _SHARED = frozenset(
     }
 )
 _COUNTED = {"reason_stats", "answer_budget"}
-_EMPTY = {"vip_stats", "backend_stats", "second_stats", "vip_buckets", "source_buckets", "fragments"}
+_EMPTY = {"vip_stats", "backend_stats", "second_stats", "nic_stats", "vip_buckets", "source_buckets", "fragments"}
 _EMPTY |= {"explain_decision", "capture_decision", "capture_events", "capture_filter"}
 _EMPTY |= {"handshake_shares", "handshakes", "handshake_stats", "shared_flows", "shared_losses"}
 _COSTS = ("source_packet_cost", "source_flow_cost", "packet_cost", "flow_cost")

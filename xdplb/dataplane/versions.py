@@ -3,7 +3,7 @@
 
 A version goes up with every change to a map's key or value. Added fields are carried over without more code (see
 takeover.py). UNREADABLE has the versions that cannot be carried over, since the same fields now mean something else.
-docs/upgrades.md says what to do, step by step.
+docs/contributing.md says what to do, step by step.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ VERSIONS: dict[str, int] = {
     "table_prints": 1,
     "vip_stats": 2,
     "reason_stats": 2,
+    "nic_stats": 1,
     "backends": 1,
     "backend_stats": 2,
     "backend_loads": 1,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from errno import EROFS
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Protocol
@@ -70,7 +71,7 @@ class Sysctl:
         try:
             self._path.write_text(value)
         except OSError as error:
-            raise PlatformError(f"{self._path} cannot be written: {error.strerror}", hint="this needs root") from error
+            raise PlatformError(f"{self._path} cannot be written: {error.strerror}", hint=_hint(error)) from error
 
     def sentence(self, value: str) -> str:
         """Name it and its value as sysctl does."""
@@ -79,6 +80,13 @@ class Sysctl:
     @property
     def _path(self) -> Path:
         return _CONF / self.interface / self.name
+
+
+def _hint(error: OSError) -> str:
+    """Return what to do about a sysctl that cannot be written."""
+    if error.errno == EROFS:
+        return "in a container, /proc/sys/net is read-only unless it is started otherwise: do this on the host itself"
+    return "this needs root"
 
 
 @dataclass(frozen=True, slots=True)

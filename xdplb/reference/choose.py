@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backend gets it? Its slot's owner, unless something else comes first: docs/connections.md has the cases."""
+"""Which backend gets it? Its slot's owner, unless something else comes first: docs/slots.md has the cases."""
 
 from __future__ import annotations
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP."""
+"""The counters: each packet either stops, for a reason, or is sent, to a backend of a VIP. And each has a verdict."""
 
 from __future__ import annotations
 
+from xdplb.dataplane.features import Feature
+
 from .journey import Choice, Journey
 from .packet import Packet
-from .reasons import Reason
+from .reasons import Reason, Verdict
 
-__all__ = ["count_sent", "count_stop"]
+__all__ = ["count_sent", "count_stop", "count_verdict"]
 
 
 def count_stop(journey: Journey, reason: Reason) -> None:
@@ -24,3 +26,9 @@ def count_sent(journey: Journey, packet: Packet, choice: Choice) -> None:
         counts[kind, number, "bytes"] += len(packet.frame)
         counts[kind, number, "new_flows"] += choice.is_new_flow
     counts["vip", journey.vip_id, "at_risk"] += choice.at_risk
+
+
+def count_verdict(journey: Journey, verdict: Verdict) -> None:
+    """Count what becomes of a packet, for the NIC that it came in by."""
+    if Feature.NICS in journey.config.features:
+        journey.effects.counts["nic", journey.ifindex, verdict.name.lower()] += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of flows: when one is looked up, when it is valid, how a packet changes it. docs/connections.md says why."""
+"""Records of flows: when one is looked up, when it is valid, how a packet changes it. docs/slots.md says why."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from .check import check_packet, check_ping
 from .choose import choose_for_error, choose_for_request, settle
 from .classify import Classified, PacketClass, classify, classify_malformed
 from .config import Config
-from .counters import count_sent, count_stop
+from .counters import count_sent, count_stop, count_verdict
 from .decision import Decision, decision_of
 from .echo import answer_ping
 from .flow import write_record
@@ -66,7 +66,9 @@ class Reference:
             return _stop(journey, frame, stop)
         except BadPacket as bad:
             return _stop(journey, frame, classify_malformed(self.config, bad))
-        return decision_of(journey, Verdict.TX if out == ifindex else Verdict.REDIRECT, sent, out, None)
+        verdict = Verdict.TX if out == ifindex else Verdict.REDIRECT
+        count_verdict(journey, verdict)
+        return decision_of(journey, verdict, sent, out, None)
 
 
 def _process(journey: Journey, frame: bytes) -> tuple[bytes, int]:
@@ -158,5 +160,6 @@ def _send(journey: Journey, packet: Packet, choice: Choice) -> tuple[bytes, int]
 def _stop(journey: Journey, frame: bytes, stop: Stop) -> Decision:
     count_stop(journey, stop.reason)
     verdict = stop.reason.verdict
+    count_verdict(journey, verdict)
     out = journey.ifindex if verdict is Verdict.TX else None
     return decision_of(journey, verdict, frame if stop.frame is None else stop.frame, out, stop.reason)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a new TCP connection go to another backend than the one that comes first? docs/connections.md says when.
+"""Does a new TCP connection go to another backend than the one that comes first? docs/passive.md says when.
 
 It does if that one is suspect and has not answered the connection's SYN, cannot be sent to, or gets as many new
 connections as it may. Such a connection is recorded as one of a second choice, which counts in steady slots too.

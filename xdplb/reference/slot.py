@@ -15,7 +15,7 @@ PINNED = 0xFFFF
 
 
 class SlotState(StrEnum):
-    """What is known about the flows of a slot, see docs/connections.md."""
+    """What is known about the flows of a slot, see docs/slots.md."""
 
     STEADY = "steady"
     MOVING = "moving"

@@ -4,7 +4,7 @@
 import { Component, html } from "./html.js";
 import { ApiError, ask } from "./api.js";
 import { vipRef } from "./format.js";
-import { Empty, Status } from "./parts.js";
+import { Empty } from "./parts.js";
 
 const COMPILING_MS = 60000;
 
@@ -63,7 +63,7 @@ function Way({ told }) {
         ${told.sent?.outer && html`<small>${`outer header ${told.sent.outer.source} → ${told.sent.outer.destination}`}</small>`}<//>
     </ol>
     <ul class="plain">${told.why.map((each) => html`<li>${each}</li>`)}</ul>
-    ${told.agree === true && html`<p class="note"><${Status} is="ready" /> The model and the program in the kernel agree.</p>`}
+    ${told.agree === true && html`<p class="note"><span class="status good"><i aria-hidden="true"></i></span> The model and the program in the kernel agree.</p>`}
     ${told.agree === false && html`<div class="effect bad"><p>The model and the program differ. That is a bug: please report it.</p><ul>${told.differences.map((each) => html`<li>${each.what}: the model says ${each.model}, the program ${each.program}</li>`)}</ul></div>`}
     ${told.note && html`<p class="note">${told.note}</p>`}
   </div>`;

@@ -18,9 +18,9 @@ export function Status({ is, title }) {
 }
 
 export function Curve({ values, label }) {
-  const path = curve(values ?? [], 96, 22);
-  return html`<svg class="curve" viewBox="0 0 96 22" role="img" aria-label=${label} preserveAspectRatio="none">
-    <path d=${path} vector-effect="non-scaling-stroke"></path>
+  const { line, area } = curve(values ?? [], 144, 30);
+  return html`<svg class="curve" viewBox="0 0 144 30" role="img" aria-label=${label} preserveAspectRatio="none">
+    <path class="area" d=${area}></path><path class="line" d=${line} vector-effect="non-scaling-stroke"></path>
   </svg>`;
 }
 

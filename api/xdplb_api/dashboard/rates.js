@@ -67,22 +67,26 @@ function push(history, at, found) {
   if (history.at.length > KEPT) for (const values of Object.values(history)) values.shift();
 }
 
-/** The points of a curve in a box of so many units, as an SVG path; gaps where nothing is known. */
+/** A curve in a box of so many units, as SVG paths: the line, and the area below it. Gaps where nothing is known. */
 export function curve(values, width, height) {
   const known = values.filter((value) => value !== null);
-  if (known.length < 2) return "";
+  if (known.length < 2) return { line: "", area: "" };
   const top = Math.max(...known, 1e-9);
   const step = width / Math.max(values.length - 1, 1);
-  let path = "";
-  let pen = "M";
+  let [line, area] = ["", ""];
+  let last = null; // where the line is, if it has begun
   values.forEach((value, place) => {
+    const x = (place * step).toFixed(1);
     if (value === null) {
-      pen = "M";
+      if (last !== null) area += `L${last} ${height}Z`;
+      last = null;
       return;
     }
-    const y = height - 1 - (value / top) * (height - 2);
-    path += `${pen}${(place * step).toFixed(1)} ${y.toFixed(1)}`;
-    pen = "L";
+    const point = `${x} ${(height - 1 - (value / top) * (height - 2)).toFixed(1)}`;
+    line += `${last === null ? "M" : "L"}${point}`;
+    area += last === null ? `M${x} ${height}L${point}` : `L${point}`;
+    last = x;
   });
-  return path;
+  if (last !== null) area += `L${last} ${height}Z`;
+  return { line, area };
 }

@@ -70,7 +70,7 @@ function weightOf(backend) {
 
 function checksOf(checks, address) {
   return (checks ?? []).flatMap((check) =>
-    (check.status ?? []).filter((each) => each.backend === address).map((each) => ({ label: check.label ?? check.type, ...each })),
+    check.status.backends.filter((each) => each.backend === address).map((each) => ({ label: check.label, ...each })),
   );
 }
 
@@ -80,12 +80,12 @@ function Backend({ backend, wanted, checks, found, act }) {
   return html`<li class="backend">
     <div class="title">
       <h3>${backend.address}</h3>
-      <${Status} is=${status.health} />
+      <${Status} is=${status.health} />${status.since && html`<span class="of">for ${ago(status.since)}</span>`}
       ${backend.admin_state !== "ready" && html`<${Status} is=${backend.admin_state} />`}
       ${backend.role !== "primary" && html`<span class="tag">${backend.role}</span>`}
       ${status.pending && html`<span class="tag">not written to the store yet</span>`}
     </div>
-    <p class="why">${[status.reason, status.since && `for ${ago(status.since)}`].filter(Boolean).join(" · ")}</p>
+    ${status.reason && html`<p class="why">${status.reason}</p>`}
     ${status.ejection && html`<p class="why">Taken out for now: ${status.ejection.reason} · back in ${span((Date.parse(status.ejection.until) - Date.now()) / 1000)}</p>`}
     <dl class="facts small">
       <${Fact} name="Share">${percent(status.share)}<${Share} share=${status.share} wanted=${wanted} /><//>
@@ -95,7 +95,7 @@ function Backend({ backend, wanted, checks, found, act }) {
       <${Fact} name="Latency p50 / p99">${latency(status.handshakes?.p50_seconds)} / ${latency(status.handshakes?.p99_seconds)}<//>
       <${Fact} name="Forward">${backend.forward}${status.interface ? html` <span class="of">by ${status.interface}</span>` : ""}<//>
     </dl>
-    ${checks.map((each) => html`<p class="check"><${Status} is=${each.health} /> ${each.label}: ${each.reason}
+    ${checks.map((each) => html`<p class="check"><${Status} is=${each.health} /> ${each.label}: ${each.reason}${" "}
       <span class="of">last ${each.last_run ? `${ago(each.last_run)} ago, ${latency(each.last_seconds)}` : "not yet"}</span></p>`)}
     ${drain && html`<${Drain} drain=${drain} />`}
     ${status.certificate && status.certificate.outcome !== "draining" && html`<${Certificate} of=${status.certificate} />`}

@@ -53,7 +53,7 @@ export class Vips extends Component {
         <input type="search" placeholder="Filter" aria-label="Filter the VIPs" value=${this.state.filter}
           onInput=${(event) => this.setState({ filter: event.target.value, page: 0 })} />
       </div>
-      <div class="scroll" tabindex="0" role="region" aria-label="VIPs"><table>
+      <div class="scroll cards" tabindex="0" role="region" aria-label="VIPs"><table>
         <thead><tr>
           ${COLUMNS.map(
             (column, place) => html`<th scope="col" class=${column.text ? "" : "number"}
@@ -80,10 +80,10 @@ function Row({ vip, found }) {
     <td><a href=${`#/vip/${encodeURIComponent(vipRef(vip))}`}>${vipRef(vip)}</a>
       <span class="sub">${vip.name ? `${vipKey(vip)} · ` : ""}${vip.forward} · ${vip.scheduler}</span></td>
     <td><${Status} is=${status.operating_status} />${status.reason && html`<span class="sub reason">${status.reason}</span>`}</td>
-    <td class="number">${count(status.backends_serving)}<span class="of"> / ${count(status.backends)}</span></td>
-    <td class="number">${rate(found?.packets)}</td>
-    <td class="number">${rate(found?.bits)}</td>
-    <td class="number">${rate(found?.newFlows)}</td>
-    <td><${Curve} values=${found?.history.packets} label=${`packets a second: now ${rate(found?.packets)}`} /></td>
+    <td class="number" data-name="Backends">${count(status.backends_serving)}<span class="of"> / ${count(status.backends)}</span></td>
+    <td class="number" data-name="Packets/s">${rate(found?.packets)}</td>
+    <td class="number" data-name="Bits/s">${rate(found?.bits)}</td>
+    <td class="number" data-name="New flows/s">${rate(found?.newFlows)}</td>
+    <td class="wide"><${Curve} values=${found?.history.packets} label=${`packets a second: now ${rate(found?.packets)}`} /></td>
   </tr>`;
 }

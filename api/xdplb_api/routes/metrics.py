@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 
-from xdplb.control.answers.metrics import Asked, Level
+from xdplb.control.answers.metrics import Asked, Level, MetricsView
 from xdplb.model.role import Role
+from xdplb_api.accepted import takes_gzip
 from xdplb_api.answers import problems
 from xdplb_api.deps import AnswersOf
-from xdplb_api.exposition import MEDIA_TYPE, encode
+from xdplb_api.exposition import MEDIA_TYPE, compressed, encode
 from xdplb_api.metrics import collect
+from xdplb_api.rights.figures import Figures
 from xdplb_api.rights.needs import needs
 
 __all__ = ["router"]
@@ -42,8 +45,8 @@ LevelAsked = Annotated[
 ]
 
 
-class MetricsResponse(StreamingResponse):
-    """Streams metrics, encoded in a thread: all of them may be tens of megabytes."""
+class MetricsResponse(Response):
+    """Metrics as text, or as gzip of it."""
 
     media_type = MEDIA_TYPE
 
@@ -57,7 +60,7 @@ class MetricsResponse(StreamingResponse):
     openapi_extra=needs(Role.READ),
     responses={
         200: {
-            "description": "Prometheus' text format.",
+            "description": "Prometheus' text format; compressed, if the client takes gzip.",
             "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
         },
         **problems(404, 422, 503),
@@ -72,4 +75,13 @@ async def get_metrics(
     """
     vips = tuple(each.replace(" ", "+") for each in vip)  # `+` means a space in a query
     view = await answers.metrics(Asked(level, vips))
-    return MetricsResponse(encode(collect(view, request.app.state.figures())))
+    in_gzip = takes_gzip(request.headers)
+    body = await asyncio.to_thread(_body, view, request.app.state.figures(), in_gzip=in_gzip)
+    headers = {"vary": "accept-encoding"} | ({"content-encoding": "gzip"} if in_gzip else {})
+    return MetricsResponse(body, headers=headers)
+
+
+def _body(view: MetricsView, figures: Figures, *, in_gzip: bool) -> bytes:
+    """Return all metrics, which may be tens of megabytes. It is made as a whole, since it is sent to many."""
+    pieces = encode(collect(view, figures))
+    return b"".join(compressed(pieces) if in_gzip else pieces)

@@ -115,6 +115,13 @@ class World:
         for host in backends:
             wait_for(lambda: self._listens(host), SERVED_SECONDS, f"the service of {host} listens")  # noqa: B023
 
+    def end_nodes(self) -> None:
+        """End all daemons. What they announce is noted outside of the lab, and this removes the notes."""
+        for node in self.nodes.values():
+            if node.daemon is not None:
+                node.kill()
+                node.withdraw()
+
     def start_nodes(self) -> None:
         """Start all balancers; they are ready."""
         for host in self.balancers:

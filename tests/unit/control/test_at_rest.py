@@ -120,7 +120,7 @@ def test_an_apply_checks_and_touches_only_vips_that_differ(
         return of_body(self, pointer, faults)
 
     async def apply() -> list[str]:
-        async with World(tmp_path, Capacity(vips=512, backends=4096)).running() as door:
+        async with World(tmp_path, Capacity(vips=512, backends=4096), scans=False).running() as door:
             plane = door.manager._writer.applier._plane
             assert isinstance(plane, FakePlane)
             first = declared(40, {})

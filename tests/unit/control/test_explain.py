@@ -57,7 +57,7 @@ def test_a_steady_slot_s_owner_gets_the_packet_and_nothing_is_written(tmp_path: 
         assert (world.writes(), manager.vip("web").generation) == ([], 2)
         assert writes
 
-    run(tmp_path, scenario)
+    run(tmp_path, scenario, scans=False)
 
 
 def test_an_old_connection_stays_with_the_previous_owner_of_a_moving_slot(tmp_path: Path) -> None:

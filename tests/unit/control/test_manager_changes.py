@@ -188,7 +188,7 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
 def test_refused_and_nothing_changed(
     tmp_path: Path, attempt: Attempt, error: type[XdplbError], pointer: str, words: str
 ) -> None:
-    world = World(tmp_path, Capacity(vips=2, backends=2))
+    world = World(tmp_path, Capacity(vips=2, backends=2), scans=False)
 
     async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2)
@@ -317,7 +317,7 @@ DRY: list[tuple[Attempt, str]] = [
 
 @pytest.mark.parametrize(("attempt", "words"), DRY)
 def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path: Path, attempt: Attempt, words: str) -> None:
-    world = World(tmp_path)
+    world = World(tmp_path, scans=False)
 
     async def scenario(manager: Door) -> None:
         await with_backends(manager, 1, 2)

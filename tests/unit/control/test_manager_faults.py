@@ -66,7 +66,7 @@ def test_a_change_is_saved_also_while_the_maps_cannot_be_read(tmp_path: Path) ->
 
 
 def test_what_cannot_be_saved_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(tmp_path)
+    world = World(tmp_path, scans=False)
 
     def refuse(*_: object) -> None:
         raise PlatformError("the state cannot be written: disk full", hint="make room")

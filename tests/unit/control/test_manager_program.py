@@ -51,7 +51,7 @@ def test_what_the_program_cannot_be_compiled_for_changes_nothing(tmp_path: Path)
         await manager.patch_vip("web", {"scheduler": "rr"})
         assert world.plane.features == {Feature.SCHEDULERS}
 
-    run(tmp_path, scenario)
+    run(tmp_path, scenario, scans=False)
 
 
 def test_while_it_is_compiled_all_else_goes_on(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from xdplb.model.access import AccessList
 from xdplb.model.advice import Advice
 from xdplb.model.backend import AdminState, Backend, Health, KnownHealth
 from xdplb.model.config import Config, DeclaredVip
-from xdplb.model.errors import PlatformError
+from xdplb.model.errors import ConflictError
 from xdplb.model.health import CheckType, HealthCheck, Target
 from xdplb.model.vip import (
     AllUnhealthy,
@@ -324,8 +324,9 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
-    with pytest.raises(PlatformError, match="newer xdplb"):
+    with pytest.raises(ConflictError, match="newer xdplb") as refused:
         SqliteStore(tmp_path).open()
+    assert refused.value.exit_code == 4  # systemd does not try again then
 
 
 def test_in_a_state_of_schema_9_nobody_that_is_down_is_known_to_have_been_up(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from xdplb.control.state.snapshot import Snapshot
 from xdplb.control.state.sqlite import SqliteStore
 from xdplb.daemon.options import ApiOptions, DaemonOptions
 from xdplb.daemon.start import state_at_start
-from xdplb.model.errors import CapacityError, ConflictError, InvalidError, PlatformError, XdplbError
+from xdplb.model.errors import CapacityError, ConflictError, InvalidError, XdplbError
 
 
 class Host:
@@ -226,7 +226,7 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_changes(
 
 def test_one_of_a_newer_version_is_refused(host: Host) -> None:
     sql(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")(host.backup)
-    assert "written by a newer xdplb" in host.refused(PlatformError, replace_state=True)
+    assert "written by a newer xdplb" in host.refused(ConflictError, replace_state=True)
 
 
 def test_the_backup_itself_is_never_written(host: Host) -> None:

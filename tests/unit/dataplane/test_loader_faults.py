@@ -128,8 +128,9 @@ def test_the_largest_capacity_works_and_one_more_is_refused(pin_dir: Path) -> No
         plane.write_backends([replace(last, id=65535)])
 
 
-def test_a_compiler_ends_with_the_one_that_asked(pin_dir: Path) -> None:
+def test_a_compiler_ends_with_the_one_that_asked(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would pin a program for maps that the next start has made anew."""
+    monkeypatch.delenv("XDPLB_TESTS_COMPILED")  # it compiles, which takes its time
     loading = os.fork()
     if loading == 0:
         up(pin_dir)
@@ -137,7 +138,7 @@ def test_a_compiler_ends_with_the_one_that_asked(pin_dir: Path) -> None:
     compiling = compiler_of(loading)
     os.kill(loading, signal.SIGKILL)
     os.waitpid(loading, 0)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while Path(f"/proc/{compiling}").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not Path(f"/proc/{compiling}").exists()

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.compiled import compile_once
 from tests.private_host import add_nic, remove_nic
 from tests.unit.dataplane.loading import VIP, forbid_compiling, in_child, left, program_on, up
-from xdplb.dataplane import libbpf, pins, programs
+from xdplb.dataplane import layout, libbpf, pins, programs
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.decisions import CaptureFilter
 from xdplb.dataplane.features import Feature, Features
@@ -32,6 +34,7 @@ def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 IPV6: Features = frozenset({Feature.IPV6})
 VLAN: Features = frozenset({Feature.VLAN})
+NICS: Features = frozenset({Feature.NICS})
 GUE: Features = frozenset({Feature.GUE})
 MAPS6 = {"flows6", "probation6", "vip_index6"}
 VIP6 = VipEntry(4, VipKey.parse("[2001:db8::10]:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
@@ -204,3 +207,18 @@ def test_a_nic_that_is_gone_does_not_keep_the_program_from_growing(pin_dir: Path
     remove_nic("eth1")
     plane.require(VLAN)
     assert plane.features == VLAN
+
+
+def test_packets_of_a_nic_are_counted_from_when_the_program_comes_onto_it(pin_dir: Path) -> None:
+    plane = up(pin_dir, "eth0", features=NICS)
+    add_nic("eth1")
+    stats = plane.maps.nic_stats
+    assert stats is not None
+    some = np.full(stats.value_bytes // 8, 5, np.uint64)
+    for nic in ("eth0", "eth1"):  # what another NIC left, whose number had the same last bits
+        stats.update(socket.if_nametoindex(nic) % layout.NIC_PLACES, some)
+    again = up(pin_dir, "eth0", "eth1", features=NICS)
+    counted = again.counters().nics
+    assert sum(counted["eth1"].values()) < 5 <= min(counted["eth0"].values())
+    assert not up(pin_dir, "eth0", "eth1").counters().nics
+    assert "nic_stats" not in names(pin_dir)

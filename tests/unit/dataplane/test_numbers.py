@@ -81,7 +81,8 @@ GIVEN: dict[str, dict[str, int]] = {
         "passive": 10,
         "second_choice": 11,
         "sync": 12,
-        "nat": 13,
+        "nics": 13,
+        "nat": 14,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -183,6 +184,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "table_prints": {1: 3189149141},
     "vip_stats": {1: 274566186, 2: 2416828628},
     "reason_stats": {2: 3065438575},
+    "nic_stats": {1: 2065864690},
     "backends": {1: 3187877111},
     "backend_stats": {1: 1122633702, 2: 2681749038},
     "backend_loads": {1: 1042380605},

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,33 @@ def test_the_same_source_is_neither_compared_nor_watched(pin_dir: Path, loaded: 
     assert program_on("eth0") != loaded
     assert plane.watch_swap() is None
     assert guard.compared == []
+
+
+def test_runs_are_counted_only_as_long_as_a_swap_is_watched(
+    pin_dir: Path, loaded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, guard = counting(), Guard()
+    plane = up(pin_dir, guard=guard)
+    assert counting() == before
+    assert plane.watch_swap() is None
+    plane.require(frozenset({Feature.GUE}))
+    assert counting() == before, "each packet pays for it"
+    change_source(monkeypatch)
+    plane = up(pin_dir, guard=guard)
+    assert counting() > before
+    guard.watch_seconds = 0
+    plane.watch_swap()
+    assert counting() == before
+
+
+def counting() -> int:
+    """Return how many descriptors this process has that make the kernel count the runs of programs."""
+    gc.collect()  # of planes that are gone
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the listing itself
+            count += str(descriptor.readlink()) == "anon_inode:bpf-stats"
+    return count
 
 
 def test_what_is_no_worse_is_kept(pin_dir: Path, loaded: int, monkeypatch: pytest.MonkeyPatch) -> None:

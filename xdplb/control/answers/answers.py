@@ -251,18 +251,21 @@ class Answers:
         return render.vip_stats_view(vip, await self._counted())
 
     async def metrics(self, asked: Asked = ALL) -> MetricsView:
-        """Return the metrics that are asked for. The counters are read once; the view is made in a thread.
+        """Return the metrics that are asked for. The counters are read once.
 
-        NotFoundError if one of the VIPs is not there.
+        All that goes through many backends is done in threads. NotFoundError if one of the VIPs is not there.
         """
         wanted = Wanted(asked.level, frozenset(map(self.key, asked.vips)))
         counted = await self._counted_unless_hung()
+        checks = self._checker if asked.level is Level.BACKEND else None
+        tallies = {} if checks is None else await asyncio.to_thread(checks.tallies)
+        handshakes = await self._passive.counted()
         facts, applier = self._facts(), self._writer.applier
         moment = Moment(
             snapshot=self._snapshot,
             counted=counted,
             facts=replace(facts, health=dict(facts.health)),
-            checks={} if self._checker is None or asked.level is not Level.BACKEND else self._checker.tallies(),
+            checks=tallies,
             latencies={} if self._checker is None else self._checker.latencies(),
             flow_table=self._flow_table(),
             flow_counts=self._flows.counts,
@@ -270,7 +273,7 @@ class Answers:
             nics=nics_shown(applier.nics),
             held=applier.known.backends,
             path_errors=self._writer.paths.all_counts(),
-            handshakes=await self._passive.counted(),
+            handshakes=handshakes,
             ignored_errors=dict(self._paths.ignored),
             standing=self._checks_standing,
             longest_pause=self._longest_pause(),

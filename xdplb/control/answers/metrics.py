@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from xdplb import __version__
 from xdplb.control.answers import render
@@ -20,6 +21,7 @@ from xdplb.control.answers.views import (
     StoreView,
     TruthView,
     UseView,
+    VipStatsView,
     VipView,
 )
 from xdplb.control.events import DriftKind
@@ -77,6 +79,7 @@ class Asked:
 
 
 ALL = Asked()
+_NO_ERRORS: Mapping[ErrorKind, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +111,21 @@ class BackendState(StrEnum):
     UP = "up"
 
 
-@dataclass(frozen=True, slots=True)
-class BackendMetrics:
+class BackendMetrics(NamedTuple):
     """The metrics of a backend besides its counters.
 
     `draining_flows` is None if it is not draining or not counted yet, `mtu` while it is not known. `checks` are those
-    of its VIP, each with its results. `path_errors` are ICMP errors about packets in its tunnel, empty if there were
-    none. `handshakes` are those that were sampled, None if they are not. `transitions` is how often its health changed.
+    of its VIP, and `tallies` their results so far, in their order. `path_errors` are ICMP errors about packets in its
+    tunnel, empty if there were none. `handshakes` are those that were sampled, None if they are not. `transitions` is
+    how often its health changed.
     """
 
     state: BackendState
     weight: int
     effective_weight: float
     draining_flows: int | None
-    checks: tuple[tuple[HealthCheck, CheckTally], ...]
+    checks: tuple[HealthCheck, ...]
+    tallies: tuple[CheckTally, ...]
     mtu: int | None
     path_errors: Mapping[ErrorKind, int]
     handshakes: HandshakeCounts | None
@@ -215,61 +219,65 @@ class Moment(Carried):
 
 
 def metrics_view(moment: Moment, wanted: Wanted = Wanted()) -> MetricsView:
-    """Return the view of a moment. Takes tenths of a second with tens of thousands of backends."""
+    """Return the view of a moment. Takes a tenth of a second with tens of thousands of backends."""
     vips = moment.snapshot.vips.values()
     chosen = [] if wanted.level is Level.TOTAL else [vip for vip in vips if wanted.has(vip.vip.key)]
     with_backends = wanted.level is Level.BACKEND
-    states = {backend.id: _state_at(backend, moment) for vip in vips for backend in vip.backends.values()}
+    stats = render.stats_view(chosen, moment.counted, moment.flow_table, with_backends=with_backends)
+    states = {backend.id: _state(backend, moment) for vip in vips for backend in vip.backends.values()}
     return MetricsView(
         **{each.name: getattr(moment, each.name) for each in fields(Carried)},
         version=__version__,
         generation=moment.snapshot.generation,
         observed_generation=moment.facts.applied.generation,
-        stats=render.stats_view(chosen, moment.counted, moment.flow_table, with_backends=with_backends),
+        stats=stats,
         drift={kind: sum(each.kind is kind for each in moment.drift) for kind in DriftKind},
         vip_statuses=Counter(moment.facts.standing_of(vip).status for vip in vips),
         backend_states=Counter(states.values()),
-        vips=tuple(_vip_metrics(vip, moment, states, with_backends=with_backends) for vip in chosen),
+        vips=tuple(
+            [_vip_metrics(vip, counted, moment, states) for vip, counted in zip(chosen, stats.vips, strict=True)]
+        ),
     )
 
 
 def _vip_metrics(
-    vip: BoundVip, moment: Moment, states: Mapping[int, BackendState], *, with_backends: bool
+    vip: BoundVip, counted: VipStatsView, moment: Moment, states: Mapping[int, BackendState]
 ) -> VipMetrics:
-    """Return those of a VIP; `states` are those of all backends, by id."""
-    chosen = vip.backends.values() if with_backends else ()
-    backends = tuple(_backend_metrics(vip, each, moment, states[each.id]) for each in chosen)
-    transitions = moment.transitions.of_vip(str(vip.vip.key))
-    return VipMetrics(render.vip_view(vip, moment.facts), transitions, backends)
+    """Return those of a VIP, with the backends that are `counted`; `states` are those of all backends, by id."""
+    transitions, changed = moment.transitions.of_vip(counted.vip), moment.transitions.of_backends(counted.vip)
+    backends = [
+        _backend_metrics(vip, each, moment, states[each.id], changed.get(stats.backend, 0))
+        for each, stats in zip(vip.backends.values(), counted.backends, strict=False)  # none, if they are not wanted
+    ]
+    return VipMetrics(render.vip_view(vip, moment.facts), transitions, tuple(backends))
 
 
-def _backend_metrics(vip: BoundVip, backend: BoundBackend, moment: Moment, state: BackendState) -> BackendMetrics:
+def _backend_metrics(
+    vip: BoundVip, bound: BoundBackend, moment: Moment, state: BackendState, transitions: int
+) -> BackendMetrics:
+    backend_id = bound.id
     return BackendMetrics(
         state=state,
-        weight=backend.backend.weight,
-        effective_weight=effective_weight(vip, backend, moment.facts.health_of(backend)),
-        draining_flows=_draining_flows(backend, moment),
-        checks=tuple(zip(vip.checks, moment.checks.get(backend.id, ()), strict=False)),
-        mtu=sent_mtu(moment.held.get(backend.id), vip, backend),
-        path_errors=_path_errors(vip, backend, moment),
-        handshakes=moment.handshakes.get(backend.id),
-        transitions=moment.transitions.of_backend(str(vip.vip.key), str(backend.backend.address)),
+        weight=bound.desired.backend.weight,
+        effective_weight=effective_weight(vip, bound, moment.facts.health_of(bound)),
+        draining_flows=_draining_flows(bound, moment),
+        checks=vip.desired.checks,
+        tallies=moment.checks.get(backend_id, ()),
+        mtu=sent_mtu(moment.held.get(backend_id), vip, bound),
+        path_errors=_path_errors(vip, bound, moment) if moment.path_errors else _NO_ERRORS,
+        handshakes=moment.handshakes.get(backend_id),
+        transitions=transitions,
     )
 
 
 def _path_errors(vip: BoundVip, backend: BoundBackend, moment: Moment) -> Mapping[ErrorKind, int]:
     tunnel = tunnel_of(backend.backend.address, vip.forward_of(backend.backend), vip.vip.key.address.version)
-    return {} if tunnel is None else moment.path_errors.get(tunnel, {})
+    return _NO_ERRORS if tunnel is None else moment.path_errors.get(tunnel, _NO_ERRORS)
 
 
-def _state_at(backend: BoundBackend, moment: Moment) -> BackendState:
-    handshakes = moment.handshakes.get(backend.id)
-    return _state(backend, moment, is_ejected=handshakes is not None and handshakes.is_ejected)
-
-
-def _state(backend: BoundBackend, moment: Moment, *, is_ejected: bool) -> BackendState:
+def _state(backend: BoundBackend, moment: Moment) -> BackendState:
     health, standing = moment.facts.health_of(backend).health, moment.facts.eligibility.get(backend.id)
-    if backend.backend.admin_state is AdminState.MAINT:
+    if backend.desired.backend.admin_state is AdminState.MAINT:
         return BackendState.MAINT
     if health is Health.DOWN:
         return BackendState.DOWN
@@ -277,13 +285,15 @@ def _state(backend: BoundBackend, moment: Moment, *, is_ejected: bool) -> Backen
         return BackendState.UNREACHABLE
     if health is Health.UNKNOWN:
         return BackendState.UNKNOWN
-    return _state_of_healthy(backend, standing, is_ejected=is_ejected)
+    return _state_of_healthy(backend, standing, moment.handshakes.get(backend.id))
 
 
-def _state_of_healthy(backend: BoundBackend, standing: Eligibility | None, *, is_ejected: bool) -> BackendState:
-    if backend.backend.admin_state is AdminState.DRAIN:
+def _state_of_healthy(
+    backend: BoundBackend, standing: Eligibility | None, handshakes: HandshakeCounts | None
+) -> BackendState:
+    if backend.desired.backend.admin_state is AdminState.DRAIN:
         return BackendState.DRAIN
-    if is_ejected:
+    if handshakes is not None and handshakes.is_ejected:
         return BackendState.EJECTED
     return BackendState.HELD if standing is not None and standing.hold is not None else BackendState.UP
 

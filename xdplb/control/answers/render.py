@@ -267,16 +267,13 @@ def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: 
 def vip_stats_view(vip: BoundVip, counted: Counted, *, with_backends: bool = True) -> VipStatsView:
     """Return the counters of a VIP and, if asked for, its backends."""
     total = counted.of_vip(vip)
-    backends = tuple(
-        BackendStatsView(
-            str(address), part.packets, part.bytes, part.new_flows, part.failovers, part.over, part.replies
-        )
+    backends = [
+        BackendStatsView(str(address), *counted.of_backend(backend))
         for address, backend in (vip.backends.items() if with_backends else ())
-        for part in (counted.of_backend(backend),)
-    )
+    ]
     return VipStatsView(
         *(str(vip.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records, total.replies),
-        backends,
+        tuple(backends),
     )
 
 
@@ -289,6 +286,7 @@ def stats_view(
         drops=_reasons(counted.counters, "drop_"),
         passes=_reasons(counted.counters, "pass_"),
         answers=_reasons(counted.counters, "answer_"),
+        nics=counted.counters.nics,
         flow_table=flow_table,
     )
 

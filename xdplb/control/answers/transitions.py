@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from xdplb.control.events import ChangeMade, Event, Events, HealthChanged, VipStatusChanged
 from xdplb.control.plan.desired_diff import DiffKind
@@ -26,10 +27,12 @@ class Transitions:
         """Return how often the status of a VIP, by its key, has changed since the daemon started."""
         return self._vips.get(vip, 0)
 
-    def of_backend(self, vip: str, backend: str) -> int:
-        """Return how often the health of a backend has changed since the daemon started."""
-        counted = self._backends.get(vip)
-        return 0 if counted is None else counted.get(backend, 0)
+    def of_backends(self, vip: str) -> Mapping[str, int]:
+        """Return how often the health of backends of a VIP has changed since the daemon started, by address.
+
+        It changes meanwhile: look up in it, but do not iterate.
+        """
+        return self._backends.get(vip, {})
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, HealthChanged):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from xdplb.control.flows.drain import DrainView
 from xdplb.control.health.passive.totals import Latency
@@ -233,8 +234,7 @@ class ChecksView:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class BackendStatsView:
+class BackendStatsView(NamedTuple):
     """Counters of one backend; `bytes` are those of frames as received, with the Ethernet header.
 
     `failovers` and `over` are new connections that went to another backend: since this one was suspect or could not be
@@ -279,12 +279,16 @@ class FlowTableView:
 
 @dataclass(frozen=True, slots=True)
 class StatsView:
-    """All counters. `drops`, `passes` and `answers` are packets by reason, such as `no_backend`."""
+    """All counters. `drops`, `passes` and `answers` are packets by reason, such as `no_backend`.
+
+    `nics` are the frames that came in by each NIC, by what became of them, such as `redirect`.
+    """
 
     vips: tuple[VipStatsView, ...]
     drops: Mapping[str, int]
     passes: Mapping[str, int]
     answers: Mapping[str, int]
+    nics: Mapping[str, Mapping[str, int]]
     flow_table: FlowTableView
 
 

@@ -214,7 +214,7 @@ class Checker:
         return tuple([check.tally for check in self._checks_of.get(backend_id, ())])
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
-        """Return the tallies of all checks, by backend id."""
+        """Return the tallies of all checks, by backend id. It may be called in any thread."""
         return {
             backend_id: tuple([check.tally for check in checks]) for backend_id, checks in list(self._checks_of.items())
         }

@@ -141,7 +141,7 @@ class HealthSource(Protocol):
         ...
 
     def tallies(self) -> Mapping[int, tuple[CheckTally, ...]]:
-        """Return the tallies of all checks, by backend id."""
+        """Return the tallies of all checks, by backend id. It may be called in any thread."""
         ...
 
     def latencies(self) -> Mapping[CheckType, Taken]:

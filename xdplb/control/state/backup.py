@@ -68,7 +68,7 @@ def copy_of(connection: sqlite3.Connection) -> bytes:
 def read_backup(path: Path, staged: Path) -> Backup:
     """Copy the backup at `path` to `staged`, which must not exist, check it whole, and return what it holds.
 
-    InvalidError if it is no backup or damaged, PlatformError if a newer xdplb made it. Nothing is left then.
+    InvalidError if it is no backup or damaged, ConflictError if a newer xdplb made it. Nothing is left then.
     """
     try:
         with _reasons(path):

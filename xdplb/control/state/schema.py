@@ -18,7 +18,7 @@ from xdplb.control.state.clock_row import CLOCK
 from xdplb.control.state.copy_rows import COPY
 from xdplb.control.state.node_drain import NODE_DRAIN
 from xdplb.control.state.told import TOLD
-from xdplb.model.errors import PlatformError
+from xdplb.model.errors import ConflictError
 from xdplb.model.vip import Protocol, VipKey
 
 __all__ = ["SCHEMA_VERSION", "new_instance", "prepare"]
@@ -105,7 +105,7 @@ def new_instance() -> int:
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Set up the file for durable writes by this process only, check it, and create or migrate its tables.
 
-    A file of an earlier version is migrated in one transaction. PlatformError if it has a later version.
+    A file of an earlier version is migrated in one transaction. ConflictError if it has a later version.
     """
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -114,7 +114,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise sqlite3.DatabaseError(said)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
-        raise PlatformError(
+        raise ConflictError(
             f"the state in {path} was written by a newer xdplb (schema {version}, this one knows {SCHEMA_VERSION})",
             hint="run that version, or use another --state-dir",
         )

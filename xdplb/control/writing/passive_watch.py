@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xdplb.control.events import (
     BackendDiffers,
@@ -37,6 +38,7 @@ from xdplb.model.vip import Passive
 
 __all__ = ["HandshakeCounts", "PassiveView", "PassiveWatch"]
 
+_RESULTS = ("begun", "repeated", "answered", "refused", "reset")
 _PERIOD_SECONDS = 0.1
 _HURRY_SECONDS = 1.0
 _TELL_AGAIN_SECONDS = 60.0
@@ -157,17 +159,22 @@ class PassiveWatch:
         if not bounds:
             return {}
         rows = await self._thread(lambda: self._reader.counters([bound.id for bound in bounds]))
-        return {bound.id: self._counts(bound, row) for bound, row in zip(bounds, rows, strict=True)}
+        return await asyncio.to_thread(self._counts, bounds, rows)
 
-    def _counts(self, bound: BoundBackend, row: np.void) -> HandshakeCounts:
-        results = {name: int(row[name]) for name in ("begun", "repeated", "answered", "refused", "reset")}
-        return HandshakeCounts(
-            {**results, "silent": self._reader.silent.get(bound.id, 0)},
-            row["latency"].tolist(),
-            int(row["latency_ns"]) / 1e9,
-            self._ejected_total[bound.id, bound.epoch],
-            self._ejection(bound) is not None,
-        )
+    def _counts(self, bounds: Sequence[BoundBackend], rows: NDArray[np.void]) -> dict[int, HandshakeCounts]:
+        """Return what `rows` tell of these backends, by id. In any thread."""
+        results = zip(*(rows[name].tolist() for name in _RESULTS), strict=True)
+        columns = zip(bounds, results, rows["latency"].tolist(), rows["latency_ns"].tolist(), strict=True)
+        return {
+            bound.id: HandshakeCounts(
+                {**dict(zip(_RESULTS, counts, strict=True)), "silent": self._reader.silent.get(bound.id, 0)},
+                latency,
+                nanoseconds / 1e9,
+                self._ejected_total[bound.id, bound.epoch],
+                self._ejection(bound) is not None,
+            )
+            for bound, counts, latency, nanoseconds in columns
+        }
 
     def _ejection(self, backend: BoundBackend) -> Ejection | None:
         found = self._ejections.present.get(backend.id)

@@ -14,7 +14,7 @@ from .servers import Servers
 
 __all__ = ["GLOBAL", "read"]
 
-_STAYS = "it stays with keepalived, which goes on to hold the address: docs/operations.md, Two balancers"
+_STAYS = "it stays with keepalived, which goes on to hold the address: docs/ha.md"
 _TOP = {
     "vrrp_instance": _STAYS,
     "vrrp_sync_group": _STAYS,

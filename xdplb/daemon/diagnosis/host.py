@@ -47,7 +47,7 @@ def decap(pin_dir: Path) -> Iterator[Finding]:
         return  # without the privileges to read them; `privileges` reports that
     told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     if any(name.startswith("drop_") for name in counts):
-        yield warn("decap", told, "what each of them means: docs/operations.md, Who may use the tunnel")
+        yield warn("decap", told, "what each of them means: docs/tunnels.md")
     elif counts:
         yield ok("decap", told)
 

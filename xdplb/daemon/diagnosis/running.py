@@ -84,9 +84,9 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
     for reason in running.status["not_ready"]:
         yield fail("daemon", reason, "for more, run xdplb status and read the daemon's log")
     for warning in running.status.get("warnings", ()):  # an older daemon has none
-        yield warn("VIPs on own addresses", warning, "docs/operations.md, VIPs on the balancer's own addresses")
+        yield warn("VIPs on own addresses", warning, "docs/own-addresses.md")
     for note in running.status.get("notes", ()):
-        yield warn("daemon", note, "docs/operations.md, When the API is flooded, and docs/access.md")
+        yield warn("daemon", note, "docs/service.md, When the API is flooded, and docs/access.md")
     for drift in running.status.get("drift", ()):
         if drift["kind"] == "dns":
             yield warn(f"DNS name {drift['what']}", drift["reason"], "docs/dns.md, When something is wrong")

@@ -40,9 +40,11 @@ test("a history is bounded", () => {
 });
 
 test("a curve has gaps where nothing is known", () => {
-  assert.equal(curve([], 10, 10), "");
-  assert.equal(curve([0, 10], 10, 10), "M0.0 9.0L10.0 1.0");
-  assert.equal(curve([1, null, 1, 1], 9, 10).match(/M/g).length, 2);
+  assert.deepEqual(curve([], 10, 10), { line: "", area: "" });
+  assert.deepEqual(curve([0, 10], 10, 10), { line: "M0.0 9.0L10.0 1.0", area: "M0.0 10L0.0 9.0L10.0 1.0L10.0 10Z" });
+  const { line, area } = curve([1, 1, null, 1, 1], 8, 10);
+  assert.equal(line, "M0.0 1.0L2.0 1.0M6.0 1.0L8.0 1.0");
+  assert.equal(area, "M0.0 10L0.0 1.0L2.0 1.0L2.0 10ZM6.0 10L6.0 1.0L8.0 1.0L8.0 10Z");
 });
 
 test("messages of the event stream", () => {

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hosts on which the commands of a page are typed: a client, a router, a balancer and two backends."""
+
+from __future__ import annotations
+
+import sys
+from typing import ClassVar
+
+from xdplb.net.lab import ADDRESSES, VIP, Lab
+
+from .balancer import SERVICE, until
+from .own_folders import REPOSITORY, OwnFolders
+
+__all__ = ["BACKENDS", "PageLab"]
+
+BACKENDS = ("dr1", "dr2")
+
+_DEFAULTS = REPOSITORY / "debian/xdplb.default"
+_PORTS = (80, 443)
+_AS_INSTALLED = f"""
+systemctl stop xdplb
+xdplb down --all
+rm -rf /var/lib/xdplb/* /etc/xdplb/* /etc/keepalived/*
+cp {_DEFAULTS} /etc/default/xdplb
+"""
+_EMPTY = """
+rm -rf /etc/xdplb/* /etc/keepalived/*
+printf '%s\\n' 'INTERFACES="eth0"' 'OPTIONS="{options}"' >/etc/default/xdplb.new
+cmp -s /etc/default/xdplb.new /etc/default/xdplb || systemctl stop xdplb
+mv /etc/default/xdplb.new /etc/default/xdplb
+systemctl start xdplb
+xdplb status --wait
+echo 'vips = []' | xdplb config apply -f -
+"""
+
+
+class PageLab(OwnFolders, Lab):
+    """A balancer named lb1, and backends named web1 and web2."""
+
+    NAMES: ClassVar = {"balancer": "lb1", "dr1": "web1", "dr2": "web2"}
+
+    def serve(self) -> None:
+        """Have a web server on each backend, which is set up for the VIP."""
+        for host in BACKENDS:
+            self.sh(host, f"xdplb backend-host setup {VIP} --forward dr")
+            for port in _PORTS:
+                self.popen(host, [sys.executable, SERVICE, self.NAMES[host], str(port)])
+        urls = [f"http://{ADDRESSES[host]}:{port}/" for host in BACKENDS for port in _PORTS]
+        until(lambda: self.run("client", ["curl", "-sf", "-o/dev/null", *urls], check=False).returncode == 0)
+
+    def begin(self, options: str | None) -> None:
+        """Have the service run with these options and without VIPs, or the balancer as it is installed."""
+        self.sh("balancer", _AS_INSTALLED if options is None else _EMPTY.format(options=options))
+
+    def _build(self) -> None:
+        super()._build()
+        for host in self.NAMES:
+            self._hold(host)
