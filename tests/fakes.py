@@ -417,7 +417,7 @@ def run_in_simulated_time(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Return when `condition` holds; TimeoutError when it does not within `seconds`."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (what is waited for has no event to wait on)

@@ -44,7 +44,7 @@ def stands(api: Api) -> dict[str, object]:
 
 
 def until_stands(api: Api, state: str) -> dict[str, object]:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while (found := stands(api))["state"] != state:
         assert time.monotonic() < end, found
         time.sleep(0.02)

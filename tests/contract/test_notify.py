@@ -26,7 +26,7 @@ EXAMPLE = REPOSITORY / "docs" / "examples" / "notify" / "notify.toml"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs commands as another user")
 
 
-def until(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(holds: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait until this is true, and return it."""
     end = time.monotonic() + seconds
     while not (found := holds()):

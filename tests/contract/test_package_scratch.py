@@ -40,7 +40,7 @@ with scratch_folder(parent) as folder, Container(Debian(folder), "none", parent 
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -37,7 +37,7 @@ def flip(api: Api, *healths: Health) -> None:
     for last, health in enumerate(healths, 11):
         api.client.portal.call(api.health.flip, f"10.0.0.{last}", health)
     serving = sum(health is Health.UP for health in healths)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while api.ask("GET", VIP).json()["status"]["backends_serving"] != serving:
         assert time.monotonic() < end
         time.sleep(0.005)

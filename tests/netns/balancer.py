@@ -235,7 +235,7 @@ def tally(report: str) -> Counter[str]:
     return Counter(line[2] for line in lines)
 
 
-def until(true: Callable[[], bool], seconds: float = 15) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition is true; fail if it takes longer than `seconds`."""
     end = time.monotonic() + seconds * PATIENCE
     while not true():

@@ -15,6 +15,7 @@ import argparse
 import json
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.netns.balancer import KEY, Balancer, Stream, until
@@ -99,6 +100,7 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
             change(host, balancer, f"--allow-downgrades /root/{package.name}", f"back to {version_of(package)}")
         else:
             print("          not back again: the older version has another map layout")
+        backend.run("apt-get", "install", "-y", "-q", later_there)
         boots(backend, balancer)
         with step("systemctl stop xdplb-backend-host@: undone"):
             backend.run("systemctl", "stop", f"xdplb-backend-host@{VIP}")
@@ -183,28 +185,34 @@ def boots(backend: Container, balancer: Balancer) -> None:
         local = [lab.run("dr1", ["ip", family, "route", "show", "table", "local"]).stdout for family in ("-4", "-6")]
         return [each for each in addresses if f"local {each}" in "".join(local)]
 
+    def stand(wanted: Sequence[str]) -> None:
+        there = shown()
+        assert there == list(wanted), f"{there} is there: {backend.log()}"
+
+    def are_back() -> None:
+        states = backend.run("systemctl", "is-active", *names, check=False).stdout.split()
+        assert states == ["active"] * len(names), f"{states}: {backend.log()}"
+        stand(addresses)
+
     with step("xdplb-backend-host@ for four VIPs; a boot in good order: undone when it goes, there when it is back"):
         backend.run("systemctl", "enable", "--now", *names)
-        assert shown() == list(addresses)
+        stand(addresses)
         backend.power_off()
-        assert shown() == []
+        stand([])
         backend.power_on()
-        assert backend.run("systemctl", "is-active", *names).stdout.split() == ["active"] * len(names)
-        assert shown() == list(addresses)
+        are_back()
     with step("a loss of power: there again, and traffic"):
         backend.cut_power()
         forget(lab)
-        assert shown() == []
+        stand([])
         backend.power_on()
-        assert backend.run("systemctl", "is-active", *names).stdout.split() == ["active"] * len(names)
-        assert shown() == list(addresses)
+        are_back()
         for vip in vips:
             backend.run("xdplb", "backend-host", "show", vip.replace("-", "/"))
-        balancer.serve("dr1")
         until(lambda: set(balancer.get(1)) == {"dr1"})
     with step("the further units stopped: what was there before is there again"):
         backend.run("systemctl", "disable", "--now", *names[1:])
-        assert shown() == [str(VIP)]
+        stand([str(VIP)])
 
 
 def forget(lab: Lab) -> None:

@@ -65,6 +65,12 @@ class Container:
     ) -> None:
         self._stop()
 
+    def log(self) -> str:
+        """Return what its console and its units have said."""
+        return (
+            self._log.read_text(errors="replace") + self.run("journalctl", "--no-pager", "-n", "50", check=False).stdout
+        )
+
     def power_off(self) -> None:
         """Shut it down, as a host that is switched off in good order."""
         self._stop()
