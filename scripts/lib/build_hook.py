@@ -2,12 +2,14 @@
 """What is made whenever xdplb is built or installed: a build hook of hatchling (pyproject.toml).
 
 The loops of xdplb/balance are compiled. They need no header of the C library; without a compiler xdplb is built all the
-same, and slower. A wheel also gets the commit that it is built from; an editable install asks Git each time.
+same, and slower. A wheel also gets the commit that it is built from: that of the checkout in XDPLB_CHECKOUT, if the
+sources are a copy of one. An editable install looks for it each time.
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sysconfig
 import tempfile
@@ -18,6 +20,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _OPTIONS = ("-O2", "-shared", "-fPIC", "-nostdlib", "-ffreestanding")
 _SOURCES = ("fill.c", "slots.c")
+
+
+def _read_head(root: Path, checkout: Path) -> str | None:
+    """Return the commit that a checkout is at. Git need not be installed, and xdplb is not yet."""
+    commit: str | None = runpy.run_path(str(root / "xdplb/commit.py"))["read_head"](checkout)
+    return commit
 
 
 class MadeHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -37,15 +45,12 @@ class MadeHook(BuildHookInterface):  # type: ignore[type-arg]
     _noted: Path | None = None
 
     def _note_commit(self, build_data: dict[str, Any]) -> None:
-        try:
-            asked = subprocess.run(
-                ["git", "rev-parse", "HEAD"], check=True, cwd=self.root, capture_output=True, text=True
-            )
-        except (OSError, subprocess.CalledProcessError):
+        commit = _read_head(Path(self.root), Path(os.environ.get("XDPLB_CHECKOUT") or self.root))
+        if commit is None:
             self.app.display_warning("the sources are in no Git checkout, so `xdplb version` will not say their commit")
             return
         with tempfile.NamedTemporaryFile("w", prefix="xdplb-commit-", delete=False) as noted:
-            noted.write(asked.stdout)
+            noted.write(f"{commit}\n")
         self._noted = Path(noted.name)
         build_data["force_include"][noted.name] = "xdplb/_commit"
 

@@ -13,6 +13,7 @@ COLOURS = ("#0b62a3", "#d1495b", "#edae49", "#00798c", "#6b4c9a", "#7a7a7a")
 WIDTH, HEIGHT = 760, 380
 LEFT, TOP, RIGHT, BOTTOM = 80, 44, 20, 48
 ROW = 20
+LICENCE = "<!-- SPDX-License-Identifier: Apache-2.0 -->"
 FONT = 'font-family="system-ui, sans-serif"'
 INK, FAINT = "#24292f", "#d0d7de"
 
@@ -102,7 +103,7 @@ def _legend(names: Sequence[str]) -> list[str]:
 def _document(body: Sequence[str], rows: int) -> str:
     height = HEIGHT + ROW * rows + 12
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
-    return "\n".join([head, f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>', *body, "</svg>", ""])
+    return "\n".join([LICENCE, head, f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>', *body, "</svg>", ""])
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, weight: str = "400") -> str:

@@ -77,7 +77,22 @@ def test_all_locks_have_the_same_versions() -> None:
 
 
 def test_bcc_is_never_asked_of_an_index() -> None:
-    assert "bcc" not in {canonicalize_name(each.name) for each in (*RUN, *TOP, *DEV, *BUILD)}
+    asked = [text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra]
+    assert "bcc" not in {canonicalize_name(each.name) for each in (*RUN, *BUILD, *map(Requirement, asked))}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_bcc_is_in_no_lock_so_nothing_else_can_bring_it(lock: str) -> None:
+    assert "bcc" not in entries(lock)
+
+
+def test_every_installation_from_an_index_is_by_a_lock_alone() -> None:
+    """With --no-deps and --require-hashes, pip takes what a lock names and nothing that a package asks for."""
+    scripts = [ROOT / "scripts/lib/package/build", ROOT / "scripts/lib/package/install", ROOT / "scripts/lib/setup.sh"]
+    text = "\n".join(script.read_text(encoding="utf-8").replace("\\\n", " ") for script in scripts)
+    commands = [line for line in text.splitlines() if re.search(r" --requirement ", line)]
+    assert len(commands) == len(scripts)
+    assert [line for line in commands if not {"--require-hashes", "--no-deps"} <= set(line.split())] == []
     assert not [lock for lock in LOCKS if "bcc" in entries(lock)]
 
 

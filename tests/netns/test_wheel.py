@@ -39,9 +39,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__", "_loops.*"))
         else:
             shutil.copy(source, tree / name)
-    git = _said("git", "-C", str(ROOT), "rev-parse", "--absolute-git-dir")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", out, tree], check=True, env={**ENVIRONMENT, "GIT_DIR": git})
+    subprocess.run([*build, "--wheel-dir", out, tree], check=True, env={**ENVIRONMENT, "XDPLB_CHECKOUT": str(ROOT)})
     (built,) = out.glob("xdplb-*.whl")
     return built
 

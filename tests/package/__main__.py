@@ -125,6 +125,14 @@ def as_service(system: Debian, package: Path, later: Path, lab: Lab) -> None:
             assert host.run("systemctl", "list-units", "--all", "xdplb*", "--no-legend").stdout == ""
 
 
+def lintian(package: Path) -> None:
+    with step("lintian has no error to tell"):
+        told = subprocess.run(
+            ["lintian", "--allow-root", "--fail-on", "error", package], capture_output=True, text=True, check=False
+        )
+        assert told.returncode == 0, told.stdout + told.stderr
+
+
 def units(host: Container) -> None:
     with step("units: verified, hardened, neither enabled nor started"):
         names = ["xdplb.service", f"xdplb-backend-host@{VIP}.service", "xdplb-decap@eth0.service"]
@@ -241,6 +249,7 @@ def main() -> None:
     parser.add_argument("--from", dest="older", type=Path, help="upgrade from this package to the other")
     parser.add_argument("--keep-root", type=Path, help="keep the bare system there, or take the one that is there")
     options = parser.parse_args()
+    lintian(options.package)
     release = release_of(options.package)
     with scratch_folder(Path("/var/tmp")) as folder:
         root = options.keep_root or folder / "root"

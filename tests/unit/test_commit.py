@@ -65,3 +65,20 @@ def test_a_folder_that_git_would_not_read(tmp_path: Path, head: str) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git/HEAD").write_text(head)
     assert read_head(tmp_path) is None
+
+
+def test_what_an_image_is_built_from_has_the_commit_though_git_itself_is_left_out(
+    checkout: Path, tmp_path: Path
+) -> None:
+    ignored = (Path(__file__).parents[2] / ".containerignore").read_text().splitlines()
+    kept = [line.removeprefix("!.git/") for line in ignored if line.startswith("!.git/")]
+    wanted = git(checkout, "rev-parse", "HEAD")
+    for pack in (False, True):
+        if pack:
+            git(checkout, "pack-refs", "--all")
+        context = tmp_path / f"context-{pack}"
+        (context / ".git").mkdir(parents=True)
+        for name in kept:
+            if (checkout / ".git" / name).exists():
+                subprocess.run(["cp", "-a", checkout / ".git" / name, context / ".git"], check=True)
+        assert read_head(context) == wanted

@@ -26,6 +26,7 @@ from xdplb.model.vip import LARGEST_RATE, Forward
 
 from .backend_nodes import print_nodes_of_vip
 from .changes import Change, changing
+from .completion import backend_names, place_names, vip_argument, vip_names
 from .groups import Group
 from .layout import Output, chosen_output
 from .node_generations import NODES, nodes_cell, sharing_nodes
@@ -38,7 +39,6 @@ from .params import (
     duration,
     duration_text,
     output_option,
-    vip_argument,
 )
 from .watching import watchable
 
@@ -115,7 +115,7 @@ def command() -> None:
 
 
 def _backend_arguments(function: _Command) -> _Command:
-    return vip_argument(click.argument("address", metavar="ADDRESS")(function))
+    return vip_argument(click.argument("address", metavar="ADDRESS", shell_complete=backend_names)(function))
 
 
 @command.command(
@@ -126,7 +126,8 @@ Examples:
   xdplb backend add web 10.0.0.13 --forward nat --port 8080
   xdplb backend add '[2001:db8::10]:443/udp' 2001:db8:1::11 --forward gue --quic-server-id 00a7"""
 )
-@_backend_arguments
+@vip_argument
+@click.argument("address", metavar="ADDRESS")
 @click.option(
     "--weight",
     type=AnyWhole(),
@@ -206,7 +207,9 @@ _all_vips_option = click.option(
 
 def _some_or_all(function: _Command) -> _Command:
     """Add the arguments VIP ADDRESS, of which --all-vips leaves the first out."""
-    return click.argument("places", metavar="[VIP] ADDRESS", nargs=-1, required=True)(_all_vips_option(function))
+    return click.argument("places", metavar="[VIP] ADDRESS", nargs=-1, required=True, shell_complete=place_names)(
+        _all_vips_option(function)
+    )
 
 
 def _place(places: tuple[str, ...], *, all_vips: bool) -> tuple[str, str]:
@@ -354,7 +357,7 @@ Examples:
   xdplb backend ls web -o wide
   xdplb backend ls web --nodes"""
 )
-@click.argument("vip", metavar="[VIP]", required=False)
+@click.argument("vip", metavar="[VIP]", required=False, shell_complete=vip_names)
 @click.option("--nodes", "by_node", is_flag=True, help="Show how healthy each node sees the backends of the VIP.")
 @output_option
 @watchable

@@ -17,6 +17,7 @@ import click
 from xdplb.model.errors import XdplbError
 
 from .capture_file import open_capture
+from .completion import vip_names
 from .output import note, print_json
 from .params import Connection, Decimal, Whole, local_output_option
 from .pcapng_blocks import PcapngBlocks
@@ -37,7 +38,7 @@ Examples:
   sudo xdplb capture 203.0.113.10:443/tcp 192.0.2.0/24 -w some.pcapng --packets 1000
   sudo xdplb capture 192.0.2.7:40000 -w -""",
 )
-@click.argument("what", metavar="[VIP|CLIENT]...", nargs=-1)
+@click.argument("what", metavar="[VIP|CLIENT]...", nargs=-1, shell_complete=vip_names)
 @click.option("-w", "--write", "path", metavar="FILE|-", required=True, help="The file to write; - is stdout.")
 @click.option("--packets", type=Whole(1), metavar="N", help="Stop after this many packets.")
 @click.option("--seconds", type=Decimal(0, min_open=True), metavar="S", help="Stop after this many seconds.")

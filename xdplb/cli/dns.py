@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .changes import Change, changing
+from .completion import node_names
 from .groups import Group
 from .output import Column, coloured, moment, note, print_json, table
 from .params import Connection, output_option
@@ -64,7 +65,7 @@ def _row(name: DnsNameOut, address: DnsAddressOut) -> tuple[object, ...]:
     short_help="Take out what a balancer that is gone has left there.",
     epilog="\b\nExamples:\n  xdplb dns forget lb3 --dry-run\n  xdplb dns forget lb3",
 )
-@click.argument("node", metavar="NODE")
+@click.argument("node", metavar="NODE", shell_complete=node_names)
 @changing()
 def forget(change: Change, /, node: str) -> None:
     """Take out of DNS what a balancer that is gone for good has put there, at all names of this one's VIPs.

@@ -13,6 +13,7 @@ from xdplb.client.bodies import EventOut, EventsOut
 from xdplb.client.events import EventLog, Which
 from xdplb.model.printable import json_printable
 
+from .completion import vip_names
 from .layout import room
 from .output import Column, coloured, line, moment, note, paragraph, print_json, table
 from .params import Connection, Whole, output_option
@@ -39,7 +40,9 @@ Examples:
 )
 @click.option("--since", metavar="TIME", help="Since then: 1h (an hour ago), 03:12, 2026-11-28, 2026-11-28T03:12:00Z.")
 @click.option("--until", metavar="TIME", help="Until then.")
-@click.option("--vip", metavar="VIP", help="Only about this VIP; by its key also if it is gone.")
+@click.option(
+    "--vip", metavar="VIP", shell_complete=vip_names, help="Only about this VIP; by its key also if it is gone."
+)
 @click.option("--backend", metavar="ADDRESS", help="Only about the backend with this address.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only of this kind. May be given several times.")
 @click.option("--level", type=click.Choice(_LEVELS), help="Only this serious or more so.")

@@ -9,8 +9,9 @@ import click
 
 from xdplb.client.bodies import DifferenceOut, ExplainOut, FlowRecordOut, OuterOut, PacketOut, SentOut, SlotOut
 
+from .completion import vip_argument
 from .output import Column, note, paragraph, print_fields, print_json, table
-from .params import Connection, output_option, vip_argument
+from .params import Connection, output_option
 
 __all__ = ["command"]
 

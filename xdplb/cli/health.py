@@ -17,9 +17,10 @@ from xdplb.model.numbers import whole_of
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
+from .completion import backend_names, check_names, vip_argument, vip_names
 from .groups import Group
 from .output import Column, coloured, line, moment, print_fields, print_json, table
-from .params import Connection, duration_text, output_option, vip_argument
+from .params import Connection, duration_text, output_option
 from .watching import watchable
 
 __all__ = ["command"]
@@ -102,7 +103,7 @@ def add(change: Change, /, *, vip: str, **given: Any) -> None:
     epilog="\b\nExamples:\n  xdplb health rm 203.0.113.10:80/tcp\n  xdplb health rm web app\n  xdplb health rm web 2",
 )
 @vip_argument
-@click.argument("check", metavar="[CHECK]", required=False)
+@click.argument("check", metavar="[CHECK]", required=False, shell_complete=check_names)
 @changing(conditional=True)
 def rm(change: Change, /, *, vip: str, check: str | None) -> None:
     """Remove the checks of a VIP, or one of them. From the last one on, all its backends count as up.
@@ -181,7 +182,7 @@ def _shown(field: str, value: object) -> object:
     short_help="List the results of the checks for each backend.",
     epilog="\b\nExamples:\n  xdplb health ls\n  xdplb health ls 203.0.113.10:80/tcp\n  xdplb health ls web -o json",
 )
-@click.argument("vip", metavar="[VIP]", required=False)
+@click.argument("vip", metavar="[VIP]", required=False, shell_complete=vip_names)
 @output_option
 @watchable
 @click.pass_obj
@@ -241,7 +242,7 @@ Examples:
   xdplb health probe web 10.0.0.11 -o json""",
 )
 @vip_argument
-@click.argument("address", required=False)
+@click.argument("address", required=False, shell_complete=backend_names)
 @output_option
 @click.pass_obj
 def probe(connection: Connection, vip: str, address: str | None, as_json: bool) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -119,6 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors are printed to stderr, none is raised."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if "_XDPLB_COMPLETE" in os.environ:
+        from .completion import prepare_bash
+
+        prepare_bash()
     chosen_output.set(Output.TABLE)
     try:  # not standalone: click then raises errors, and returns what the command returns
         result = cli.main(args=given, prog_name="xdplb", standalone_mode=False)

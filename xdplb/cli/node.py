@@ -11,6 +11,7 @@ from xdplb.client import Client, ConflictError, TimedOutError
 from xdplb.client.bodies import NodeDrainIn, NodeDrainOut, NodeOut
 
 from .changes import Change, changing
+from .completion import node_names
 from .groups import Group
 from .layout import Output, chosen_output
 from .output import Column, coloured, moment, note, print_fields, print_json, table
@@ -69,7 +70,7 @@ def ls(connection: Connection, as_json: bool) -> None:
 
 
 @command.command(epilog="\b\nExamples:\n  xdplb node show\n  xdplb node show lb2 -o json")
-@click.argument("name", metavar="[NODE]", required=False)
+@click.argument("name", metavar="[NODE]", required=False, shell_complete=node_names)
 @output_option
 @watchable
 @click.pass_obj

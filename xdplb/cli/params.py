@@ -41,7 +41,6 @@ __all__ = [
     "pin_dir_option",
     "positive_duration",
     "state_dir_option",
-    "vip_argument",
 ]
 
 # Whether a path can be used is said by the command, with its own sentence and exit code, not by the parser.
@@ -256,11 +255,6 @@ def if_generation_option(command: _Decorated) -> _Decorated:
         metavar="N",
         help="Change it only if its generation is N, else exit 4.",
     )(command)
-
-
-def vip_argument(command: _Decorated) -> _Decorated:
-    """Add the argument VIP."""
-    return click.argument("vip", metavar="VIP")(command)
 
 
 def pin_dir_option(command: _Decorated) -> _Decorated:

@@ -11,6 +11,7 @@ import click
 
 from xdplb.client import Answer
 
+from .completion import vip_names
 from .groups import Command
 from .output import Column, number, print_json, table
 from .params import Connection, duration, duration_text, output_option
@@ -37,7 +38,7 @@ Examples:
   xdplb stats --rate 1s
   xdplb stats 203.0.113.10:443/tcp -o json""",
 )
-@click.argument("vip", metavar="[VIP]", required=False)
+@click.argument("vip", metavar="[VIP]", required=False, shell_complete=vip_names)
 @click.option(
     "--rate", type=duration, metavar="TIME", help="Count for this long, such as 1s, and show rates per second."
 )

@@ -11,6 +11,7 @@ from xdplb.client import Answer, Client, DaemonDownError, NotReadyError, TimedOu
 from xdplb.client.bodies import ConfigStatusOut, FlowTableOut, NicOut, ReadyVipOut, ReadyzOut, StatusOut, StoreOut
 from xdplb.model.errors import PlatformError
 
+from .completion import vip_names
 from .groups import Command
 from .output import Column, coloured, moment, note, number, print_fields, print_json, table
 from .params import Connection, duration, duration_text, output_option
@@ -47,6 +48,7 @@ Examples:
     "vips",
     metavar="VIP",
     multiple=True,
+    shell_complete=vip_names,
     help="Show whether this VIP is ready: the balancer is, and min-serving backends serve. May be repeated.",
 )
 @click.option("--wait", is_flag=True, help="Return when it is ready (exit 0) or at the timeout (exit 5).")

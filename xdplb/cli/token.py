@@ -12,6 +12,7 @@ import click
 from xdplb.model.errors import XdplbError
 
 from .changes import Change, changing
+from .completion import token_names
 from .groups import Group
 from .output import Column, coloured, minute, moment, note, print_json, table
 from .params import Connection, output_option, positive_duration
@@ -122,7 +123,7 @@ def _write(descriptor: int, secret: str, name: str) -> None:
 
 
 @command.command(short_help="Remove a token.", epilog="\b\nExamples:\n  xdplb token rm ci")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=token_names)
 @changing()
 def rm(change: Change, /, *, name: str) -> None:
     """Remove a token. It is of no use from now on; what is being answered to it, such as a capture, is cut off."""

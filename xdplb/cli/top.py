@@ -10,6 +10,7 @@ import click
 
 from xdplb.model.errors import PlatformError
 
+from .completion import vip_names
 from .params import Connection, positive_duration
 from .vip_table import vip_text
 
@@ -27,7 +28,12 @@ Examples:
   xdplb top --vip web --interval 1s
   xdplb top --read-only""",
 )
-@click.option("--vip", metavar="VIP", help="Begin with the backends of this VIP, given by its name or key.")
+@click.option(
+    "--vip",
+    metavar="VIP",
+    shell_complete=vip_names,
+    help="Begin with the backends of this VIP, given by its name or key.",
+)
 @click.option(
     "--interval",
     metavar="TIME",

@@ -23,10 +23,11 @@ from xdplb.model.vip import VipKey
 
 from .changes import Change, changing
 from .check_options import check_body, check_options
+from .completion import vip_argument
 from .groups import Group
 from .node_generations import sharing_nodes
 from .output import moment, note, percent, print_fields, print_json
-from .params import Connection, duration_text, output_option, vip_argument
+from .params import Connection, duration_text, output_option
 from .vip_access import access
 from .vip_options import policy, policy_options
 from .vip_table import announced_text, print_vips, vip_text
@@ -64,7 +65,7 @@ Examples:
   xdplb vip add 203.0.113.10:443/udp --quic-server-id-bytes 2
   xdplb vip add 203.0.113.10:80/tcp --check http --check-path /healthz"""
 )
-@vip_argument
+@click.argument("vip", metavar="VIP")
 @click.option("--name", help="A name for it: a-z, 0-9 and -.")
 @policy_options
 @check_options("check-")

@@ -15,9 +15,10 @@ from xdplb.config.prefix_file import listed_prefixes
 from xdplb.model.errors import InvalidError
 
 from .changes import Change, changing
+from .completion import vip_argument
 from .groups import Group
 from .output import Column, coloured, print_json, table
-from .params import Connection, output_option, vip_argument
+from .params import Connection, output_option
 from .watching import watchable
 
 __all__ = ["access"]

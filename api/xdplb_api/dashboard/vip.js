@@ -6,6 +6,7 @@ import { ago, clock, count, latency, percent, rate, span, vipKey, words } from "
 import { Chart } from "./chart.js";
 import { Empty, Fact, Share, Slots, Status } from "./parts.js";
 import { Action } from "./action.js";
+import { wantedShare } from "./shares.js";
 
 export class Vip extends Component {
   state = { action: null };
@@ -30,7 +31,6 @@ export class Vip extends Component {
     }
     const found = model.rateOf(vip);
     const backends = model.open?.ref === ref_ ? model.open.backends : null;
-    const weights = (backends ?? []).reduce((sum, each) => sum + weightOf(each), 0);
     return html`<section>
       <p class="crumbs"><a href="#/vips">VIPs</a></p>
       <div class="head"><h1>${vip.name ?? vipKey(vip)}</h1><${Status} is=${vip.status.operating_status} /></div>
@@ -53,7 +53,7 @@ export class Vip extends Component {
         : backends.length === 0
           ? html`<${Empty}>There is no backend. <code>xdplb backend add ${ref_} 10.0.0.11</code> adds one.<//>`
           : html`<ul class="backends">${backends.map(
-              (each) => html`<${Backend} key=${each.address} backend=${each} wanted=${weights ? weightOf(each) / weights : null}
+              (each) => html`<${Backend} key=${each.address} backend=${each} wanted=${wantedShare(backends, each)}
                 checks=${checksOf(model.open.checks, each.address)} found=${found?.backends?.get(each.address)}
                 act=${model.mayOperate ? (what) => this.setState({ action: { what, address: each.address } }) : null} />`,
             )}</ul>`}
@@ -62,10 +62,6 @@ export class Vip extends Component {
         backend=${backends?.find((each) => each.address === this.state.action.address)} close=${() => this.setState({ action: null })} />`}
     </section>`;
   }
-}
-
-function weightOf(backend) {
-  return backend.admin_state === "ready" ? backend.weight : 0;
 }
 
 function checksOf(checks, address) {

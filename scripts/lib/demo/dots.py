@@ -11,6 +11,7 @@ __all__ = ["Dots", "dot_chart"]
 
 WIDTH, PANEL = 760, 150
 LEFT, TOP, RIGHT, GAP = 60, 40, 20, 46
+LICENCE = "<!-- SPDX-License-Identifier: Apache-2.0 -->"
 FONT = 'font-family="system-ui, sans-serif"'
 INK, FAINT, DOT, FAILED = "#24292f", "#d0d7de", "#0b62a3", "#d1495b"
 STEPS = 400
@@ -47,7 +48,7 @@ def dot_chart(title: str, axes: tuple[str, str], panels: Sequence[Dots]) -> str:
         _text(WIDTH - RIGHT, height - 10, f"across: {axes[0]}; up: {axes[1]}; red: failed", anchor="end", size=11)
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
-    return "\n".join([head, f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>', *body, "</svg>", ""])
+    return "\n".join([LICENCE, head, f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>', *body, "</svg>", ""])
 
 
 def _dots(panel: Dots, first: float, last: float, top: float, ground: float) -> list[str]:

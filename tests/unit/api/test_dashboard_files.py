@@ -59,4 +59,4 @@ def test_what_needs_no_page_does_as_its_own_tests_say() -> None:
     scripts = sorted(map(str, PARTS.glob("*.test.mjs")))
     found = subprocess.run(["node", "--test", *scripts], check=False, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stdout
-    assert len(scripts) == 3
+    assert len(scripts) == 4
