@@ -63,10 +63,10 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
     ("field fixed", lambda m: m.patch_vip("web", {"port": 444}), InvalidError, "/port", "cannot be changed"),
     (
         "no choice",
-        lambda m: m.patch_vip("web", {"forward": "nat"}),
+        lambda m: m.patch_vip("web", {"forward": "proxy"}),
         InvalidError,
         "/forward",
-        "'nat' is not one of the choices",
+        "'proxy' is not one of the choices",
     ),
     (
         "no number",
