@@ -25,6 +25,9 @@
 #include "lib/share_out.h"
 #include "lib/too_big.h"
 #include "lib/verdict.h"
+#ifdef WITH_NAT
+#include "lib/nat.h"
+#endif
 
 /* Each stage returns GO_ON, or the reason why the packet goes no further. */
 
@@ -43,6 +46,10 @@ static __always_inline enum reason classify(const struct cursor *cursor, struct 
 {
 	enum reason reason = classify_packet(cursor, packet, &journey->vip);
 
+#ifdef WITH_NAT
+	if (reason == GO_ON && nat_is_fragment(packet))
+		return PASS_FRAGMENT;
+#endif
 	if (reason == GO_ON && classify_has_flow(packet)) {
 		journey->vip_id = journey->vip.id;
 		DECISION_FLAG(&journey->choice, DECISION_VIP);
@@ -126,6 +133,23 @@ static __always_inline enum reason send(struct xdp_md *ctx, const struct packet 
 	return GO_ON;
 }
 
+/* What is for no VIP may be a reply of a NAT backend. Returns GO_ON for one that was sent, else why it was not. */
+static __always_inline enum reason reply(struct xdp_md *ctx, struct packet *packet, struct journey *journey,
+                                         enum reason reason)
+{
+#ifdef WITH_NAT
+	if (reason == PASS_NO_VIP || reason == PASS_FRAGMENT) {
+		reason = nat_reply(ctx, packet, journey, reason);
+		if (packet->fragment == FRAGMENT_FIRST && (reason == GO_ON || reason == PASS_NAT_REPLY))
+			fragment_record(packet, journey->choice.id, journey->choice.backend->epoch,
+			                journey->vip_id);
+		if (reason == GO_ON)
+			count_reply(journey->vip_id, journey->choice.id);
+	}
+#endif
+	return reason;
+}
+
 /* Reports the decision, in programs that do. */
 static __always_inline int finish(struct xdp_md *ctx, const struct packet *packet, struct journey *journey,
                                   enum reason reason)
@@ -154,8 +178,11 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, str
 	if (reason != GO_ON)
 		return stop(ctx, &packet, &journey, classify_malformed(&packet, reason));
 	reason = classify(&cursor, &packet, &journey);
-	if (reason != GO_ON)
-		return stop(ctx, &packet, &journey, reason);
+	if (reason != GO_ON) {
+		reason = reply(ctx, &packet, &journey, reason);
+		return reason == GO_ON ? finish(ctx, &packet, &journey, GO_ON)
+		                       : stop(ctx, &packet, &journey, reason);
+	}
 	reason = admit(ctx, &packet, &journey);
 	if (reason != GO_ON)
 		return stop(ctx, &packet, &journey, reason);

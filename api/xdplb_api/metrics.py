@@ -297,6 +297,7 @@ def _counters_of_vips(vips: _Vips) -> Iterator[Family]:
     yield counter("xdplb_vip_bytes_total", "Bytes of those packets, as received.", "bytes")
     yield counter("xdplb_vip_new_flows_total", "New connections.", "new_flows")
     yield counter("xdplb_vip_records_total", "Flows added to the flow table.", "records")
+    yield counter("xdplb_vip_replies_total", "Packets of nat backends sent on to clients.", "replies")
     yield counter("xdplb_connections_at_risk_total", "Packets of old connections without a record.", "at_risk")
 
 
@@ -358,6 +359,9 @@ def _counters_of_backends(backends: _Backends) -> Iterator[Family]:
     yield counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", "packets")
     yield counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", "bytes")
     yield counter("xdplb_backend_new_flows_total", "New connections.", "new_flows")
+    yield counter(
+        "xdplb_backend_replies_total", "Packets of the backend, if reached by nat, sent on to clients.", "replies"
+    )
     yield _counter("xdplb_backend_second_choices_total", "New connections that went to another one.", _second(backends))
 
 

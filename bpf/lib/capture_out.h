@@ -34,6 +34,10 @@ static __always_inline void capture_out(struct xdp_md *ctx, const struct packet 
 		event.ifindex = capture_ifindex(ctx);
 	else if (journey->verdict == XDP_REDIRECT && journey->choice.backend)
 		event.ifindex = journey->choice.backend->ifindex;
+#ifdef WITH_NAT
+	if (journey->verdict == XDP_REDIRECT && journey->reply_ifindex)
+		event.ifindex = journey->reply_ifindex;
+#endif
 	capture_submit(ctx, &event, event.ifindex ? ctx->data_end - ctx->data : 0);
 #endif
 }

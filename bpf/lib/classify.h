@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The class of a packet, which decides what each later stage does with it.
  *
- * Whoever adds a direction (a backend's reply through the balancer, for NAT) adds a class here, tells it from the
- * others in classify_headers or by a lookup in classify_packet, and gives it a case in the stages of xdplb.c.
+ * Whoever adds a direction adds a class here, tells it from the others in classify_headers or by a lookup in
+ * classify_packet, and gives it a case in the stages of xdplb.c. Replies for NAT are told by a lookup of their own, once a
+ * packet is known to be for no VIP, so that requests do not pay for it.
  */
 #ifndef XDPLB_CLASSIFY_H
 #define XDPLB_CLASSIFY_H
@@ -20,6 +21,7 @@ enum packet_class {
 	CLASS_ICMP_ERROR,   /* about a packet of a backend; addresses, ports and protocol are turned round */
 	CLASS_PING,         /* an echo request */
 	CLASS_FRAGMENT,     /* a non-first fragment: no ports, it follows the first one */
+	CLASS_REPLY,        /* of a NAT backend, to a client; lib/nat.h tells it from what is not ours */
 	CLASS_NOT_OURS,     /* passed to the host, as is what follows */
 	CLASS_TUNNEL_ERROR, /* an ICMP error about a packet that we may have sent to a backend */
 };

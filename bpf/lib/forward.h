@@ -3,6 +3,8 @@
 #ifndef XDPLB_FORWARD_H
 #define XDPLB_FORWARD_H
 
+#include "checksum.h"
+#include "classify.h"
 #include "forward_dr.h"
 #include "forward_ipip.h"
 #include "maps.h"
@@ -12,6 +14,9 @@
 #endif
 #ifdef WITH_GUE
 #include "forward_gue.h"
+#endif
+#ifdef WITH_NAT
+#include "forward_nat.h"
 #endif
 
 /* Whether the packet goes to another link than the one it came from: another NIC, another VLAN, or a tunnel. */
@@ -44,6 +49,10 @@ static __always_inline enum reason forward_packet(struct xdp_md *ctx, const stru
 	if (backend->forward == FORWARD_GUE6)
 		return forward_gue6(ctx, packet, backend, hash);
 #endif
+#endif
+#ifdef WITH_NAT
+	if (backend->forward == FORWARD_NAT)
+		return forward_nat(ctx, packet, backend);
 #endif
 	return forward_dr(ctx, packet, backend);
 }

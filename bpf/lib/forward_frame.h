@@ -28,7 +28,7 @@ static __always_inline enum reason frame_open_tagged(struct xdp_md *ctx, const s
                                                      const struct backend *backend, int outer, __be16 type,
                                                      void **at)
 {
-	void *frame = (void *)(long)ctx->data;
+	void *frame = (void *)(long)ctx->data, *end;
 	struct vlan vlan;
 	int growth;
 
@@ -43,8 +43,8 @@ static __always_inline enum reason frame_open_tagged(struct xdp_md *ctx, const s
 	asm volatile(
 		""
 		: "+r"(*at)); /* one pointer: the verifier knows the bounds only of the one that was compared */
-	if (frame + VLAN_HEADER_MOST > (void *)(long)ctx->data_end ||
-	    *at + outer > (void *)(long)ctx->data_end)
+	end = packet_end(ctx);
+	if (frame + VLAN_HEADER_MOST > end || *at + outer > end)
 		return DROP_INTERNAL;
 	frame_write_macs(frame, backend);
 	vlan_write(frame, vlan, type);

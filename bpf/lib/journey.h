@@ -12,6 +12,9 @@ struct journey {
 	struct choice choice;
 	__u64 hash;
 	int verdict; /* XDP_* */
+#ifdef WITH_NAT
+	__u32 reply_ifindex; /* a reply is sent by this NIC, 0 for any other packet */
+#endif
 };
 
 #endif

@@ -5,7 +5,7 @@
  * says how, and what a running data plane takes over. Codes and flags keep their numbers permanently
  * (tests/unit/dataplane/test_numbers.py).
  *
- * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is
+ * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, NAT_BACKENDS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is
  * loaded, and for what it has to do: what only some configurations need stands behind WITH_*
  * (xdplb/dataplane/features.py).
  */
@@ -144,12 +144,20 @@ struct vip_table {
  * byte order does not matter as long as it is one), neither folded nor inverted: version, header length and a TOS of 0
  * (0x45 0x00), TTL (64) and protocol (4 or 41 for IPIP, by what is inside; 17 for GUE), source and destination. The
  * program adds TOS, total length, id, fragment offset and the source's hash bits.
+ *
+ * For NAT, its low half is what is added to a request's destination port, modulo 2^16, and its high half the folded sum of
+ * the words of the backend's address and of the inverted ones of the VIP's: what checksums change by in a request, and
+ * inverted in a reply.
  */
+#define NAT_SHIFT(checksum) ((checksum)&0xffff)
+#define NAT_SUM(checksum) ((checksum) >> 16)
+
 #define FORWARD_DR 1
 #define FORWARD_IPIP 2  /* in IPv4: 4in4, 6in4 */
 #define FORWARD_IPIP6 3 /* in IPv6: 4in6, 6in6 */
 #define FORWARD_GUE 4   /* in IPv4 and UDP */
 #define FORWARD_GUE6 5  /* in IPv6 and UDP */
+#define FORWARD_NAT 6   /* destination address and port are the backend's */
 
 #define BACKEND_USABLE 0x01 /* may be sent to: its next hop is known and it is not down */
 #define BACKEND_VLAN                                                                                         \
@@ -172,13 +180,13 @@ struct backend {
 	__u16 vip;      /* id of the VIP it belongs to */
 	__be16 vlan[2]; /* tag control information, the outer tag first */
 	union {
-		__u32 checksum; /* outer IPv4: see above */
+		__u32 checksum; /* outer IPv4, and NAT: see above */
 		__be32 source_mask; /* outer IPv6: where it has bits, the flow's hash fills the source's last word */
 	};
 	union {
 		struct {
-			__be32 address; /* outer destination; for DR the backend's own */
-			__be32 source;
+			__be32 address;     /* outer destination; for DR and NAT the backend's own */
+			__be32 source;      /* for NAT the VIP's address */
 			__be32 source_mask; /* where it has bits, the flow's hash fills them */
 			__u32 unused[5];
 		} v4;
@@ -211,6 +219,15 @@ struct backend_doubt {
 struct quic_key {
 	__u64 server_id; /* as it lies in the packet, filled up with 0 */
 	__u32 vip;
+	__u32 unused;
+};
+
+/* A NAT backend by what its replies come from; the value is the backend's id. */
+struct nat_key {
+	__u64 address[2]; /* as in struct packet */
+	__be16 port;      /* 0: all ports */
+	__u8 protocol;
+	__u8 version; /* 4 or 6 */
 	__u32 unused;
 };
 
@@ -446,7 +463,7 @@ struct backend_counters {
 	__u64 packets;
 	__u64 bytes;     /* of frames as they came in, with Ethernet */
 	__u64 new_flows; /* SYNs sent on; for UDP, records made */
-	__u64 unused;
+	__u64 replies;   /* packets of a NAT backend that were sent on to clients */
 };
 
 /* Of a backend that came first: new connections that went to another one, and why. */
@@ -461,6 +478,7 @@ struct vip_counters {
 	__u64 new_flows;
 	__u64 at_risk; /* packets of old connections that no record could place, see docs/connections.md */
 	__u64 records; /* added to flows and flows6; what is not there any more and was not deleted was evicted */
+	__u64 replies; /* packets of NAT backends that were sent on to clients */
 };
 
 /* Frames that came in by a NIC, by what becomes of them: an element for each XDP action, and room for more. */
@@ -489,6 +507,7 @@ struct nic_counters {
 #define CHOSEN_QUIC 5      /* by the server ID in the connection ID */
 #define CHOSEN_FRAGMENT 6  /* as the first fragment */
 #define CHOSEN_SECOND 7    /* another one than the backend that comes first */
+#define CHOSEN_REPLY 8     /* the packet is a reply of this backend */
 
 struct decision {
 	__u64 hash; /* of the flow, 0 where it was not computed */

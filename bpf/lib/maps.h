@@ -56,6 +56,11 @@ BPF_TABLE_PINNED("array", __u32, __u64, vip_strays, MAX_VIPS, PIN_DIR "/vip_stra
 BPF_TABLE_PINNED("hash", struct quic_key, __u32, quic_servers, MAX_BACKENDS, PIN_DIR "/quic_servers");
 #endif
 
+/* Backends whose replies are rewritten, by what these come from: configuration, so that a reply needs no record. */
+#ifdef WITH_NAT
+BPF_TABLE_PINNED("hash", struct nat_key, __u32, nat_backends, NAT_BACKENDS, PIN_DIR "/nat_backends");
+#endif
+
 /* Open flows of moving and pinned slots, and of VIPs that track always; the steady path does not touch them. */
 BPF_TABLE_PINNED("array", __u32, struct flow_line, flow_lines, FLOW_LINES, PIN_DIR "/flow_lines");
 #ifdef WITH_IPV6

@@ -80,6 +80,15 @@ static __always_inline __u64 packet_blur(const struct packet *packet, __u64 valu
 	return value;
 }
 
+/* Returns the end of the frame. Where much of the program asks for it, the compiler computes the address of `data_end` once
+ * and reads through that, which the verifier does not allow.
+ */
+static __always_inline void *packet_end(const struct xdp_md *ctx)
+{
+	asm volatile("" : "+r"(ctx));
+	return (void *)(long)ctx->data_end;
+}
+
 static __always_inline int packet_is_later_fragment(const struct packet *packet)
 {
 	return packet->fragment >= FRAGMENT_LATER;

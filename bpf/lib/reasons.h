@@ -24,6 +24,7 @@ enum reason {
 	PASS_MALFORMED = 5, /* truncated, lengths that contradict each other, or a source route, and not for a VIP: the stack decides */
 	PASS_FRAGMENT = 6, /* a non-first fragment for an address without VIPs, or whose first one was passed */
 	PASS_TUNNEL_ERROR = 7, /* an ICMP error about a packet in a tunnel, to the host that sent it: the daemon reads it */
+	PASS_NAT_REPLY = 8, /* a NAT backend's reply, rewritten: the next hop to its client is for the host to find */
 	DROP_FRAGMENT = 32, /* a non-first fragment for an address with VIPs that arrived before its first one */
 	DROP_NO_BACKEND = 33, /* the slot has no owner: no backend is usable */
 	DROP_BACKEND_DOWN = 34, /* the chosen backend cannot be sent to: its next hop is unknown or it failed */

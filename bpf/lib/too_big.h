@@ -33,11 +33,20 @@
 /* No answer to an ICMP error or to a non-first fragment, nor to a source that is not one host (RFC 1122, 3.2.2):
  * check_packet has dropped what comes from an address of that kind.
  */
+static __always_inline int too_big_has_class(const struct packet *packet)
+{
+#ifdef WITH_NAT
+	if (packet->class == CLASS_REPLY)
+		return !packet_is_later_fragment(packet);
+#endif
+	return packet->class == CLASS_REQUEST;
+}
+
 static __always_inline int too_big_is_told(struct xdp_md *ctx, const struct packet *packet)
 {
 	const void *frame = (void *)(long)ctx->data;
 
-	if (packet->class != CLASS_REQUEST || frame + ETH_HLEN > (void *)(long)ctx->data_end ||
+	if (!too_big_has_class(packet) || frame + ETH_HLEN > (void *)(long)ctx->data_end ||
 	    !answer_has_sender(answer_macs_of(frame)))
 		return 0;
 	return packet->version == 6 ? packet->ip_length > IPV6_LEAST_MTU

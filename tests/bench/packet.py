@@ -22,6 +22,7 @@ from tests.bench.planes import ALL_FEATURES, CAPACITY, new_plane
 from tests.bench.rows import FLOWS_1M, FLOWS_100K, Row, rows
 from tests.bench.services import Services
 from tests.bench.tables import print_table
+from tests.fuzz.routes import Namespace
 from xdplb.dataplane.compile import compile_program
 from xdplb.dataplane.libbpf import Fd, obj_get, possible_cpus
 from xdplb.dataplane.source import compile_flags, flatten, source_dir
@@ -49,6 +50,8 @@ RATIOS = (
     ("dr: new SYN, to established", "dr steady: SYN, ever new flows", "dr steady: established, 1 M flows", 1.1),
     ("dr: IPv6, to IPv4", "IPv6 dr steady: established, 1 flow", "dr steady: established, 1 flow", 1.15),
     ("ipip: 6in4, to 4in4", "6in4: established, 1 flow", "4in4: established, 1 flow", 1.15),
+    ("nat request, to dr", "nat: established, 1 flow", "dr steady: established, 1 flow", 1.3),
+    ("nat reply, to dr", "nat: a reply", "dr steady: established, 1 flow", 1.3),
     ("ipip: 6in6, to 4in6", "6in6: established, 1 flow", "4in6: established, 1 flow", 1.15),
 )
 NANOSECONDS = (
@@ -92,9 +95,10 @@ def measure_packets(
         full.add(cases[-1].name)
     harness = Harness(pin_dir)
     others = [*_floors(harness), *(case for case in cases if case.name not in full)]
-    results = harness.measure(others, trials=trials, turns=turns)
-    # Last, since they turn the whole flow table over, and what the others look up would be gone.
-    results += harness.measure([case for case in cases if case.name in full], trials=trials, turns=turns)
+    with Namespace().entered():  # with routes for the replies of NAT backends
+        results = harness.measure(others, trials=trials, turns=turns)
+        # Last, since they turn the whole flow table over, and what the others look up would be gone.
+        results += harness.measure([case for case in cases if case.name in full], trials=trials, turns=turns)
     _report({result.case.name: result for result in results}, trials)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 
 from tests.bench import traffic
 from tests.bench.harness import FIXED, FRESH, RANDOM
-from tests.bench.services import LISTED, MIXED, SINGLE, Service
+from tests.bench.services import LISTED, MIXED, NAT_SHIFT, SINGLE, Service
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_PASS, XDP_TX
 from xdplb.model.next_hop import VlanTag
 from xdplb.model.vip import Forward, RateLimits, Scheduler
@@ -58,6 +59,7 @@ def rows() -> Iterator[Row]:
     yield Row("no VIP: TCP to another address", _PLAIN, lambda _: traffic.tcp(80, to="192.0.2.1"), verdict=XDP_PASS)
     yield from _ipv6()
     yield from _tunnels()
+    yield from _nat()
     yield from _tags()
     yield from _several()
     yield from _choices()
@@ -96,6 +98,19 @@ def _tunnels() -> Iterator[Row]:
                 service = Service(version=version, forward=forward, outer=outer)
                 make = traffic.tcp if version == 4 else _tcp6
                 yield Row(f"{words.format(version, outer)}: established, 1 flow", service, make)
+
+
+def _nat() -> Iterator[Row]:
+    for version, words in ((4, "nat"), (6, "IPv6 nat")):
+        service = Service(version=version, forward=Forward.NAT)
+        make = traffic.tcp if version == 4 else _tcp6
+        yield Row(f"{words}: established, 1 flow", service, make)
+        yield Row(f"{words}: established, 1 M flows", service, make, RANDOM, FLOWS_1M)
+        yield Row(f"{words}: a reply", service, partial(_reply, version))
+
+
+def _reply(version: int, port: int) -> bytes:
+    return traffic.reply(port + NAT_SHIFT, version)
 
 
 def _tags() -> Iterator[Row]:

@@ -15,18 +15,19 @@ from xdplb.balance.rotation import candidates, rotation
 from xdplb.balance.slots import PINNED, STEADY, Owners, pack
 from xdplb.balance.table import WeightedBackend, build
 from xdplb.dataplane.bcc_plane import BccPlane
-from xdplb.dataplane.plane import BackendEntry, VipEntry
+from xdplb.dataplane.plane import BackendEntry, NatWay, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop, VlanTag
 from xdplb.model.vip import NO_LIMITS, Forward, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 
-__all__ = ["BACKENDS", "LISTED", "MIXED", "SINGLE", "Service", "Services"]
+__all__ = ["BACKENDS", "LISTED", "MIXED", "NAT_SHIFT", "SINGLE", "Service", "Services"]
 
 BACKENDS = 100
 FIRST: dict[int, IPAddress] = {4: IPv4Address("10.1.0.1"), 6: IPv6Address("2001:db8:1::1")}
 FIRST_PORT = 1000
 PORTS_APART = 1000
+NAT_SHIFT = 7
 
 LISTED, SINGLE, MIXED = "listed", "single", "mixed"
 """The access lists: LISTED denies 131,072 prefixes of 24 bits (of IPv6 60,000), one of them that of traffic.LISTED.
@@ -128,15 +129,24 @@ def _key(service: Service, vip_id: int) -> VipKey:
     return VipKey(ip_address(traffic.VIPS[service.version]), port, Protocol.BOTH, last_port=port + service.ports - 1)
 
 
+def _nat_way(service: Service, vip_id: int) -> NatWay:
+    key = _key(service, vip_id)
+    port = key.port + NAT_SHIFT
+    return NatWay(key.address, NAT_SHIFT, port, port, key.protocol.numbers)
+
+
 def _backend(service: Service, vip_id: int, number: int) -> BackendEntry:
+    nat = _nat_way(service, vip_id) if service.forward is Forward.NAT else None
+    first = FIRST[service.hop.source.version] if nat is None else ip_address(traffic.NAT_BACKENDS[service.version])
     return BackendEntry(
         1 + vip_id * BACKENDS + number,
         1,
         vip_id,
-        FIRST[service.hop.source.version] + number,
+        first + number,
         service.forward,
         usable=True,
         next_hop=service.hop,
+        nat=nat,
         inner_version=service.version,
         keep_tags=service.keep_tags,
         quic_server_id=number.to_bytes(2, "big") if service.quic else None,

@@ -21,6 +21,8 @@ from scapy.packet import Packet
 __all__ = [
     "CLIENTS",
     "LISTED",
+    "NAT_BACKENDS",
+    "NAT_CLIENTS",
     "VIPS",
     "echo",
     "extended",
@@ -28,6 +30,7 @@ __all__ = [
     "icmp_error",
     "later_fragment",
     "quic",
+    "reply",
     "tagged",
     "tcp",
     "udp",
@@ -37,6 +40,12 @@ VIPS = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
 CLIENTS = {4: "198.18.0.0", 6: "2001:2::"}
 LISTED = {4: "198.19.0.0", 6: "2001:3::"}
 """A client that an access list denies by a prefix."""
+
+NAT_BACKENDS = {4: "10.2.0.0", 6: "2001:db8:2::"}
+"""The first backend of a VIP by NAT."""
+
+NAT_CLIENTS = {4: "198.51.100.12", 6: "2001:db8:c:c::"}
+"""Clients of these, to which there is a route by the NIC that replies come in by."""
 
 SHORTEST = 64
 PACKET_ID = 0xFFFF
@@ -57,6 +66,12 @@ def tcp(
     if wrong:
         ip.chksum = 0xBEEF
     return _frame(ip / TCP(sport=1, dport=port, flags=flags) / (b"\0" * payload))
+
+
+def reply(port: int, version: int = 4) -> bytes:
+    """Return a segment of a NAT backend to a client, from this port."""
+    ip = _ip(version, NAT_CLIENTS[version], NAT_BACKENDS[version])
+    return _frame(ip / TCP(sport=port, dport=1, flags="A"))
 
 
 def udp(port: int, version: int = 4, *, to: str | None = None) -> bytes:

@@ -37,7 +37,7 @@ Less to do can be more to verify, where what is left out would have made ways th
 that lack one feature are here.
 """
 
-STACK_CEILING = 448
+STACK_CEILING = 480
 """Of the 512 bytes that there are."""
 
 INFO_BYTES = 224  # of struct bpf_prog_info, up to verified_insns and what shares its 8 bytes

@@ -83,7 +83,8 @@ def test_a_named_packet_goes_its_way_and_is_shown_as_it_came_and_as_it_left(kern
     kernel.forget()
     Mirror(kernel, FlowState(), kernel.cpu).put_all(state)
     capture = kernel.plane.start_capture(WHOLE)
-    verdict, out = kernel.run(frame, metadata=bytes(fixture.before.headroom_taken))
+    with kernel.routed():
+        verdict, out = kernel.run(frame, metadata=bytes(fixture.before.headroom_taken))
     packets = list(capture.poll(POLL_SECONDS))
     decision = Reference(CONFIG, state).process(frame, INGRESS, now(), kernel.cpu)
 
@@ -98,6 +99,7 @@ def test_a_named_packet_goes_its_way_and_is_shown_as_it_came_and_as_it_left(kern
     if packet.left is not None:
         assert (packet.left.data, packet.left.whole_bytes) == (out, len(out))
         assert packet.left.time >= packet.came.time >= before
+        assert packet.left.ifindex == decision.ifindex
     if not fixture.before.headroom_taken:  # of which the model knows nothing
         assert differences(decision, replace(packet.decision, frame=out, hash=decision.hash)) == ()
 

@@ -23,7 +23,10 @@ from xdplb.reference.process import Reference
 
 pytestmark = pytest.mark.root
 
-CONFIGURED = ("backends", "backend_loads", "quic_servers", "vip_guards", "vip_index", "vip_index6", "vip_tables")
+CONFIGURED = (
+    *("backends", "backend_loads", "quic_servers", "nat_backends"),
+    *("vip_guards", "vip_index", "vip_index6", "vip_tables"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,8 @@ def test_a_named_packet_is_explained_as_the_model_has_it_and_no_map_changes(kern
     Mirror(kernel, FlowState(), kernel.cpu).put_all(state)
     maps = everything(kernel)
     early = now()
-    decision = kernel.plane.explain(frame, INGRESS)
+    with kernel.routed():
+        decision = kernel.plane.explain(frame, INGRESS)
     outcomes = [Reference(CONFIG, state).process(frame, INGRESS, at, kernel.cpu) for at in (early, now())]
     assert () in [differences(outcome, decision) for outcome in outcomes], differences(outcomes[0], decision)
     assert everything(kernel) == maps

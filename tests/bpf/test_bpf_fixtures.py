@@ -43,7 +43,8 @@ def test_the_program_agrees_with_a_named_packet(kernel: Kernel, fixture: Fixture
     kernel.forget()
     mirror.put_all(state_before(fixture, now(), kernel.cpu))
     before = kernel.sums("reason_stats")[:, 0]
-    verdict, out = kernel.run(came_in, metadata=bytes(fixture.before.headroom_taken))
+    with kernel.routed():
+        verdict, out = kernel.run(came_in, metadata=bytes(fixture.before.headroom_taken))
     counted = [reason.name for reason in REASONS if (kernel.sums("reason_stats")[:, 0] - before)[reason.number]]
     assert counted == ([fixture.decision.value] if isinstance(fixture.decision, Reason) else [])
     assert verdict == (fixture.decision.verdict if isinstance(fixture.decision, Reason) else fixture.decision)
@@ -60,6 +61,7 @@ def test_the_program_agrees_with_the_model_on_what_scapy_makes(kernel: Kernel, s
     kernel.forget()
     kernel.zero_counters()
     both = Both(kernel, CONFIG)
-    for frame in sequence:
-        both.send(frame)
+    with kernel.routed():
+        for frame in sequence:
+            both.send(frame)
     both.compare_state()

@@ -34,6 +34,7 @@ STRUCTS = {
     "backend_load": layout.BACKEND_LOAD,
     "backend_doubt": layout.BACKEND_DOUBT,
     "quic_key": layout.QUIC_KEY,
+    "nat_key": layout.NAT_KEY,
     "flow_key": layout.FLOW_KEY,
     "flow6_key": layout.FLOW6_KEY,
     "flow": layout.FLOW,

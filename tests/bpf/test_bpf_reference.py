@@ -33,6 +33,7 @@ RUNS = {
     "sampling": range(3),
     "second": range(3),
     "sharing": range(3),
+    "nat": range(5),
     "capturing": range(1),
 }
 """The seeds of worlds of PACKETS packets for each profile: together over 100,000. In 20 a fragment comes that would

@@ -13,7 +13,7 @@ from tests.contract.planes import ALL_FEATURES, HOP, HOP6, KernelKit, make_kit
 from xdplb.dataplane import layout
 from xdplb.dataplane.inner_maps import open_inner, read_trie
 from xdplb.dataplane.maps import BpfMap, MapType
-from xdplb.dataplane.plane import BackendEntry, Mark, VipEntry
+from xdplb.dataplane.plane import BackendEntry, Mark, NatWay, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.vip import Forward, QuicIds, RateLimits, VipKey
 
@@ -46,6 +46,12 @@ BACKENDS = [
         1, 0, 0, IPv4Address("10.0.0.1"), Forward.DR, usable=True, next_hop=HOP, weight=3, quic_server_id=b"\0\x07"
     ),
     BackendEntry(2, 5, 1, IPv6Address("2001:db8::2"), Forward.DR, usable=True, next_hop=HOP6),
+    BackendEntry(
+        *(3, 0, 0, IPv4Address("10.0.0.3"), Forward.NAT),
+        usable=True,
+        next_hop=HOP,
+        nat=NatWay(IPv4Address("203.0.113.10"), 8000, 8080, 8081, (6,)),
+    ),
 ]
 SLOTS = np.arange(layout.TABLE_SIZE, dtype=np.uint32) % 2 + 1
 PRINT = bytes(range(16))
@@ -98,10 +104,10 @@ def bytes_of(found: BpfMap) -> object:
     return None if inner is None else sorted(inner.items())
 
 
-def spoil_servers(servers: BpfMap) -> None:
-    for key, _ in list(servers.items()):
-        servers.update(key, 9)
-    servers.update(b"\x11" * 16, 3)
+def spoil_owners(owned: BpfMap) -> None:
+    for key, _ in list(owned.items()):
+        owned.update(key, 9)
+    owned.update(b"\x11" * owned.info.key_size, 3)
 
 
 SPOILS: dict[str, Callable[[BpfMap], None]] = {
@@ -114,7 +120,8 @@ SPOILS: dict[str, Callable[[BpfMap], None]] = {
     "access6": spoil_inner,
     "backends": lambda found: spoil(found, 1),
     "backend_loads": lambda found: spoil(found, 1),
-    "quic_servers": spoil_servers,
+    "quic_servers": spoil_owners,
+    "nat_backends": spoil_owners,
     "table_prints": spoil,
 }
 

@@ -42,8 +42,16 @@ VIPS = [
 ]
 
 BACKENDS = [
-    ("10.0.0.11:8080", "has a port, but a backend has none of its own", "give 10.0.0.11: dr, ipip and gue leave the"),
-    ("[2001:db8::11]:8080", "has a port, but a backend has none of its own", "give 2001:db8::11: dr, ipip and gue"),
+    (
+        "10.0.0.11:8080",
+        "has a port, which is no part of a backend's address",
+        "give 10.0.0.11: dr, ipip and gue leave the",
+    ),
+    (
+        "[2001:db8::11]:8080",
+        "has a port, which is no part of a backend's address",
+        "give 2001:db8::11: dr, ipip and gue",
+    ),
     ("[2001:db8::11]", "brackets are only written where a port follows", "write 2001:db8::11"),
     (
         "127.0.0.1",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xdplb.dataplane import layout
-from xdplb.dataplane.plane import BackendEntry, DataPlane, ProbeWay
+from xdplb.dataplane.plane import BackendEntry, DataPlane, NatWay, ProbeWay
 from xdplb.dataplane.remembered import FlowId
 from xdplb.model.errors import CapacityError
 from xdplb.model.next_hop import VlanTag
@@ -22,10 +22,26 @@ from .planes import CAPACITY, HOP, HOP6, KEY, KernelKit, Kit, backend
 OUTER6: dict[str, Any] = {"address": IPv6Address("2001:db8:2::9"), "next_hop": HOP6}
 
 
+NAT = NatWay(IPv4Address("203.0.113.10"), 8000, 8080, 8080, (6,))
+
+
+def nat_backend(number: int, **changes: Any) -> BackendEntry:
+    """Return a NAT backend as it is read back: what its packets are rewritten to may be given."""
+    way = replace(NAT, **{name: changes.pop(name) for name in NatWay.__slots__ if name in changes})
+    hop = replace(changes.pop("next_hop", HOP), source=way.vip)
+    version = way.vip.version
+    return backend(number, forward=Forward.NAT, nat=way, next_hop=hop, inner_version=version, **changes)
+
+
 @pytest.mark.parametrize(
     "changes",
-    [{"forward": Forward.GUE}, {"keep_tags": True}, {"next_hop": replace(HOP, tags=(VlanTag(5),))}],
-    ids=["gue", "tags kept", "tagged"],
+    [
+        {"forward": Forward.NAT, "nat": NAT},
+        {"forward": Forward.GUE},
+        {"keep_tags": True},
+        {"next_hop": replace(HOP, tags=(VlanTag(5),))},
+    ],
+    ids=["nat", "gue", "tags kept", "tagged"],
 )
 def test_a_backend_for_what_was_not_required(plain: DataPlane, changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="require it first"):
@@ -52,6 +68,11 @@ def test_a_backend_for_what_was_not_required(plain: DataPlane, changes: dict[str
         backend(12, quic_server_id=b"\0\0"),
         backend(13, quic_server_id=bytes(range(8)), weight=0),
         backend(14, usable=False, next_hop=None, source=IPv4Address("10.200.0.0"), source_mask=0xFFFF),
+        nat_backend(15),
+        nat_backend(16, first_port=65535, last_port=65535, shift=65455, protocols=(6, 17)),
+        nat_backend(17, first_port=9000, last_port=9003, usable=False),
+        nat_backend(18, first_port=0, last_port=0, shift=0),
+        nat_backend(19, address=IPv6Address("2001:db8:2::19"), vip=IPv6Address("2001:db8::10"), next_hop=HOP6),
     ],
     ids=lambda entry: f"backend {entry.id}",
 )
@@ -76,6 +97,14 @@ def test_a_server_id_goes_from_one_backend_to_another(kit: Kit) -> None:
     kit.plane.clear_backends([1])
     held = {number: found.quic_server_id for number, found in kit.again().read_backends().items()}
     assert held == {2: b"\3", 3: b"\1"}
+
+
+def test_the_ports_of_a_nat_backend_change_and_go_with_it(kit: Kit) -> None:
+    kit.plane.write_backends([nat_backend(1), nat_backend(2), nat_backend(3)])
+    moved = nat_backend(2, first_port=9000, last_port=9001, protocols=(17,))
+    kit.plane.write_backends([moved, backend(3)])
+    kit.plane.clear_backends([1])
+    assert kit.again().read_backends() == {2: moved, 3: backend(3)}
 
 
 def test_without_a_next_hop_a_backend_is_not_usable(plane: DataPlane) -> None:

@@ -45,17 +45,18 @@ def compare(kernel: Kernel, run: Run, *, closely: bool = False, explained: float
     kernel.install(config)
     both = Both(kernel, config)
     batch = 1 if closely else BATCH
-    for number in range(run.packets):
-        if chance.random() < DISTURBED:
-            disturb(chance, config, both.mirror, frames.recent, now())
-        frame = frames.make()
-        try:
-            if explained and number % round(1 / explained) == 0:
-                both.explain(frame)
-            both.send(frame)
-            if number % batch == batch - 1 or number == run.packets - 1:
-                both.compare_state()
-        except Difference as difference:
-            difference.add_note(f"{run}, packet {number}; the last frame: {describe(frame)}")
-            raise
+    with kernel.routed():
+        for number in range(run.packets):
+            if chance.random() < DISTURBED:
+                disturb(chance, config, both.mirror, frames.recent, now())
+            frame = frames.make()
+            try:
+                if explained and number % round(1 / explained) == 0:
+                    both.explain(frame)
+                both.send(frame)
+                if number % batch == batch - 1 or number == run.packets - 1:
+                    both.compare_state()
+            except Difference as difference:
+                difference.add_note(f"{run}, packet {number}; the last frame: {describe(frame)}")
+                raise
     return both.state

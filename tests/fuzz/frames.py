@@ -75,6 +75,7 @@ class Frames:
         self.recent: deque[FlowKey] = deque(maxlen=60)
         self._quic = [vip for vip in config.vips.values() if vip.quic is not None]
         self._vips = [vip.key for vip in config.vips.values()]
+        self._nat = [backend for backend in config.backends.values() if backend.nat is not None]
         self._families = [4, 4, 4, 6] if all(key.address.version == 4 for key in self._vips) else [4, 6]
 
     def make(self) -> bytes:
@@ -99,6 +100,8 @@ class Frames:
         if self.recent and chance.random() < 0.5:
             key = chance.choice(self.recent)
             return _Talk(key.source, key.source_port, key.destination, key.destination_port, key.protocol)
+        if self._nat and chance.random() < 0.5:
+            return self._reply()
         family = chance.choice(self._families)
         destination, port, protocol = self._service(family)
         source = chance.choice(CLIENTS[family])
@@ -109,6 +112,17 @@ class Frames:
         talk = _Talk(source, chance.choice(CLIENT_PORTS), destination, port, protocol)
         self.recent.append(FlowKey(source, talk.source_port, destination, port, protocol))
         return talk
+
+    def _reply(self) -> _Talk:
+        """Return what a NAT backend sends to a client, from a port that serves or another one."""
+        chance = self._chance
+        backend = chance.choice(self._nat)
+        assert backend.nat is not None, "it is one of those"
+        port = chance.choice([backend.nat.first_port, backend.nat.last_port, *PORTS])
+        protocol = chance.choice([*backend.nat.protocols, TCP, UDP])
+        client = chance.choice(CLIENTS[backend.address.version])
+        self.recent.append(FlowKey(backend.address, port, client, 40000, protocol))
+        return _Talk(backend.address, port, client, 40000, protocol)
 
     def _service(self, family: int) -> tuple[IPAddress, int, int]:
         """Return an address, a port and a protocol: those of a VIP, or others."""
@@ -152,7 +166,8 @@ class Frames:
         length = 8 + len(data)
         if chance.random() < 0.06:
             length = max(0, min(0xFFFF, length + chance.choice([-9999, -8, -1, 1, 2, 100, 60000])))
-        return struct.pack("!HHHH", talk.source_port, talk.destination_port, length, 77) + data
+        checksum = chance.choice([0, 0xFFFF, *range(77, 80)]) if self._nat else 77
+        return struct.pack("!HHHH", talk.source_port, talk.destination_port, length, checksum) + data
 
     def _quic_datagram(self) -> bytes:
         """Return what may be a QUIC packet: mostly one with a connection ID that some backend has given out."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from ctypes import c_int, c_size_t, c_uint32, c_void_p
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzz.profiles import CAPACITY, INGRESS, OTHER_NIC
+from tests.fuzz.routes import Namespace
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature, Features
@@ -63,6 +66,7 @@ class Kernel:
         self.plane = BccPlane(Maps.create(folder, CAPACITY))
         self._program = self.plane.compile_for(features)
         self.plane.maps.tx_ports.update(OTHER_NIC, INGRESS)
+        self._namespace = Namespace() if Feature.NAT in features else None
         self._shared: list[bytes] = []
         maps = self.plane.maps
         self._reader = (
@@ -83,6 +87,12 @@ class Kernel:
         """Run the program that the plane has now."""
         self._program.close()
         self._program = self.plane.compile_for(self.plane.features)
+
+    @contextmanager
+    def routed(self) -> Iterator[None]:
+        """Let the program find the routes that the model is told of, in this thread."""
+        with self._namespace.entered() if self._namespace else nullcontext():
+            yield
 
     @property
     def cpu(self) -> int:

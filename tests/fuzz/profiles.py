@@ -25,6 +25,7 @@ PROFILES: dict[str, Features] = {
     "sharing": frozenset({Feature.IPV6, Feature.SYNC}),
     "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
     "sampling": frozenset({Feature.IPV6, Feature.PASSIVE}),
+    "nat": frozenset({Feature.IPV6, Feature.NAT, Feature.VLAN, Feature.WILDCARD}),
     "capturing": frozenset(Feature),
 }
 """What the program is compiled for, by a name."""

@@ -10,9 +10,10 @@ from ipaddress import ip_address, ip_network
 import numpy as np
 
 from tests.fuzz.profiles import CAPACITY, INGRESS, OTHER_NIC
+from tests.fuzz.routes import ROUTES
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.features import Feature, Features
-from xdplb.dataplane.plane import BackendEntry, Slots, VipEntry
+from xdplb.dataplane.plane import BackendEntry, NatWay, Slots, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.next_hop import NextHop, VlanTag
@@ -57,6 +58,8 @@ def random_config(chance: random.Random, features: Features) -> Config:
     vips = _random_vips(chance, features, families)
     tables = {vip.id: _random_table(chance, vip, backends) for vip in vips.values() if chance.random() < 0.95}
     backends |= _with_quic_ids(chance, vips, backends)
+    if Feature.NAT in features:
+        backends |= _with_nat(chance, vips, backends)
     access = {vip.id: _random_access(chance, vip) for vip in vips.values() if vip.has_access_list}
     return Config(
         vips=vips,
@@ -68,6 +71,7 @@ def random_config(chance: random.Random, features: Features) -> Config:
         suspects=_random_suspects(chance, backends) if Feature.SECOND_CHOICE in features else frozenset(),
         max_backends=CAPACITY.backends,
         shares={vip.id: chance.choice(SHARES) for vip in vips.values() if vip.is_sampled},
+        routes=ROUTES if Feature.NAT in features else {},
     )
 
 
@@ -213,6 +217,41 @@ def _with_quic_ids(
         for place, backend in enumerate(chance.sample(own, 3)):
             server_id = bytes([place + 1]) * vip.quic.server_id_bytes
             changed[backend.id] = replace(backend, vip_id=vip.id, quic_server_id=server_id)
+    return changed
+
+
+def _with_nat(
+    chance: random.Random, vips: dict[int, VipEntry], backends: dict[int, BackendEntry]
+) -> dict[int, BackendEntry]:
+    """Return some of the backends as NAT backends, on addresses of their own family."""
+    changed = {}
+    for place, backend in enumerate(backends.values()):
+        family = backend.inner_version
+        own = [vip for vip in vips.values() if vip.key.address.version == family]
+        if not own or chance.random() < 0.3:
+            continue
+        vip = chance.choice(own)
+        first, last = chance.choice([(8080, 8080), (1000, 1003), (0, 0)])
+        if first == 0 and vip.key.is_exact:
+            first = last = vip.key.port  # to be for all ports, the VIP must be
+        way = NatWay(
+            vip=vip.key.address,
+            shift=0 if first == 0 else (first - vip.key.port) % 2**16,
+            first_port=first,
+            last_port=last,
+            protocols=vip.key.protocol.numbers,
+        )
+        hop = backend.next_hop
+        changed[backend.id] = replace(
+            backend,
+            vip_id=vip.id,
+            address=ip_address(f"10.0.2.{place + 1}" if family == 4 else f"2001:db8:b:2::{place + 1:x}"),
+            forward=Forward.NAT,
+            source=None,
+            source_mask=0,
+            next_hop=None if hop is None else replace(hop, source=way.vip),
+            nat=way,
+        )
     return changed
 
 

@@ -26,7 +26,8 @@ from xdplb.reference.decision import Decision
 from xdplb.reference.echo import answer_ping
 from xdplb.reference.flow_hash import hash_flow
 from xdplb.reference.flow_state import FlowState
-from xdplb.reference.packet import Packet
+from xdplb.reference.journey import Placement
+from xdplb.reference.packet import UDP, Fragmented, Packet
 from xdplb.reference.parse import parse_frame
 from xdplb.reference.process import Reference
 from xdplb.reference.reasons import BadPacket, Reason, Stop, Verdict
@@ -60,7 +61,7 @@ def a_journey(world: tuple[int, str]) -> list[tuple[bytes, Decision, Reference]]
 @given(worlds)
 def test_what_is_not_ours_passes_as_it_came_and_changes_nothing(world: tuple[int, str]) -> None:
     for frame, decision, _ in a_journey(world):
-        if decision.verdict is Verdict.PASS:
+        if decision.verdict is Verdict.PASS and decision.reason is not Reason.PASS_NAT_REPLY:
             assert decision.frame == frame
             assert set(decision.effects.counts) == {("reason", decision.reason, "packets")}
             assert not decision.effects.flows
@@ -75,6 +76,8 @@ def test_what_is_sent_on_holds_the_packet_and_fits(world: tuple[int, str]) -> No
             continue
         packet = parse_frame(frame, reference.config.features)
         backend = reference.config.backends[decision.backend_id or 0]
+        if backend.nat is not None:
+            continue  # the packet itself changes: see below
         hop = backend.next_hop
         assert hop is not None
         overhead = OVERHEAD.get((backend.forward, backend.address.version), 0)
@@ -89,6 +92,38 @@ def test_what_is_sent_on_holds_the_packet_and_fits(world: tuple[int, str]) -> No
 
 
 @slow
+@given(st.tuples(st.integers(0, 2**32), st.just("nat")))
+def test_nat_changes_one_end_and_keeps_what_is_wrong_with_a_checksum(world: tuple[int, str]) -> None:
+    for frame, decision, reference in a_journey(world):
+        backend = reference.config.backends.get(decision.backend_id or 0)
+        if backend is None or backend.nat is None or decision.reason not in {None, Reason.PASS_NAT_REPLY}:
+            continue
+        before, after = (parse_frame(each, reference.config.features) for each in (frame, decision.frame))
+        is_reply = decision.placement is Placement.REPLY
+        if not is_reply and before.destination != backend.nat.vip:
+            continue  # the control plane gives a backend to one VIP alone
+        shift = -backend.nat.shift if is_reply else backend.nat.shift
+        ends = (before.source, before.source_port), (before.destination, before.destination_port)
+        address, port = ends[not is_reply]
+        assert address == (backend.address if is_reply else backend.nat.vip)
+        has_ports = before.fragmented is not Fragmented.LATER
+        other = backend.nat.vip if is_reply else backend.address
+        changed = other, (port + shift) % 2**16 if has_ports else port
+        expected = (changed, ends[1]) if is_reply else (ends[0], changed)
+        assert ((after.source, after.source_port), (after.destination, after.destination_port)) == expected
+        assert after.hop_limit == before.hop_limit - (decision.reason is None)
+        assert after.version == 6 or checksum.is_right(after.ip[: after.transport_offset])
+        if has_ports and not (before.protocol == UDP and before.payload[6:8] == bytes(2)):
+            assert _transport_sum(after) == _transport_sum(before)
+            assert before.protocol != UDP or after.payload[6:8] != bytes(2)
+
+
+def _transport_sum(packet: Packet) -> int:
+    """Return the sum that a TCP or UDP checksum makes 0, modulo 65535: what else it is says how wrong it is."""
+    return checksum.sum_of_words(packet.source.packed + packet.destination.packed + packet.payload) % 0xFFFF
+
+
+@slow
 @given(worlds)
 def test_every_packet_is_counted_once(world: tuple[int, str]) -> None:
     for frame, decision, _ in a_journey(world):
@@ -96,6 +131,10 @@ def test_every_packet_is_counted_once(world: tuple[int, str]) -> None:
         stopped = sum(value for (kind, _, _), value in counts.items() if kind == "reason")
         sent = {kind: value for (kind, _, name), value in counts.items() if name == "packets" and kind != "reason"}
         assert stopped == (decision.reason is not None)
+        if decision.placement is Placement.REPLY and not stopped:
+            assert not sent
+            assert counts["vip", decision.vip_id or 0, "replies"] == 1
+            continue
         assert sent == ({} if stopped else {"vip": 1, "backend": 1})
         assert stopped or counts["vip", decision.vip_id or 0, "bytes"] == len(frame)
 
@@ -130,7 +169,8 @@ def test_any_bytes_have_a_decision(sequence: list[bytes]) -> None:
     reference = Reference(CONFIG, FlowState())
     for number, frame in enumerate(sequence):
         decision = reference.process(frame, INGRESS, NOW + number)
-        if decision.verdict in {Verdict.PASS, Verdict.DROP} and decision.reason is not Reason.DROP_INTERNAL:
+        is_changed = decision.reason in {Reason.DROP_INTERNAL, Reason.PASS_NAT_REPLY}
+        if decision.verdict in {Verdict.PASS, Verdict.DROP} and not is_changed:
             assert decision.frame == frame
         reference.state.apply(decision.effects, 0)
 

@@ -67,7 +67,7 @@ _COLUMNS = [
 ]
 """The times of handshakes are from a client's SYN to its answer to the SYN-ACK."""
 
-_REMOVABLE = ("quic_server_id", "check_port", "check_path")  # the word none takes them away
+_REMOVABLE = ("quic_server_id", "check_port", "check_path", "port")  # the word none takes them away
 
 
 def _health_options(command: _Command) -> _Command:
@@ -94,6 +94,12 @@ def _health_options(command: _Command) -> _Command:
             help="New TCP connections that it takes a second; what is over goes to another backend. 0: any number.",
         ),
         click.option(
+            "--port",
+            type=OrNone(Whole(1, 65535)),
+            metavar="N|none",
+            help="With nat, its port that serves the VIP's, or the first one of its range; none: the same port.",
+        ),
+        click.option(
             "--role",
             type=click.Choice([role.value for role in BackendRole]),
             help="backup: it serves only while fewer than min-serving primary backends do.",
@@ -117,6 +123,7 @@ def _backend_arguments(function: _Command) -> _Command:
 Examples:
   xdplb backend add 203.0.113.10:443/tcp 10.0.0.11
   xdplb backend add web 10.0.0.12 --weight 2 --forward ipip
+  xdplb backend add web 10.0.0.13 --forward nat --port 8080
   xdplb backend add '[2001:db8::10]:443/udp' 2001:db8:1::11 --forward gue --quic-server-id 00a7"""
 )
 @vip_argument
@@ -446,6 +453,7 @@ def show(connection: Connection, vip: str, address: str, as_json: bool) -> None:
             ("drain", _drain_text(status["drain"])),
             ("last drain", _certificate_text(status.get("certificate"))),
             ("forward", body["forward"]),
+            ("port", body["port"]),
             ("quic-server-id", body["quic_server_id"]),
             ("role", body["role"]),
             ("max-new-flows", f"{body['max_new_flows']}/s" if body["max_new_flows"] else None),

@@ -53,7 +53,7 @@ def _host_options(default: str | None) -> Callable[[_Command], _Command]:
             ),
             click.option(
                 "--forward",
-                type=click.Choice([str(forward) for forward in Forward]),
+                type=click.Choice([str(forward) for forward in Forward if forward is not Forward.NAT]),
                 default=default,
                 show_default=default is not None,
                 help=text if default else f"{text} Default: as set up, else dr.",

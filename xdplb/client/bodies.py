@@ -205,7 +205,7 @@ DriftKind = Literal[
     "store",
     "entry",
 ]
-Forward = Literal["dr", "ipip", "gue"]
+Forward = Literal["dr", "ipip", "gue", "nat"]
 HashKind = Literal["5-tuple", "source"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
@@ -215,7 +215,7 @@ OperatingStatus = Literal["ONLINE", "DEGRADED", "FAILING_OPEN", "OFFLINE", "NO_B
 Outcome = Literal["draining", "drained", "timed_out", "cut", "cancelled"]
 PacketKind = Literal["syn", "established", "datagram"]
 Passive = Literal["off", "observe", "eject"]
-Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment", "second choice"]
+Placement = Literal["nobody", "owner", "previous", "record", "scheduler", "quic", "fragment", "reply", "second choice"]
 Protocol = Literal["tcp", "udp", "tcp+udp"]
 Role = Literal["read", "operate", "admin"]
 Scheduler = Literal["maglev", "rr", "wrr", "lc", "wlc", "sh", "p2c"]
@@ -318,6 +318,7 @@ class BackendChangedOut(TypedDict):
     checked: bool
     check_port: int | None
     check_path: str | None
+    port: int | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -336,6 +337,7 @@ class BackendIn(TypedDict):
     checked: NotRequired[bool]
     check_port: NotRequired[int | None]
     check_path: NotRequired[str | None]
+    port: NotRequired[int | None]
     vip: NotRequired[Any]
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -370,6 +372,7 @@ class BackendOfVipOut(TypedDict):
     checked: bool
     check_port: int | None
     check_path: str | None
+    port: int | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -389,6 +392,7 @@ class BackendOut(TypedDict):
     checked: bool
     check_port: int | None
     check_path: str | None
+    port: int | None
     declared: DeclaredOut | None
     generation: int
     status: BackendStatusOut
@@ -407,6 +411,7 @@ class BackendPatch(TypedDict):
     checked: NotRequired[bool | None]
     check_port: NotRequired[int | None]
     check_path: NotRequired[str | None]
+    port: NotRequired[int | None]
 
 
 class BackendPut(TypedDict):
@@ -421,6 +426,7 @@ class BackendPut(TypedDict):
     checked: NotRequired[bool]
     check_port: NotRequired[int | None]
     check_path: NotRequired[str | None]
+    port: NotRequired[int | None]
     vip: NotRequired[Any]
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -438,6 +444,7 @@ class BackendStatsOut(TypedDict):
     new_flows: int
     failovers: int
     over: int
+    replies: int
 
 
 class BackendStatusOut(TypedDict):
@@ -659,6 +666,7 @@ class CreateBackendEdit(TypedDict):
     checked: NotRequired[bool]
     check_port: NotRequired[int | None]
     check_path: NotRequired[str | None]
+    port: NotRequired[int | None]
     vip: str
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -1295,6 +1303,7 @@ class PatchBackendEdit(TypedDict):
     checked: NotRequired[bool | None]
     check_port: NotRequired[int | None]
     check_path: NotRequired[str | None]
+    port: NotRequired[int | None]
     kind: Literal["patch_backend"]
     vip: str
 
@@ -1426,6 +1435,7 @@ class PutBackendEdit(TypedDict):
     checked: NotRequired[bool]
     check_port: NotRequired[int | None]
     check_path: NotRequired[str | None]
+    port: NotRequired[int | None]
     vip: str
     declared: NotRequired[Any]
     generation: NotRequired[Any]
@@ -1979,6 +1989,7 @@ class VipStatsOut(TypedDict):
     new_flows: int
     at_risk: int
     records: int
+    replies: int
     backends: list[BackendStatsOut]
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ from xdplb.model.next_hop import MAX_TAGS, NextHop, VlanTag
 from xdplb.model.vip import Forward
 
 from . import layout
-from .plane import BackendEntry
+from .plane import BackendEntry, NatWay
 
-__all__ = ["checksum_base", "decode", "decode_all", "encode"]
+__all__ = ["checksum_base", "decode", "decode_all", "encode", "nat_keys"]
 
 FORWARD_NUMBERS = {
     (Forward.DR, 4): layout.FORWARD_DR,
@@ -27,6 +27,8 @@ FORWARD_NUMBERS = {
     (Forward.IPIP, 6): layout.FORWARD_IPIP6,
     (Forward.GUE, 4): layout.FORWARD_GUE,
     (Forward.GUE, 6): layout.FORWARD_GUE6,
+    (Forward.NAT, 4): layout.FORWARD_NAT,
+    (Forward.NAT, 6): layout.FORWARD_NAT,
 }
 """By what is asked and the version of the backend's address."""
 
@@ -59,7 +61,38 @@ def encode(backends: Sequence[BackendEntry]) -> NDArray[np.void]:
         _encode_outer4(values, by4)
     if by6 := _Chosen.of(backends, lambda backend: backend.address.version == 6):
         _encode_outer6(values, by6)
+    for place, backend in enumerate(backends):
+        if backend.nat is not None:
+            values["checksum"][place] = _nat_sum(backend.address, backend.nat.vip) << 16 | backend.nat.shift
     return values
+
+
+def nat_keys(backend: BackendEntry) -> list[bytes]:
+    """Return the keys of a backend in the `nat_backends` map: what its replies come from."""
+    nat = backend.nat
+    if nat is None:
+        return []
+    keys = np.zeros(len(nat.protocols) * (nat.last_port - nat.first_port + 1), layout.NAT_KEY)
+    keys["address"] = _in_memory(backend.address)
+    keys["version"] = backend.address.version
+    pairs = [(port, protocol) for port in range(nat.first_port, nat.last_port + 1) for protocol in nat.protocols]
+    keys["port"], keys["protocol"] = zip(*pairs, strict=True) if pairs else ((), ())
+    return [key.tobytes() for key in keys]
+
+
+def _in_memory(address: IPAddress) -> tuple[int, int]:
+    """Return an address as struct packet has it: its bytes as they lie in the header."""
+    packed = address.packed.ljust(16, b"\0")
+    return int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
+
+
+def _nat_sum(backend: IPAddress, vip: IPAddress) -> int:
+    """Return what checksums change by where the VIP's address becomes the backend's, as layout.h defines it."""
+    words = np.concatenate([np.frombuffer(backend.packed, "<u2"), ~np.frombuffer(vip.packed, "<u2")])
+    total = int(words.sum(dtype=np.uint32))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
 
 
 class _Chosen(NamedTuple):
@@ -111,6 +144,8 @@ def _macs(macs: Sequence[bytes]) -> NDArray[np.uint8]:
 
 
 def _source(backend: BackendEntry) -> IPAddress | None:
+    if backend.nat is not None:
+        return backend.nat.vip
     if backend.source is not None or backend.next_hop is None:
         return backend.source
     return backend.next_hop.source
@@ -153,9 +188,16 @@ def _halves(address: IPAddress) -> tuple[int, int]:
 
 
 def decode(
-    backend_id: int, value: NDArray[np.void], weight: int = 1, quic_server_id: bytes | None = None
+    backend_id: int,
+    value: NDArray[np.void],
+    weight: int = 1,
+    quic_server_id: bytes | None = None,
+    keys: Collection[bytes] = (),
 ) -> BackendEntry:
-    """Return the backend in a value, shape (1,), of the `backends` map. It has its own source if its mask has bits."""
+    """Return the backend in a value, shape (1,), of the `backends` map. It has its own source if its mask has bits.
+
+    `keys` are those that it has in `nat_backends`.
+    """
     field = value[0]
     flags = int(field["flags"])
     address, source, mask = _decode_outer(value, flags)
@@ -174,21 +216,39 @@ def decode(
         weight=weight,
         quic_server_id=quic_server_id,
         takes_new=not flags & layout.BACKEND_NOTHING_NEW,
+        nat=_decode_nat(field, source, keys) if field["forward"] == layout.FORWARD_NAT else None,
     )
 
 
+def _decode_nat(field: np.void, vip: IPAddress, keys: Collection[bytes]) -> NatWay:
+    found = np.frombuffer(b"".join(keys), layout.NAT_KEY)
+    ports, protocols = found["port"].tolist(), found["protocol"].tolist()
+    shift = int(field["checksum"]) & 0xFFFF
+    return NatWay(vip, shift, min(ports, default=0), max(ports, default=0), tuple(sorted(set(protocols))))
+
+
 def decode_all(
-    values: NDArray[np.void], loads: NDArray[np.void], doubts: NDArray[np.void], keys: Mapping[int, bytes]
+    values: NDArray[np.void],
+    loads: NDArray[np.void],
+    doubts: NDArray[np.void],
+    servers: Mapping[int, Collection[bytes]],
+    nat: Mapping[int, Collection[bytes]],
 ) -> dict[int, BackendEntry]:
     """Return the backends by id, in order, from the whole maps `backends`, `backend_loads` and `backend_doubts`.
 
-    `keys` are those in the map of server IDs, by backend: each begins with the server ID.
+    `servers` and `nat` are the keys in `quic_servers` and `nat_backends`, by backend; one of the former begins with the
+    server ID, and a backend has one at most.
     Most hosts are backends of many VIPs, in entries that differ by VIP and epoch alone: each is decoded once.
     """
     ids = np.flatnonzero(values["forward"]).tolist()
     weights, lengths = loads["weight"].tolist(), loads["server_id_bytes"].tolist()
     rates = doubts["rate"].tolist()
-    servers = {number: key[: lengths[number]] or None for number, key in keys.items() if number < len(lengths)}
+    server_ids = {
+        number: key[: lengths[number]] or None
+        for number, keys in servers.items()
+        if number < len(lengths)
+        for key in keys
+    }
     chosen = values[ids]
     epochs, vips = chosen["epoch"].tolist(), chosen["vip"].tolist()
     chosen["epoch"], chosen["vip"] = 0, 0
@@ -213,9 +273,10 @@ def decode_all(
             like.inner_version,
             like.keep_tags,
             weights[number],
-            servers.get(number),
+            server_ids.get(number),
             like.takes_new,
             rates[number],
+            None if like.nat is None else _decode_nat(values[number], like.nat.vip, nat.get(number, ())),
         )
     return entries
 
@@ -227,7 +288,8 @@ def _decode_outer(value: NDArray[np.void], flags: int) -> tuple[IPAddress, IPAdd
         return IPv4Address(int(outer["address"])), IPv4Address(int(outer["source"])), int(outer["source_mask"])
     value6 = value.view(layout.BACKEND6)[0]
     outer = value6["v6"]
-    return _joined(outer["address"]), _joined(outer["source"]), int(value6["source_mask"])
+    mask = 0 if value6["forward"] == layout.FORWARD_NAT else int(value6["source_mask"])
+    return _joined(outer["address"]), _joined(outer["source"]), mask
 
 
 def _joined(halves: NDArray[np.uint64]) -> IPv6Address:

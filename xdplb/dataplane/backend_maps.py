@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads and writes the backends in the kernel: their entries, their loads, and their QUIC server IDs."""
+"""Reads and writes the backends in the kernel: their entries, their loads, their QUIC server IDs and NAT ports."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import backend_codec, layout
 from .maps import BpfMap
 from .mirror import Mirror
+from .owned_keys import OwnedKeys
 from .pinned_maps import Maps
 from .plane import BackendEntry
 
@@ -32,8 +33,8 @@ class BackendMaps:
         self._values = Mirror(maps.backends, layout.BACKEND)
         self._loads = Mirror(maps.backend_loads, layout.BACKEND_LOAD, theirs=("flows",))
         self._doubts = Mirror(maps.backend_doubts, layout.BACKEND_DOUBT, theirs=("empty_at",))
-        self._servers: dict[bytes, int] = {}
-        """Whose each server ID is, by its key."""
+        self._servers = OwnedKeys(lambda: maps.quic_servers)
+        self._nat = OwnedKeys(lambda: maps.nat_backends)
         self.ids: list[int] = []
         """Those there are, in order."""
         self._find()
@@ -47,15 +48,17 @@ class BackendMaps:
         self._values.read()
         self._loads.read()
         self._doubts.read()
+        self._servers.read()
+        self._nat.read()
         self._find()
-        return backend_codec.decode_all(self._values.held, self._loads.held, self._doubts.held, self._keys())
+        held = self._values.held, self._loads.held, self._doubts.held
+        return backend_codec.decode_all(*held, self._servers.of, self._nat.of)
 
     def write(self, backends: Sequence[BackendEntry]) -> None:
         """Write these. Counters and load of a new (id, epoch) are zeroed first."""
         ids = np.array([backend.id for backend in backends], np.uint32)
         values = backend_codec.encode(backends)
         held = self._values.held[ids]
-        had_server = self._loads.held["server_id_bytes"][ids].any()
         is_fresh = (held["epoch"] != values["epoch"]) | (held["forward"] == 0)
         _zero(self._maps.backend_stats, ids[is_fresh])
         if self._maps.handshake_stats is not None:
@@ -69,14 +72,15 @@ class BackendMaps:
         self._values.write(ids, values)
         self._write_loads(ids, backends, usable, np.zeros_like(is_fresh))
         self._write_doubts(ids, backends, takes, np.zeros_like(is_fresh))
-        if had_server or any(backend.quic_server_id for backend in backends):
-            self._write_servers(backends)
+        self._write_keys(backends)
         if (held["forward"] == 0).any():
             self.ids = sorted({*self.ids, *ids.tolist()})
 
     def clear(self, ids: Sequence[int]) -> None:
         """Empty these."""
-        self._forget_servers(ids)
+        for number in ids:
+            self._servers.give(number, ())
+            self._nat.give(number, ())
         keys = np.array(ids, np.uint32)
         self._values.write(keys, np.zeros(len(ids), layout.BACKEND))
         self._loads.write(keys, np.zeros(len(ids), layout.BACKEND_LOAD))
@@ -103,11 +107,11 @@ class BackendMaps:
         yield from (("backends", changed) for changed in self._values.verify())
         yield from (("backend_loads", changed) for changed in self._loads.verify())
         yield from (("backend_doubts", changed) for changed in self._doubts.verify())
-        yield "quic_servers", self._restore_servers()
+        yield "quic_servers", self._servers.restore()
+        yield "nat_backends", self._nat.restore()
 
     def _find(self) -> None:
-        """Note which there are, and their server IDs."""
-        self._servers = self._read_servers()
+        """Note which there are."""
         self.ids = np.flatnonzero(self._values.held["forward"]).tolist()
 
     def _write_doubts(
@@ -157,48 +161,14 @@ class BackendMaps:
             wanted["flows"][kept] = found.view(layout.BACKEND_LOAD).reshape(-1)["flows"]
             self._loads.write(ids[differs], wanted[differs])
 
-    def _write_servers(self, backends: Sequence[BackendEntry]) -> None:
-        """Give each its server ID and remove the one it had, unless another backend has that by now."""
-        keys = self._keys()
+    def _write_keys(self, backends: Sequence[BackendEntry]) -> None:
+        """Give each its server ID and its NAT ports, and remove those that it had."""
         for backend in backends:
-            wanted = None if backend.quic_server_id is None else quic_key(backend.vip_id, backend.quic_server_id)
-            if wanted is not None:
-                self._maps.quic_servers.update(wanted, backend.id)
-                self._servers[wanted] = backend.id
-            held = keys.get(backend.id)
-            if held is not None and held != wanted:
-                self._forget_server(held, backend.id)
-
-    def _forget_servers(self, ids: Sequence[int]) -> None:
-        keys = self._keys() if self._servers else {}
-        for number in ids:
-            if number in keys:
-                self._forget_server(keys[number], number)
-
-    def _forget_server(self, key: bytes, backend_id: int) -> None:
-        if self._servers.get(key) == backend_id:
-            self._maps.quic_servers.delete(key)
-            del self._servers[key]
-
-    def _restore_servers(self) -> bool:
-        """Put right what another process has changed; return whether there was anything."""
-        found = self._read_servers()
-        if found == self._servers:
-            return False
-        for key in found.keys() - self._servers.keys():
-            self._maps.quic_servers.delete(key)
-        for key, number in self._servers.items() - found.items():
-            self._maps.quic_servers.update(key, number)
-        return True
-
-    def _keys(self) -> dict[int, bytes]:
-        """Return the keys in the map of server IDs, by backend."""
-        return {number: key for key, number in self._servers.items()}
-
-    def _read_servers(self) -> dict[bytes, int]:
-        keys, values = self._maps.quic_servers.read_all()
-        numbers = values.view(np.uint32).reshape(-1).tolist()
-        return {key.tobytes(): number for key, number in zip(keys, numbers, strict=True)}
+            server_id = backend.quic_server_id
+            if server_id is not None or self._servers.has(backend.id):
+                self._servers.give(backend.id, () if server_id is None else [quic_key(backend.vip_id, server_id)])
+            if backend.nat is not None or self._nat.has(backend.id):
+                self._nat.give(backend.id, backend_codec.nat_keys(backend))
 
 
 def _takes(values: NDArray[np.void]) -> NDArray[np.uint16]:

@@ -523,13 +523,15 @@ class BccPlane:
         return {name: dict(zip(ACTIONS, row, strict=False)) for name, row in zip(places, rows, strict=True)}
 
     def _vip_counters(self, vip_ids: Collection[int]) -> dict[int, VipCounters]:
-        rows = _sums(self._maps.vip_stats, vip_ids)[:, :5]
+        rows = _sums(self._maps.vip_stats, vip_ids)[:, :6]
         return dict(zip(vip_ids, starmap(VipCounters, rows.tolist()), strict=True))
 
     def _backend_counters(self, backend_ids: Collection[int]) -> dict[int, BackendCounters]:
-        rows = _sums(self._maps.backend_stats, backend_ids)[:, :3]
+        rows = _sums(self._maps.backend_stats, backend_ids)[:, :4]
+        second = np.zeros((len(rows), 2), rows.dtype)
         if Feature.SECOND_CHOICE in self.features:
-            rows = np.hstack((rows, _sums(self._maps.second_stats, backend_ids)))
+            second = _sums(self._maps.second_stats, backend_ids)
+        rows = np.hstack((rows[:, :3], second, rows[:, 3:]))
         return dict(zip(backend_ids, starmap(BackendCounters, rows.tolist()), strict=True))
 
     def _close_capture(self) -> None:

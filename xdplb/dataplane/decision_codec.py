@@ -26,6 +26,7 @@ CHOSEN = {
     layout.CHOSEN_QUIC: Chosen.QUIC,
     layout.CHOSEN_FRAGMENT: Chosen.FRAGMENT,
     layout.CHOSEN_SECOND: Chosen.SECOND,
+    layout.CHOSEN_REPLY: Chosen.REPLY,
 }
 
 REASON_NAMES = {reason.number: reason.name for reason in REASONS}

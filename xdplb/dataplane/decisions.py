@@ -26,6 +26,7 @@ class Chosen(StrEnum):
     QUIC = "quic"
     FRAGMENT = "fragment"
     SECOND = "second choice"
+    REPLY = "reply"
 
 
 @dataclass(frozen=True, slots=True)

@@ -507,5 +507,6 @@ class FakePlane:
 def _read_back(backend: BackendEntry) -> BackendEntry:
     """Return what the maps would say of it."""
     value = backend_codec.encode([backend])
-    read = backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id)
+    keys = backend_codec.nat_keys(backend)
+    read = backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id, keys)
     return replace(read, max_new_flows=backend.max_new_flows)

@@ -26,6 +26,7 @@ class Feature(StrEnum):
     SECOND_CHOICE = "second_choice"  # new connections may go to another backend than the one that comes first
     SYNC = "sync"  # other balancers are told of connections
     NICS = "nics"  # packets are counted by the NIC that they came in by
+    NAT = "nat"  # forward = nat
 
 
 Features = frozenset[Feature]
@@ -45,6 +46,7 @@ BITS = {
     Feature.SECOND_CHOICE: 11,
     Feature.SYNC: 12,
     Feature.NICS: 13,
+    Feature.NAT: 14,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

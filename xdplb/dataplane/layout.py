@@ -46,6 +46,7 @@ __all__ = [
     "CHOSEN_PREVIOUS",
     "CHOSEN_QUIC",
     "CHOSEN_RECORD",
+    "CHOSEN_REPLY",
     "CHOSEN_SCHEDULER",
     "CHOSEN_SECOND",
     "DECISION",
@@ -74,6 +75,7 @@ __all__ = [
     "FORWARD_GUE6",
     "FORWARD_IPIP",
     "FORWARD_IPIP6",
+    "FORWARD_NAT",
     "FRAGMENT",
     "FRAGMENT_KEY",
     "FRAGMENT_SECONDS",
@@ -94,6 +96,7 @@ __all__ = [
     "META",
     "META_CARRIED",
     "META_READY",
+    "NAT_KEY",
     "NIC_ACTIONS",
     "NIC_COUNTERS",
     "NIC_PLACES",
@@ -155,6 +158,7 @@ CHOSEN_SCHEDULER = 4
 CHOSEN_QUIC = 5
 CHOSEN_FRAGMENT = 6
 CHOSEN_SECOND = 7
+CHOSEN_REPLY = 8
 
 CAPTURE_IN = 0
 CAPTURE_OUT = 1
@@ -186,6 +190,7 @@ FORWARD_IPIP = 2
 FORWARD_IPIP6 = 3
 FORWARD_GUE = 4
 FORWARD_GUE6 = 5
+FORWARD_NAT = 6
 BACKEND_USABLE = 0x01
 BACKEND_VLAN = 0x02
 BACKEND_QINQ = 0x04
@@ -322,6 +327,10 @@ BACKEND_DOUBT = np.dtype(
 
 QUIC_KEY = np.dtype([("server_id", "<u8"), ("vip", "<u4"), ("unused", "<u4")])
 
+NAT_KEY = np.dtype(
+    [("address", "<u8", (2,)), ("port", ">u2"), ("protocol", "u1"), ("version", "u1"), ("unused", "<u4")]
+)
+
 FLOW_KEY = np.dtype(
     [
         ("source", ">u4"),
@@ -444,12 +453,15 @@ HANDSHAKE_COUNTERS = np.dtype(
     ]
 )
 
-BACKEND_COUNTERS = np.dtype([("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("unused", "<u8")])
+BACKEND_COUNTERS = np.dtype([("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("replies", "<u8")])
 
 SECOND_COUNTERS = np.dtype([("failovers", "<u8"), ("over", "<u8")])
 
 VIP_COUNTERS = np.dtype(
-    [("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8"), ("at_risk", "<u8"), ("records", "<u8")]
+    [
+        *(("packets", "<u8"), ("bytes", "<u8"), ("new_flows", "<u8")),
+        *(("at_risk", "<u8"), ("records", "<u8"), ("replies", "<u8")),
+    ]
 )
 
 NIC_COUNTERS = np.dtype([("packets", "<u8", (NIC_ACTIONS,))])

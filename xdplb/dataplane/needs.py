@@ -31,8 +31,9 @@ VIP_NEEDS: Mapping[Feature, Callable[[VipEntry], bool]] = {
 """What the program must be compiled for with a VIP of which this is true."""
 
 BACKEND_NEEDS: Mapping[Feature, Callable[[BackendEntry], bool]] = {
-    Feature.OUTER_IPV6: lambda backend: backend.address.version == 6 and backend.forward is not Forward.DR,
+    Feature.OUTER_IPV6: lambda backend: backend.address.version == 6 and backend.forward.is_tunnel,
     Feature.GUE: lambda backend: backend.forward is Forward.GUE,
+    Feature.NAT: lambda backend: backend.forward is Forward.NAT,
     Feature.VLAN: lambda backend: backend.keep_tags or (backend.next_hop is not None and backend.next_hop.tags != ()),
 }
 """The same of a backend."""

@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from . import layout
 from .libbpf import Fd, program_info
 from .maps import BpfMap
 from .reasons import REASONS
@@ -17,6 +18,7 @@ from .spans import SENT, UNCOUNTED, Span
 
 __all__ = ["PacketCounts"]
 
+_REPLIES = layout.VIP_COUNTERS.fields["replies"][1] // 8 if layout.VIP_COUNTERS.fields else 0
 _NAMES = {reason.number: reason.name for reason in REASONS}
 
 
@@ -34,7 +36,9 @@ class PacketCounts:
         runs = program_info(program).runs
         reasons = reason_stats.read_all()[1].view(np.uint64).reshape(reason_stats.info.max_entries, -1).sum(axis=1)
         fields = vip_stats.info.value_size // 8
-        sent = vip_stats.read_all()[1].view(np.uint64).reshape(-1, fields)[:, 0].sum()
+        counted = np.ascontiguousarray(vip_stats.read_all()[1]).view(np.uint64).reshape(-1, fields)
+        # Of a map that an older xdplb made, and that has not been carried over yet, the last field may be missing.
+        sent = counted[:, [field for field in (0, _REPLIES) if field < fields]].sum()
         numbers = np.flatnonzero(reasons).tolist()
         packets = {_NAMES.get(number, f"reason_{number}"): int(reasons[number]) for number in numbers}
         return cls(time.clock_gettime(time.CLOCK_BOOTTIME), {**packets, SENT: int(sent)}, runs)

@@ -70,6 +70,7 @@ class Maps:
     handshake_stats: BpfMap | None = None
     shared_flows: BpfMap | None = None
     shared_losses: BpfMap | None = None
+    nat_backends: BpfMap | None = None
     nic_stats: BpfMap | None = None
 
     @classmethod

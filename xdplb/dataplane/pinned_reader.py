@@ -95,7 +95,8 @@ class PinnedReader:
         """Return the backends in the maps, by id; those never written are left out."""
         values, loads = self._array("backends", layout.BACKEND), self._array("backend_loads", layout.BACKEND_LOAD)
         doubts = self._array("backend_doubts", layout.BACKEND_DOUBT)
-        return backend_codec.decode_all(values, loads, doubts, self._server_keys())
+        servers, nat = self._keys("quic_servers", layout.QUIC_KEY), self._keys("nat_backends", layout.NAT_KEY)
+        return backend_codec.decode_all(values, loads, doubts, servers, nat)
 
     @kernel_errors("read the access lists")
     def read_access(self) -> Mapping[int, AccessList]:
@@ -110,16 +111,17 @@ class PinnedReader:
                 lists |= {vip_id: found[number] for vip_id, number in ids.items()}
         return lists
 
-    def _server_keys(self) -> dict[int, bytes]:
-        """Return the keys in the map of server IDs, by backend."""
-        servers = self._open("quic_servers")
-        if servers is None:
-            return {}
-        keys, values = servers.read_all()
-        ids = values.view(np.uint32).reshape(-1).tolist()
-        before = self._layouts["quic_servers"].key
-        converted = convert(np.ascontiguousarray(keys).reshape(-1).view(before), layout.QUIC_KEY)
-        return {number: key.tobytes() for number, key in zip(ids, converted, strict=True)}
+    def _keys(self, name: str, dtype: np.dtype[Any]) -> dict[int, list[bytes]]:
+        """Return the keys in a map of what belongs to backends, as `dtype` has them, by backend."""
+        owned = self._open(name)
+        found: dict[int, list[bytes]] = {}
+        if owned is None:
+            return found
+        keys, values = owned.read_all()
+        converted = convert(np.ascontiguousarray(keys).reshape(-1).view(self._layouts[name].key), dtype)
+        for number, key in zip(values.view(np.uint32).reshape(-1).tolist(), converted, strict=True):
+            found.setdefault(number, []).append(key.tobytes())
+        return found
 
     def _array(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return all values of an array, by key, with the fields of `dtype`; all zero where there is no such map."""

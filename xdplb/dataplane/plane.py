@@ -36,6 +36,7 @@ __all__ = [
     "DataPlane",
     "FlowRecords",
     "Mark",
+    "NatWay",
     "ProbeWay",
     "Reading",
     "SharedFlows",
@@ -145,6 +146,21 @@ class VipEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class NatWay:
+    """What the packets of a NAT backend are rewritten to.
+
+    A request for the VIP's one address `vip` goes to its port and `shift` more, modulo 2**16. What the backend sends
+    from its ports `first_port` to `last_port` by these `protocols` are replies; 0 and 0 are all ports.
+    """
+
+    vip: IPAddress
+    shift: int
+    first_port: int
+    last_port: int
+    protocols: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BackendEntry:
     """A backend in the maps: `id` (1 <= id <= capacity.backends), `epoch` 0 to 65535.
 
@@ -157,6 +173,7 @@ class BackendEntry:
     in with, not the next hop's. `weight` is what lc, wlc and p2c divide the load by (1 for lc). `takes_new` False: it
     keeps its connections and gets no new ones; a second SYN in a row on one of its records is a new connection.
     `max_new_flows` is how many new TCP connections it gets in a second, of a VIP with `second_choice`; 0 for no limit.
+    `nat` is there for nat, and only for it; of such a one that is read back, the next hop's source is the VIP.
     """
 
     id: int
@@ -174,6 +191,7 @@ class BackendEntry:
     quic_server_id: bytes | None = None
     takes_new: bool = True
     max_new_flows: int = 0
+    nat: NatWay | None = None
 
     def used(self, *, usable: bool, takes_new: bool) -> BackendEntry:
         """Return the entry if it is used in another way: many are at once, and `replace` takes three times as long."""
@@ -181,6 +199,7 @@ class BackendEntry:
             *(self.id, self.epoch, self.vip_id, self.address, self.forward, usable, self.next_hop, self.source),
             *(self.source_mask, self.inner_version, self.keep_tags, self.weight, self.quic_server_id, takes_new),
             self.max_new_flows,
+            self.nat,
         )
 
 
@@ -205,7 +224,8 @@ class BackendCounters(NamedTuple):
     """Summed over CPUs since the id was given to this backend.
 
     `failovers` and `over` are new connections that went to another one although this one came first: since it was
-    suspect or could not be sent to, and since it had as many as it may get.
+    suspect or could not be sent to, and since it had as many as it may get. `replies` are the packets of a NAT backend
+    that were sent on to clients.
     """
 
     packets: int = 0
@@ -213,6 +233,7 @@ class BackendCounters(NamedTuple):
     new_flows: int = 0
     failovers: int = 0
     over: int = 0
+    replies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +245,7 @@ class VipCounters:
     new_flows: int = 0
     at_risk: int = 0
     records: int = 0
+    replies: int = 0
 
 
 ACTIONS = ("aborted", "drop", "pass", "tx", "redirect")

@@ -19,6 +19,8 @@ __all__ = [
     "capacity_defines",
     "compile_flags",
     "flatten",
+    "nat_places",
+    "nat_ports",
     "source_dir",
     "source_hash",
     "vip_groups",
@@ -82,12 +84,23 @@ def backend_slots(capacity: Capacity) -> int:
     return capacity.backends + 1
 
 
+def nat_places(capacity: Capacity) -> int:
+    """Return how many elements the map of NAT backends has: for a moment, old ports and new ones are there."""
+    return 2 * nat_ports(capacity)
+
+
+def nat_ports(capacity: Capacity) -> int:
+    """Return how many ports NAT backends may serve in all: a range takes one for each of its ports and protocols."""
+    return 8 * backend_slots(capacity)
+
+
 def capacity_defines(capacity: Capacity) -> dict[str, str]:
     """Return the macros that size the maps."""
     return {
         "MAX_VIPS": str(capacity.vips),
         "MAX_BACKENDS": str(backend_slots(capacity)),
         "MAX_FLOWS": str(capacity.flows),
+        "NAT_BACKENDS": str(nat_places(capacity)),
         "VIP_GROUPS": str(vip_groups(capacity)),
         "VIP_GROUPS6": str(vip_groups6(capacity)),
     }

@@ -37,8 +37,9 @@ def parse_backend_address(text: str, pointer: str = "/address") -> IPAddress:
     if (found := host_and_port(text)) is not None:
         raise InvalidError.field(
             pointer,
-            f"{text!r} has a port, but a backend has none of its own",
-            hint=f"give {found[0]}: dr, ipip and gue leave the client's packet as it is, so it serves the VIP's port",
+            f"{text!r} has a port, which is no part of a backend's address",
+            hint=f"give {found[0]}: dr, ipip and gue leave the client's packet as it is, so it serves the VIP's port;"
+            f" with nat it may have another one, as `port`: {found[1]}",
         )
     return parse_address(text, pointer)
 
@@ -64,7 +65,8 @@ class Backend:
 
     `forward` None is the VIP's. `quic_server_id` is the server ID, in hex, in the QUIC connection IDs that this backend
     issues. It takes `max_new_flows` new TCP connections a second, 0 for any number. `checked` False: the VIP's checks
-    are not run for it, and it counts as up; `check_port` and `check_path`: instead of those of the checks.
+    are not run for it, and it counts as up; `check_port` and `check_path`: instead of those of the checks. With nat,
+    `port` is the one that serves the VIP's port, or the first one of its range; None: the same.
     """
 
     address: IPAddress
@@ -77,6 +79,7 @@ class Backend:
     checked: bool = True
     check_port: int | None = None
     check_path: str | None = None
+    port: int | None = None
 
     def __post_init__(self) -> None:
         low, high = WEIGHT_RANGE
@@ -96,6 +99,10 @@ class Backend:
                 f"max_new_flows is {self.max_new_flows}",
                 hint=f"give a whole number from 0 (no limit) to {LARGEST_RATE}",
             )
+        if self.port is not None:
+            parse_port(self.port, "/port")
+            if self.port == 0:
+                raise InvalidError.field("/port", "the port is 0", hint="give a port from 1 to 65535, or omit port")
         self._check_own_check()
 
     def _check_own_check(self) -> None:

@@ -232,15 +232,15 @@ def probed_address(key: VipKey) -> IPAddress:
     return key.address
 
 
-def probed_port(check: HealthCheck, key: VipKey, own: int | None = None) -> int:
+def probed_port(check: HealthCheck, key: VipKey, own: int | None = None, served: int | None = None) -> int:
     """Return the port that probes of a backend go to; 0 for none.
 
     That is its `own` (its `check_port`, if there is one, but for an agent), else the check's, else the VIP's, the first
-    one of a range.
+    one of a range, or the port `served` of a NAT backend instead of that.
     """
     if own is not None and check.type is not CheckType.AGENT:
         return own
-    return check.port or key.port
+    return check.port or served or key.port
 
 
 @lru_cache(maxsize=4096)
@@ -249,20 +249,29 @@ def with_path(check: HealthCheck, path: str) -> HealthCheck:
     return replace(check, path=path) if check.type.is_http else check
 
 
-def goes_by_vip(check: HealthCheck, key: VipKey, own: int | None = None) -> bool:
+def goes_by_vip(check: HealthCheck, key: VipKey, forward: Forward, own: int | None = None) -> bool:
     """Return whether probes of a backend with this `own` port go to the VIP's address.
 
-    At another port the VIP gets no packets: a backend's own port is checked at the backend's own address.
+    At another port the VIP gets no packets: a backend's own port is checked at the backend's own address. So is a
+    backend that is reached by nat, which does not have the VIP's address.
     """
-    return check.target is Target.VIP and probed_port(check, key, own) in key.ports
+    return check.target is Target.VIP and forward is not Forward.NAT and probed_port(check, key, own) in key.ports
 
 
-def asked_of(check: HealthCheck, key: VipKey, backend: IPAddress, forward: Forward, own: int | None = None) -> str:
+def asked_of(
+    check: HealthCheck,
+    key: VipKey,
+    backend: IPAddress,
+    forward: Forward,
+    own: int | None = None,
+    *,
+    served: int | None = None,
+) -> str:
     """Return what a check of a backend asks, as text: an address with its port, and for the VIP's, by which way.
 
-    `own` is the backend's own port to check, if it has one.
+    `own` is the backend's own port to check, if it has one, and `served` the port that serves a VIP by nat.
     """
-    by_vip, port = goes_by_vip(check, key, own), probed_port(check, key, own)
+    by_vip, port = goes_by_vip(check, key, forward, own), probed_port(check, key, own, served)
     address = probed_address(key) if by_vip else backend
     place = f"[{address}]" if address.version == 6 else str(address)
     if check.type.protocol is not None:

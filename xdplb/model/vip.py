@@ -43,12 +43,19 @@ PANIC_SHARE_HINT = "give a number from 0 (off) to 1, such as 0.5 for half of the
 class Forward(StrEnum):
     """How a packet reaches its backend: by MAC rewrite (`dr`), in an outer IP header (`ipip`), in IP and UDP (`gue`).
 
-    The outer header has the family of the backend's address, the packet that of the VIP.
+    The outer header has the family of the backend's address, the packet that of the VIP. By `nat`, its destination
+    becomes the backend's address and port, and replies come back through a balancer.
     """
 
     DR = "dr"
     IPIP = "ipip"
     GUE = "gue"
+    NAT = "nat"
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether packets get outer headers."""
+        return self in {Forward.IPIP, Forward.GUE}
 
 
 class Scheduler(StrEnum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from xdplb.dataplane.plane import VipEntry
+from xdplb.dataplane.plane import BackendEntry, VipEntry
 
 from .config import Config
 from .icmp import is_about_tunnel, is_ping, turned_round
@@ -30,6 +30,7 @@ class PacketClass(Enum):
     ICMP_ERROR = "icmp error"  # about a packet of a backend; addresses, ports and protocol are turned round
     PING = "ping"  # an echo request
     FRAGMENT = "fragment"  # a non-first fragment: no ports, it follows the first one
+    REPLY = "reply"  # of a NAT backend, to a client; told from what is not ours by `nat.find_reply`
     NOT_OURS = "not ours"  # passed to the host
     TUNNEL_ERROR = "tunnel error"  # also passed to it: about a packet that the balancer may have sent to a backend
 
@@ -49,13 +50,15 @@ PASSED_FOR = {
 class Classified:
     """The packet, turned round if it is an ICMP error, its class, and the VIP if its flow names one.
 
-    `passed_for` is why a packet that is not ours is passed to the host, None for any other.
+    `passed_for` is why a packet that is not ours is passed to the host, None for any other. What would be passed may be
+    a reply of the NAT backend `reply_of`.
     """
 
     packet: Packet
     packet_class: PacketClass
     vip: VipEntry | None = None
     passed_for: Reason | None = None
+    reply_of: BackendEntry | None = None
 
 
 def classify(config: Config, packet: Packet) -> Classified:

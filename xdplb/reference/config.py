@@ -10,6 +10,8 @@ from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import BackendEntry, Slots, VipEntry
 from xdplb.model.access import AccessList
+from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.next_hop import NextHop
 
 from .slot import Slot
 
@@ -25,6 +27,8 @@ class Config:
     `max_backends` is the largest id there is room for.
     `shares` say which of the connections of a sampled VIP are sampled, by VIP id: those whose hash has a lower half
     below that number.
+    `routes` are those of the host's kernel to the clients of NAT backends, and to nobody else; a next hop without a
+    MAC (b"") is one that the kernel has not found yet.
     """
 
     vips: Mapping[int, VipEntry]
@@ -36,11 +40,17 @@ class Config:
     suspects: frozenset[int] = frozenset()
     max_backends: int = 0xFFFE
     shares: Mapping[int, int] = field(default_factory=dict)
+    routes: Mapping[IPNetwork, NextHop] = field(default_factory=dict)
 
     def slot(self, vip_id: int, number: int) -> Slot:
         """Return a slot of a VIP's table; it has no owner if the VIP has no table."""
         table = self.tables.get(vip_id)
         return Slot.of(0 if table is None else int(table[number % TABLE_SIZE]))
+
+    def route_to(self, client: IPAddress) -> NextHop | None:
+        """Return the way that the kernel's routes give to this address, None if it would not forward packets there."""
+        found = [network for network in self.routes if network.version == client.version and client in network]
+        return self.routes[max(found, key=lambda network: network.prefixlen)] if found else None
 
     def is_usable(self, backend_id: int) -> bool:
         """Whether packets may be sent to this backend: it exists, is not down, and its next hop is known."""

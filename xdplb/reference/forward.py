@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is sent, and by which NIC: new MACs (DR), an outer IP header (IPIP), or outer IP and UDP headers (GUE)."""
+"""What is sent, and by which NIC: new MACs (DR), also a new destination (NAT), or outer headers (IPIP, GUE)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xdplb.model.vip import Forward
 from . import checksum, parse_ipv4
 from .journey import Journey
 from .martian import is_link_local
+from .nat import rewritten_request
 from .packet import GUE_PORT, IPV4_IN_IP, IPV6_IN_IP, UDP, Packet
 from .reasons import Reason, Stop
 from .too_big import answer_too_big
@@ -33,6 +34,8 @@ def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int
     assert hop is not None, "a backend without a next hop is not usable"
     if is_link_local(packet.sender) and _leaves_link(journey, packet, backend, hop):
         raise Stop(Reason.DROP_MARTIAN)
+    if backend.forward is Forward.NAT and packet.is_icmp_error:
+        raise Stop(Reason.PASS_NOT_TCP_UDP)  # it quotes the packet as the client knows it, and is not rewritten
     outer = _outer_headers(packet, backend, hop, hashed)
     mtu = min(hop.mtu, MTU_FIELD)
     if len(outer) + len(packet.ip) > mtu:
@@ -41,6 +44,8 @@ def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int
     tags = _tags(packet, backend, hop)
     link = hop.destination_mac + hop.source_mac + tags + ETHERTYPES[version]
     rest = packet.frame[len(packet.link) :]
+    if backend.forward is Forward.NAT:
+        rest = rewritten_request(packet, backend) + rest[len(packet.ip) :]
     if len(link) + len(outer) - len(packet.link) > journey.headroom:
         raise Stop(Reason.DROP_NO_HEADROOM)
     frame = link + outer + rest
@@ -69,7 +74,7 @@ def _tags(packet: Packet, backend: BackendEntry, hop: NextHop) -> bytes:
 
 def _outer_headers(packet: Packet, backend: BackendEntry, hop: NextHop, hashed: int) -> bytes:
     """Return what goes between the Ethernet header and the packet; the backend's address says which IP version."""
-    if backend.forward is Forward.DR:
+    if backend.forward in {Forward.DR, Forward.NAT}:
         return b""
     inner = IPV4_IN_IP if packet.version == 4 else IPV6_IN_IP
     protocol, udp = inner, b""

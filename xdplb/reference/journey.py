@@ -26,6 +26,7 @@ class Placement(StrEnum):
     SCHEDULER = "scheduler"  # a rotation, or the backends' load
     QUIC = "quic"  # the connection ID
     FRAGMENT = "fragment"  # the first fragment went there
+    REPLY = "reply"  # of this backend, to a client: NAT
     SECOND = "second choice"  # another one than the backend that comes first
 
 

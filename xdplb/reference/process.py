@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .access import check_access
 from .check import check_packet, check_ping
@@ -21,6 +21,7 @@ from .fragment import choose_for_fragment, remember
 from .handshake import note_handshake
 from .journey import Choice, Journey
 from .limits import check_limits
+from .nat import find_reply, send_reply
 from .packet import Fragmented, Packet
 from .parse import parse_frame
 from .reasons import BadPacket, Reason, Stop, Verdict
@@ -74,6 +75,8 @@ def _process(journey: Journey, frame: bytes) -> tuple[bytes, int]:
     """Return the frame for the backend and the ifindex it is sent out by; raise Stop if the packet is not sent."""
     packet = parse_frame(frame, journey.config.features)
     classified = _classify(journey, packet)
+    if classified.reply_of is not None:
+        return send_reply(journey, packet, classified.reply_of, classified.passed_for)
     _admit(journey, classified)
     if classified.packet_class is PacketClass.PING:
         raise answer_ping(classified.packet)
@@ -82,13 +85,24 @@ def _process(journey: Journey, frame: bytes) -> tuple[bytes, int]:
 
 def _classify(journey: Journey, packet: Packet) -> Classified:
     classified = classify(journey.config, packet)
+    if classified.packet_class is PacketClass.FRAGMENT:  # the client's address may have VIPs, but it is no request
+        classified = _unless_of_reply(journey, classified)
     if classified.passed_for is not None:
         if packet.fragmented is Fragmented.FIRST and classified.passed_for in FIRST_TELLS[packet.version]:
             _pass_fragments(journey, packet)
+        if (backend := find_reply(journey, packet, classified.passed_for)) is not None:
+            return replace(classified, packet_class=PacketClass.REPLY, reply_of=backend)
         raise Stop(classified.passed_for)
     if classified.vip is not None:
         journey.vip, journey.vip_id = classified.vip, classified.vip.id
     return classified
+
+
+def _unless_of_reply(journey: Journey, classified: Classified) -> Classified:
+    """Return a non-first fragment as it was classified, or as what is for no VIP if its first one was a reply."""
+    if find_reply(journey, classified.packet, Reason.PASS_FRAGMENT) is None:
+        return classified
+    return Classified(classified.packet, PacketClass.NOT_OURS, passed_for=Reason.PASS_FRAGMENT)
 
 
 def _pass_fragments(journey: Journey, packet: Packet) -> None:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     PASS_MALFORMED = auto()
     PASS_FRAGMENT = auto()
     PASS_TUNNEL_ERROR = auto()
+    PASS_NAT_REPLY = auto()
     DROP_FRAGMENT = auto()
     DROP_NO_BACKEND = auto()
     DROP_BACKEND_DOWN = auto()

@@ -58,12 +58,12 @@ MOST_BACKENDS = 65533
 Weight = Annotated[int, Field(ge=WEIGHT_RANGE[0], le=WEIGHT_RANGE[1])]
 ServerId = Annotated[str, Field(pattern=SERVER_ID_PATTERN)]
 MaxNewFlows = Annotated[int, Field(ge=0, le=LARGEST_RATE)]
-CheckPort = Annotated[int, Field(ge=1, le=65535)]
+OwnPort = Annotated[int, Field(ge=1, le=65535)]
 CheckPath = Annotated[str, Field(pattern=PATH_PATTERN, max_length=LONGEST_PATH)]
 BackendRoleWord = Annotated[BackendRole, Field(strict=False)]
 AdminStateWord = Annotated[AdminState, Field(strict=False)]
 
-ADDRESS = "The backend's address, IPv4 or IPv6; with `dr`, of the VIP's family."
+ADDRESS = "The backend's address, IPv4 or IPv6; with `dr` and `nat`, of the VIP's family."
 WEIGHT = "Its share of new connections, relative to the other weights. 0: none, but open ones are kept."
 FORWARD = "How packets reach it; null: the VIP's setting."
 ADMIN_STATE = "What to use it for: new and open connections (`ready`), only open ones (`drain`), or nothing (`maint`)."
@@ -74,6 +74,7 @@ ROLE = "When it serves: always (`primary`), or while fewer than the VIP's `min_s
 MAX_NEW_FLOWS = "New TCP connections that it takes a second; what is over goes to another backend. 0: any number."
 CHECKED = "Whether the VIP's checks are run for it; if not, it counts as up."
 CHECK_PORT = "The port that checks use for it; null: that of each check."
+PORT = "With `nat`, its port that serves the VIP's, or the first one of its range; null: the same port."
 CHECK_PATH = "The path that http and https checks request of it; null: that of each check."
 
 DECLARED = "What the config file says of it, while an operator's overlay says something else; null without one."
@@ -87,8 +88,9 @@ class _BackendSettings(RequestBody):
     role: BackendRoleWord = Field(default=BackendRole.PRIMARY, description=ROLE)
     max_new_flows: MaxNewFlows = Field(default=0, description=MAX_NEW_FLOWS)
     checked: bool = Field(default=True, description=CHECKED)
-    check_port: CheckPort | None = Field(default=None, description=CHECK_PORT, examples=[8081])
+    check_port: OwnPort | None = Field(default=None, description=CHECK_PORT, examples=[8081])
     check_path: CheckPath | None = Field(default=None, description=CHECK_PATH, examples=["/healthz"])
+    port: OwnPort | None = Field(default=None, description=PORT, examples=[8080])
     vip: ReadOnly = None
     declared: ReadOnly = None
     generation: ReadOnly = None
@@ -108,6 +110,7 @@ class _BackendSettings(RequestBody):
             self.checked,
             self.check_port,
             self.check_path,
+            self.port,
         )
 
 
@@ -141,8 +144,9 @@ class BackendPatch(RequestBody):
     role: BackendRoleWord | None = Field(default=None, description=ROLE)
     max_new_flows: MaxNewFlows | None = Field(default=None, description=MAX_NEW_FLOWS)
     checked: bool | None = Field(default=None, description=CHECKED)
-    check_port: CheckPort | None = Field(default=None, description=CHECK_PORT, examples=[8081])
+    check_port: OwnPort | None = Field(default=None, description=CHECK_PORT, examples=[8081])
     check_path: CheckPath | None = Field(default=None, description=CHECK_PATH, examples=["/healthz"])
+    port: OwnPort | None = Field(default=None, description=PORT, examples=[8080])
 
     def changes(self) -> dict[str, Any]:
         """Return what was sent, nulls included."""
@@ -319,6 +323,7 @@ class BackendOut(ResponseBody):
     checked: bool = Field(description=CHECKED)
     check_port: int | None = Field(description=CHECK_PORT, examples=[8081])
     check_path: str | None = Field(description=CHECK_PATH, examples=["/healthz"])
+    port: int | None = Field(description=PORT, examples=[8080])
     declared: DeclaredOut | None = Field(description=DECLARED)
     generation: Generation
     status: BackendStatusOut = Field(description="Its status.")
@@ -337,6 +342,7 @@ class BackendOut(ResponseBody):
             checked=view.backend.checked,
             check_port=view.backend.check_port,
             check_path=view.backend.check_path,
+            port=view.backend.port,
             declared=None if view.declared is None else DeclaredOut(**asdict(view.declared)),
             generation=view.generation,
             status=BackendStatusOut(

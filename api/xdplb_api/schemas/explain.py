@@ -141,8 +141,8 @@ class NextHopOut(ResponseBody):
 class SentOut(ResponseBody):
     """How the packet is sent."""
 
-    forward: Forward = Field(description="How it reaches the backend: `dr`, `ipip` or `gue`.")
-    outer: OuterOut | None = Field(description="The outer header; null for `dr`.")
+    forward: Forward = Field(description="How it reaches the backend: `dr`, `ipip`, `gue` or `nat`.")
+    outer: OuterOut | None = Field(description="The outer header; null for `dr` and `nat`.")
     next_hop: NextHopOut = Field(description="Where the frame is sent.")
 
     @classmethod

@@ -14,6 +14,7 @@ __all__ = ["BackendStatsOut", "StatsOut", "VipStatsOut"]
 PACKETS = "Packets forwarded."
 BYTES = "Bytes of those packets as received, with the Ethernet header."
 NEW_FLOWS = "New connections: SYNs for TCP, recorded flows for UDP."
+REPLIES = "Packets of backends reached by `nat` that were sent on to clients."
 
 
 class BackendStatsOut(ResponseBody):
@@ -27,6 +28,7 @@ class BackendStatsOut(ResponseBody):
         description="New connections that went to another backend, since this one was suspect or could not be sent to."
     )
     over: int = Field(description="New connections that went to another backend, since they were over max_new_flows.")
+    replies: int = Field(description=REPLIES)
 
 
 class VipStatsOut(ResponseBody):
@@ -38,6 +40,7 @@ class VipStatsOut(ResponseBody):
     new_flows: int = Field(description=NEW_FLOWS)
     at_risk: int = Field(description="Packets of old connections without a record.")
     records: int = Field(description="Flows added to the flow table.")
+    replies: int = Field(description=REPLIES)
     backends: list[BackendStatsOut] = Field(description="Its backends.")
 
     @classmethod
@@ -50,6 +53,7 @@ class VipStatsOut(ResponseBody):
             new_flows=view.new_flows,
             at_risk=view.at_risk,
             records=view.records,
+            replies=view.replies,
             backends=[
                 BackendStatsOut(
                     backend=each.backend,
@@ -58,6 +62,7 @@ class VipStatsOut(ResponseBody):
                     new_flows=each.new_flows,
                     failovers=each.failovers,
                     over=each.over,
+                    replies=each.replies,
                 )
                 for each in view.backends
             ],

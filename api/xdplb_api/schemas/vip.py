@@ -101,8 +101,8 @@ LAST_PORT = "The last port of a range, not below `port`; null for one port or al
 PROTOCOL = "The transport protocol, or both."
 NAME = "A name for use in URLs and commands; null for none."
 FORWARD = (
-    "How packets reach the backends: by MAC rewrite on one segment (`dr`), in an outer IP header (`ipip`), or in IP"
-    " and UDP (`gue`)."
+    "How packets reach the backends: by MAC rewrite on one segment (`dr`), in an outer IP header (`ipip`), in IP and"
+    " UDP (`gue`), or with the backend's address and port as their destination (`nat`)."
 )
 SCHEDULER = (
     "How the backend of a new connection is chosen: by a hash (`maglev`, `sh`), in turn (`rr`, `wrr`) or by load"

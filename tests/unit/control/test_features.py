@@ -44,6 +44,8 @@ CASES: dict[str, tuple[Snapshot, set[Feature]]] = {
         state(IN6, "2001:db8:1::1", forward=Forward.GUE),
         {Feature.IPV6, Feature.OUTER_IPV6, Feature.GUE},
     ),
+    "NAT": (state(IN4, "10.0.0.1", forward=Forward.NAT), {Feature.NAT}),
+    "NAT of IPv6": (state(IN6, "2001:db8:1::1", forward=Forward.NAT), {Feature.IPV6, Feature.NAT}),
     "all ports": (state("203.0.113.10:0/tcp"), {Feature.WILDCARD}),
     "a prefix": (state("203.0.113.0/24:80/tcp"), {Feature.WILDCARD}),
     "both protocols": (state("203.0.113.10:53/tcp+udp"), set()),

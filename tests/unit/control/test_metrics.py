@@ -33,7 +33,7 @@ def test_counters_outlive_a_restart(tmp_path: Path) -> None:
 
     async def second(world: World, manager: Door) -> None:
         view = await manager.metrics()
-        assert backend_stats(view) == [BackendStatsView("10.0.0.1", 100, 10_000, 10, 3, 4)]
+        assert backend_stats(view) == [BackendStatsView("10.0.0.1", 100, 10_000, 10, 3, 4, 0)]
         assert view.stats == await manager.stats()
         assert view.stats.vips[0].packets == 100
 
@@ -59,7 +59,7 @@ def test_a_new_backend_or_vip_never_has_the_counters_of_who_had_its_id(tmp_path:
             async def check() -> None:
                 stats = (await manager.metrics()).stats
                 assert [(vip.vip, vip.packets) for vip in stats.vips] == [(str(OTHER.key), 0)]
-                assert stats.vips[0].backends == (BackendStatsView("10.0.0.2", 0, 0, 0, 0, 0),)
+                assert stats.vips[0].backends == (BackendStatsView("10.0.0.2", 0, 0, 0, 0, 0, 0),)
                 assert await manager.stats() == stats
                 assert await manager.vip_stats("other") == stats.vips[0]
 

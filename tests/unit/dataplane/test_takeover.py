@@ -40,14 +40,16 @@ from xdplb.dataplane.map_specs import map_layouts
 from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.pins import Meta
-from xdplb.dataplane.plane import BackendCounters, Capacity, VipCounters
+from xdplb.dataplane.plane import BackendCounters, Capacity, NatWay, VipCounters
 from xdplb.dataplane.remembered import Buckets, FlowId
 from xdplb.dataplane.single import decap_counters, decap_down, decap_up
 from xdplb.model.access import AccessList
 from xdplb.model.errors import CapacityError, ConflictError
-from xdplb.model.vip import QuicIds, RateLimits, Scheduler, VipKey
+from xdplb.model.vip import Forward, QuicIds, RateLimits, Scheduler, VipKey
 
-FEATURES = frozenset({Feature.IPV6, Feature.WILDCARD, Feature.SCHEDULERS, Feature.QUIC, Feature.ACCESS, Feature.LIMITS})
+FEATURES = frozenset(
+    {Feature.IPV6, Feature.WILDCARD, Feature.SCHEDULERS, Feature.QUIC, Feature.ACCESS, Feature.LIMITS, Feature.NAT}
+)
 LARGER = Capacity(vips=33, backends=100, flows=8192)
 VIPS = [
     vip(0, KEY, has_access_list=True, limits=RateLimits(1, 30_001, 999_999_999, 1_000_000_000)),
@@ -61,6 +63,12 @@ BACKENDS = [
     backend(1, epoch=7),
     backend(2, epoch=9, vip_id=2, weight=5, usable=False),
     backend(64, next_hop=replace(HOP, mtu=9000), quic_server_id=b"12345678"),
+    backend(
+        3,
+        forward=Forward.NAT,
+        nat=NatWay(KEY.address, 8000, 8080, 8081, (6, 17)),
+        next_hop=replace(HOP, source=KEY.address),
+    ),
 ]
 CLIENT = "192.0.2.7"
 STRAY_AT = 12345

@@ -249,7 +249,9 @@ def check_view(vip: BoundVip, backend: BoundBackend, known: KnownHealth, place: 
     return CheckView(
         backend=str(own.address),
         check=vip.checks[place],
-        asks=asked_of(vip.checks[place], vip.vip.key, own.address, vip.forward_of(own), own.check_port),
+        asks=asked_of(
+            vip.checks[place], vip.vip.key, own.address, vip.forward_of(own), own.check_port, served=own.port
+        ),
         health=known.health if alone else tally.verdict,
         reason=tally.last.reason if tally.last is not None else known.reason if alone else "",
         since=known.since,
@@ -270,7 +272,8 @@ def vip_stats_view(vip: BoundVip, counted: Counted, *, with_backends: bool = Tru
         for address, backend in (vip.backends.items() if with_backends else ())
     ]
     return VipStatsView(
-        *(str(vip.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records), tuple(backends)
+        *(str(vip.vip.key), total.packets, total.bytes, total.new_flows, total.at_risk, total.records, total.replies),
+        tuple(backends),
     )
 
 

@@ -238,7 +238,7 @@ class BackendStatsView(NamedTuple):
     """Counters of one backend; `bytes` are those of frames as received, with the Ethernet header.
 
     `failovers` and `over` are new connections that went to another backend: since this one was suspect or could not be
-    sent to, and since it had as many as it may get.
+    sent to, and since it had as many as it may get. `replies` are packets of a nat backend sent on to clients.
     """
 
     backend: str
@@ -247,6 +247,7 @@ class BackendStatsView(NamedTuple):
     new_flows: int
     failovers: int
     over: int
+    replies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,7 @@ class VipStatsView:
     new_flows: int
     at_risk: int
     records: int
+    replies: int
     backends: tuple[BackendStatsView, ...]
 
 

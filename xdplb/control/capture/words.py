@@ -24,6 +24,7 @@ CHOSEN = {
     Chosen.QUIC: "chosen by its QUIC connection ID",
     Chosen.FRAGMENT: "chosen like its first fragment",
     Chosen.SECOND: "chosen as its second choice",
+    Chosen.REPLY: "which sent this reply",
 }
 """How a backend was chosen, if not as the owner of the slot."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from xdplb.control.edits.nat_rules import served_by_two
 from xdplb.control.edits.overlap import ambiguous, ambiguous_with, taken_by_vips
 from xdplb.control.edits.own_ports import check_own_ports
 from xdplb.control.edits.rules import unfit_backends
@@ -67,6 +68,7 @@ def _faults_of_backends(declared: DeclaredVip, desired: Desired) -> Iterator[Xdp
     vip = desired.vips[declared.key]
     for error in unfit_backends(vip, vip.backends, pointers):
         yield error if error.problems else located(f"{declared.pointer}/scheduler", error)
+    yield from served_by_two(desired, vip, vip.backends, pointers)
 
 
 def _name_fault(declared: DeclaredVip, names: dict[str, str]) -> Iterator[InvalidError]:

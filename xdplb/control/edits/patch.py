@@ -226,4 +226,5 @@ _BACKEND_FIELDS: Mapping[str, Kind] = {
     "checked": _flag,
     "check_port": _whole_number,
     "check_path": _text,
+    "port": _whole_number,
 }

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from xdplb.balance.rotation import check_candidates
+from xdplb.control.edits.nat_rules import unfit_nat
 from xdplb.control.state.desired import DesiredVip
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
@@ -37,7 +38,9 @@ def unfit_backends(
         yield error
     for address in changed:
         backend, pointer = vip.backends[address].backend, pointers.get(address, "")
-        yield from _unfit_family(vip, backend, f"{pointer}/{'address' if backend.forward is None else 'forward'}")
+        at_forward = f"{pointer}/{'address' if backend.forward is None else 'forward'}"
+        yield from _unfit_family(vip, backend, at_forward)
+        yield from unfit_nat(vip, backend, f"{pointer}/port", at_forward)
         if backend.quic_server_id is not None:
             yield from _unfit_quic(vip.vip, backend, f"{pointer}/quic_server_id")
         if backend.max_new_flows and vip.vip.key.protocol is Protocol.UDP:
@@ -55,6 +58,8 @@ def check_settings(vip: DesiredVip) -> None:
     _check_number(vip)
     for present in vip.backends.values():
         for error in _unfit_family(vip, present.backend, "/forward"):
+            raise error
+        for error in unfit_nat(vip, present.backend, "/forward", "/forward"):
             raise error
         if present.backend.quic_server_id is not None:
             for error in _unfit_quic(vip.vip, present.backend, "/quic"):

@@ -28,7 +28,7 @@ def sent_view(
     network = frame[MACS + TAG * len(tags) + TYPE :]
     return SentView(
         forward=backend.forward,
-        outer=None if backend.forward is Forward.DR else _outer(network, backend.forward),
+        outer=_outer(network, backend.forward) if backend.forward.is_tunnel else None,
         next_hop=NextHopView(
             mac=frame[:6].hex(":"),
             interface=interfaces.get(hop.ifindex, f"NIC {hop.ifindex}"),

@@ -59,7 +59,7 @@ class NextHopView:
 
 @dataclass(frozen=True, slots=True)
 class SentView:
-    """How a packet is sent; `outer` is None for dr."""
+    """How a packet is sent; `outer` is None for dr and nat."""
 
     forward: Forward
     outer: OuterView | None

@@ -102,11 +102,10 @@ def _targets(vip: BoundVip, backend: BoundBackend, before: tuple[CheckTarget, ..
 
 def _target(vip: BoundVip, backend: BoundBackend, check: HealthCheck, before: CheckTarget | None) -> CheckTarget:
     key, own, address = vip.vip.key, backend.backend, backend.backend.address
-    port = probed_port(check, key, own.check_port)
+    port, forward = probed_port(check, key, own.check_port, own.port), vip.forward_of(own)
     if own.check_path is not None:
         check = with_path(check, own.check_path)
-    by_vip = goes_by_vip(check, key, own.check_port)
-    way = VipWay(probed_address(key), vip.forward_of(own)) if by_vip else None
+    way = VipWay(probed_address(key), forward) if goes_by_vip(check, key, forward, own.check_port) else None
     if (
         before is not None
         and before.check is check

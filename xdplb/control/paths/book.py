@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from xdplb.control.paths.tunnel import Tunnel
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
-from xdplb.model.vip import Forward
 from xdplb.net.icmp_message import ErrorKind, IcmpError
 
 __all__ = ["PATH_MTU_TIME", "LoweredMtu", "PathBook"]
@@ -63,7 +62,7 @@ class PathBook:
         """Believe the MTUs in the maps as if they had been told now: a restart must not forget what was learnt."""
         found: dict[IPAddress, LoweredMtu] = {}
         for entry in entries:
-            if entry.next_hop is None or entry.forward is Forward.DR:
+            if entry.next_hop is None or not entry.forward.is_tunnel:
                 continue
             before = found.get(entry.address)
             if before is None or entry.next_hop.mtu < before.mtu:

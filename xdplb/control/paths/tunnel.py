@@ -31,8 +31,8 @@ class Tunnel(NamedTuple):
 
 
 def tunnel_of(address: IPAddress, forward: Forward, inner_version: int) -> Tunnel | None:
-    """Return the tunnel to a backend for packets of IPv`inner_version`, None for dr."""
-    if forward is Forward.DR:
+    """Return the tunnel to a backend for packets of IPv`inner_version`, None for dr and nat."""
+    if not forward.is_tunnel:
         return None
     if forward is Forward.GUE:
         return Tunnel(address, _UDP)

@@ -10,10 +10,12 @@ from xdplb.balance.ramp import Newcomer, parts_of
 from xdplb.control.plan.eligibility import Eligibility, Observed, Use, can_be_tagged
 from xdplb.control.plan.path_mtu import least_mtu, outer_mtu
 from xdplb.control.state.snapshot import BoundBackend, BoundVip
-from xdplb.dataplane.plane import BackendEntry
+from xdplb.dataplane.plane import BackendEntry, NatWay
 from xdplb.model.address import IPAddress
+from xdplb.model.backend import Backend
+from xdplb.model.nat import served_ports
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward, VlanTags
+from xdplb.model.vip import Forward, VipKey, VlanTags
 
 __all__ = ["backend_entry", "load_weight"]
 
@@ -33,7 +35,10 @@ def backend_entry(
     network = observed.tunnel_source(backend.address.version)
     source: IPAddress | None = None
     mask = 0
-    if next_hop is not None and forward is not Forward.DR:
+    nat = _nat_way(vip.vip.key, backend) if forward is Forward.NAT else None
+    if next_hop is not None and nat is not None:
+        next_hop = replace(next_hop, source=nat.vip)
+    elif next_hop is not None and forward is not Forward.DR:
         least = least_mtu(backend.address.version, forward, vip.vip.key.address.version)
         told = observed.path_mtu(backend.address)
         next_hop = replace(next_hop, mtu=outer_mtu(next_hop.mtu, told, least))
@@ -60,7 +65,16 @@ def backend_entry(
         quic_server_id=None if backend.quic_server_id is None else bytes.fromhex(backend.quic_server_id),
         takes_new=standing.use is Use.SERVING,
         max_new_flows=backend.max_new_flows,
+        nat=nat,
     )
+
+
+def _nat_way(key: VipKey, backend: Backend) -> NatWay:
+    """Return what a backend's packets are rewritten to. For all ports, none is changed."""
+    ports = served_ports(key, backend)
+    shift = (ports[0] - key.ports[0]) % 2**16
+    first, last = (0, 0) if key.port == 0 else (ports[0], ports[-1])
+    return NatWay(key.address, shift, first, last, key.protocol.numbers)
 
 
 def load_weight(vip: BoundVip, weight: int, newcomer: Newcomer | None) -> int:

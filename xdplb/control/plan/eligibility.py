@@ -291,7 +291,8 @@ def _doubt(vip: BoundVip, bound: BoundBackend, observed: Observed) -> str:
     address = bound.backend.address
     if obstacle := _obstacle_to_checks(vip, bound, observed):
         return f"it passed its last check, but cannot be checked now: {obstacle}"
-    if vip.forward_of(bound.backend) is Forward.DR or observed.tunnel_source(address.version) is not None:
+    is_tunnel = vip.forward_of(bound.backend).is_tunnel
+    if not is_tunnel or observed.tunnel_source(address.version) is not None:
         return ""
     return observed.sources.of_tunnel(address, observed.next_hops[address]).obstacle
 

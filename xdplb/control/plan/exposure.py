@@ -253,7 +253,7 @@ def _is_tighter(old: RateLimits, new: RateLimits) -> bool:
 
 def _note_entry(found: _Found, entry: BackendEntry, later: BackendEntry) -> None:
     """Note what a change of a backend's entry exposes."""
-    if (entry.forward, entry.keep_tags) != (later.forward, later.keep_tags):
+    if (entry.forward, entry.keep_tags, entry.nat) != (later.forward, later.keep_tags, later.nat):
         found.add(entry.vip_id, Cause.FORWARD, [_exposed(entry, found.done)])
     if entry.quic_server_id != later.quic_server_id:  # packets of any connection may name the new one
         found.add_vip(entry.vip_id, Cause.QUIC)

@@ -193,6 +193,7 @@ def _backend(found: _Found, entry: BackendEntry, vip: Vip, weights: Mapping[int,
         forward=None if entry.forward is vip.forward else entry.forward,
         admin_state=AdminState.READY if entry.usable else AdminState.MAINT,
         quic_server_id=None if entry.quic_server_id is None else entry.quic_server_id.hex(),
+        port=None if entry.nat is None or entry.nat.shift == 0 else (vip.key.port + entry.nat.shift) % 2**16,
     )
     known = found.known_backend(entry)
     if known is None:
@@ -205,10 +206,12 @@ def _backend(found: _Found, entry: BackendEntry, vip: Vip, weights: Mapping[int,
             forward=told.forward,
             admin_state=AdminState.READY,
             quic_server_id=told.quic_server_id,
+            port=told.port,
         )
         return DesiredBackend(served, declared=known.declared)
     # It drains, is in maintenance, or its check has failed: what was asked of it says which.
-    return replace(known, backend=replace(known.backend, forward=told.forward, quic_server_id=told.quic_server_id))
+    asked = replace(known.backend, forward=told.forward, quic_server_id=told.quic_server_id, port=told.port)
+    return replace(known, backend=asked)
 
 
 def _health(found: _Found, entry: BackendEntry, vip: DesiredVip) -> Health:

@@ -147,6 +147,7 @@ def backend_to_json(backend: Backend) -> Json:
         "checked": backend.checked,
         "check_port": backend.check_port,
         "check_path": backend.check_path,
+        "port": backend.port,
     }
 
 

@@ -12,6 +12,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.links import link
 
 from .finding import Finding, Level, fail, ok, warn
+from .nat import examine_nat
 from .peers import examine_peers
 from .place import Place
 from .store import examine_store
@@ -93,6 +94,8 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
     yield from examine_store(running.status)
     for key, backends in running.backends.items():
         yield from examine_backends(key, backends, nics_here=nics_here)
+    if nics_here:
+        yield from examine_nat(running.backends, running.interfaces)
 
 
 def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]], *, nics_here: bool = True) -> Iterator[Finding]:
@@ -117,7 +120,7 @@ def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]], *, nics_he
 
 def _overhead(backend: Mapping[str, Any]) -> int:
     """Return how many bytes the outer headers add to packets for a backend."""
-    if backend["forward"] == "dr":
+    if backend["forward"] in {"dr", "nat"}:
         return 0
     outer = OUTER_BYTES[ip_address(backend["address"]).version]
     return outer + UDP_BYTES if backend["forward"] == "gue" else outer
