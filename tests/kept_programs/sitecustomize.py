@@ -67,10 +67,10 @@ def keep(bcc: Any, folder: Path) -> None:
 
         def load_func(self, name: str, kind: int) -> Any:
             file = self._place / name
-            if not file.exists():
-                self._compile()
+            kept = json.loads(file.read_text()) if file.exists() else None
+            if kept is None or not all((self._pins[0] / each).exists() for each in kept["maps"]):
+                self._compile()  # which also makes the maps that its text pins
                 return super().load_func(name, kind)
-            kept = json.loads(file.read_text())
             # They stay open as long as the process lives, which reads from the code what maps it uses.
             self._opened = [BpfMap.open(self._pins[0] / each) for each in kept["maps"]]
             code = self._loaded[name] = Instructions(base64.b64decode(kept["code"]), ()).using(self._opened)
