@@ -31,7 +31,7 @@ protocol = "tcp"
 name = "web"
 forward = "dr"
 min_serving = 2
-health_check = {type = "http", path = "/healthz", interval_seconds = 1}
+health_check = {type = "http", path = "/healthz", interval_seconds = 1, timeout_seconds = 10}
 backends = [{address = "10.0.0.11"}, {address = "10.0.0.12"}]
 END
 xdplb status --wait --vip web

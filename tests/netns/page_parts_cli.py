@@ -8,6 +8,7 @@ from .page_part import Part
 __all__ = ["CLI_PARTS"]
 
 _PAGE = "reference/cli.md"
+_ONE_NODE = "names another node, and the lab has one: tests/contract/test_nodes.py has several"
 
 _VIPS = """\
 mkdir -p /etc/xdplb /etc/keepalived /etc/prometheus
@@ -95,12 +96,39 @@ CLI_PARTS = (
     _group("vip set", "vip show", "backend add", "backend drain", "backend ls"),
     _group("backend rm"),
     _group("backend set", "backend show", "backend undrain"),
+    _group(
+        *("health add", "health ls", "health probe"),
+        options="--exec-checks",
+        exits={"xdplb health probe web *": 1},  # no agent answers there, and there is no such command
+    ),
+    _group("health rm", before="for name in app more; do xdplb health add web --type tcp --name $name; done"),
     _group("health set", "health show"),
     _group(
         "config apply", "config check", values={"-f - --format yaml": "-f - --format yaml <<'END'\nvips: []\nEND\n"}
     ),
     _group("config convert", before=_KEEPALIVED),
     _group("config diff", "config dump", "config schema", "stats", "explain"),
+    _group(
+        "capture",
+        "backup",
+        values={"--seconds 10": "--seconds 1"},
+        endless={"* --sample 100": "", "* --packets 1000": ""},
+        exits={"* backup --state-dir *": 4},  # the file is there from the line before
+        untried={"* -w -": "writes packets to a pipe: tests/contract/test_capture.py reads them"},
+    ),
+    _group(
+        "token add",
+        "token ls",
+        "token rm",
+        "events",
+        endless={"xdplb events --follow": ""},
+        exits={"xdplb events --follow": 130},
+    ),
+    _group(
+        *("dashboard", "top", "node drain", "node ls", "node show", "node undrain", "node withdraw"),
+        untried={"xdplb node show lb2 *": _ONE_NODE},
+        then={"xdplb node undrain": "systemctl stop xdplb"},
+    ),
     _group("dns forget", "dns ls", "version"),
     Part(
         _PAGE,
