@@ -26,7 +26,7 @@ __all__ = ["Reader"]
 
 _SECONDS = 60
 _ENDLESS = {"xdplb dashboard*": "", "xdplb top*": "", "*--watch*": ""}
-_BEGUN = {"*xdplb capture *": b"capturing;"}
+_BEGUN = {"*xdplb capture *": b"capturing;", "tcpdump *": b"listening on"}
 """What must be shown before Ctrl-C, if anything else is shown before it."""
 
 _SHOWN_URL = re.compile(r"http://\S+")
