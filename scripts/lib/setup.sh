@@ -44,7 +44,7 @@ setup_packages() {
 		printf '%s\n' frr bird2 etcd-server etcd-client iputils-ping
 	fi
 	if [[ $1 == dev ]]; then
-		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-utils knot nginx-light haproxy \
+		printf '%s\n' clang-format tcpdump keepalived bind9 bind9-dnsutils bind9-utils jq knot nginx-light haproxy \
 			prometheus prometheus-alertmanager chromium
 		# Somebody else's Node.js, such as one of a newer release, does as well as Debian's.
 		command -v node >/dev/null || printf 'nodejs\n'

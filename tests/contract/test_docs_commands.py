@@ -51,19 +51,6 @@ LATER = {
         "performance.md",
         "verifier.md",
     ),
-    *(
-        "cluster.md",
-        "config.md",
-        "dashboard.md",
-        "dns.md",
-        "events.md",
-        "faq.md",
-        "ha.md",
-        "install.md",
-        "keepalived.md",
-    ),
-    *("reconcile.md", "reference/api.md", "reference/capture.md", "reference/cli.md", "top.md"),
-    *("two-tiers.md",),
 }
 """Pages of which no test types the commands yet."""
 

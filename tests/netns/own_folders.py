@@ -108,5 +108,6 @@ class OwnFolders(Hosts):
 
 
 def _environment() -> dict[str, str]:
-    """Have the `xdplb` of these tests on the PATH, and what stands for systemd."""
-    return os.environ | {"PATH": f"{_STAND_INS}:{_COMMANDS}:{os.environ['PATH']}:/usr/sbin:/sbin"}
+    """Have the `xdplb` of these tests on the PATH, and what stands for systemd; curl fails if an answer says so."""
+    path = f"{_STAND_INS}:{_COMMANDS}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    return os.environ | {"PATH": path, "CURL_HOME": str(_STAND_INS)}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ rm -rf /var/lib/xdplb/* /etc/xdplb/* /etc/keepalived/*
 cp {_DEFAULTS} /etc/default/xdplb
 """
 _EMPTY = """
+if systemctl status xdplb; then echo 'vips = []' | xdplb config apply -f - || true; fi
 rm -rf /etc/xdplb/* /etc/keepalived/*
 printf '%s\\n' 'INTERFACES="eth0"' 'OPTIONS="{options}"' >/etc/default/xdplb.new
 cmp -s /etc/default/xdplb.new /etc/default/xdplb || systemctl stop xdplb
@@ -39,18 +41,30 @@ class PageLab(OwnFolders, Lab):
 
     NAMES: ClassVar = {"balancer": "lb1", "dr1": "web1", "dr2": "web2"}
 
-    def serve(self) -> None:
+    def __init__(self, *, port_program: int | None = None) -> None:
+        super().__init__(port_program=port_program)
+        self._web_servers: list[subprocess.Popen[bytes]] = []
+
+    def begin(self, options: str | None, *, has_web_servers: bool) -> None:
+        """Have the service run with these options and without VIPs, or the balancer as it is installed."""
+        self.sh("balancer", _AS_INSTALLED if options is None else _EMPTY.format(options=options))
+        if has_web_servers and not self._web_servers:
+            self._serve()
+        elif not has_web_servers:
+            while self._web_servers:
+                server = self._web_servers.pop()
+                server.terminate()
+                server.wait()
+
+    def _serve(self) -> None:
         """Have a web server on each backend, which is set up for the VIP."""
         for host in BACKENDS:
             self.sh(host, f"xdplb backend-host setup {VIP} --forward dr")
             for port in _PORTS:
-                self.popen(host, [sys.executable, SERVICE, self.NAMES[host], str(port)])
+                argv = [sys.executable, SERVICE, self.NAMES[host], str(port)]
+                self._web_servers.append(self.popen(host, argv))
         urls = [f"http://{ADDRESSES[host]}:{port}/" for host in BACKENDS for port in _PORTS]
         until(lambda: self.run("client", ["curl", "-sf", "-o/dev/null", *urls], check=False).returncode == 0)
-
-    def begin(self, options: str | None) -> None:
-        """Have the service run with these options and without VIPs, or the balancer as it is installed."""
-        self.sh("balancer", _AS_INSTALLED if options is None else _EMPTY.format(options=options))
 
     def _build(self) -> None:
         super()._build()

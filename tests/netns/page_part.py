@@ -33,6 +33,9 @@ class Part:
     options: str | None = ""
     """With which options the service runs when the page begins; None: it does not, and there is no state."""
 
+    has_web_servers: bool = True
+    """Whether the backends have web servers when the page begins."""
+
     before: tuple[tuple[str, str], ...] = ()
     """What the reader has done before, as host and lines."""
 

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+
+from tests.name_server import KEY_FILE
+from tests.page import files_of
+from xdplb.net.lab import VIP
 
 from .balancer import until
 from .page_lab import BACKENDS, PageLab
 from .page_part import Part
 from .page_parts_by_task import BY_TASK
+from .page_parts_cli import CLI_PARTS
 
 __all__ = ["PAIR", "PARTS", "QUICKSTART", "TROUBLESHOOTING"]
 
@@ -25,7 +31,7 @@ protocol = "tcp"
 name = "web"
 forward = "dr"
 min_serving = 2
-health_check = {type = "http", path = "/healthz", interval_seconds = 1}
+health_check = {type = "http", path = "/healthz", interval_seconds = 1, timeout_seconds = 10}
 backends = [{address = "10.0.0.11"}, {address = "10.0.0.12"}]
 END
 xdplb status --wait --vip web
@@ -47,7 +53,16 @@ _STIR = "xdplb backend set web 10.0.0.11 --admin-state maint && xdplb backend se
 """What makes events."""
 
 _IS_A_CAPTURE = "[ $(head -c 4 web.pcapng | od -An -tx1 | tr -d ' ') = 0a0d0d0a ]"
+_NAMED = "names the command, whose arguments only the reader knows"
 _PACKAGE = "installs or builds the package, which tests/package does in a bare Debian"
+
+
+def _give_key(lab: PageLab) -> None:
+    """Have the name server use the key that the balancer has now."""
+    key = lab.sh("balancer", "cat /etc/xdplb/dns.key")
+    asked = "dig @10.0.0.11 -k /etc/bind/balancers.key +short +time=1 +tries=1 ns.example.com"
+    lab.sh("dr1", _file("/etc/bind/balancers.key", key) + "kill -HUP $(cat /run/named.pid)")
+    until(lambda: lab.run("dr1", asked.split(), check=False).stdout == "10.0.0.11\n", 60)
 
 
 def _wait_for_web_servers(lab: PageLab) -> None:
@@ -88,6 +103,77 @@ TROUBLESHOOTING = Part(
 PAIR = Part("ha.md", ("In ten minutes",))
 """tests/netns/pair.py follows it."""
 
+
+def _file(path: str, text: str) -> str:
+    """Return lines of shell that write a file."""
+    return f"cat >{path} <<'END'\n{text}END\n"
+
+
+_CONFIG = files_of("config.md", "toml")[0]
+_WRONG = """\
+[[vips]]
+address = "203.0.113.10"
+port = 443
+protocol = "tpc"
+
+[[vips.backends]]
+address = "10.0.0.11"
+
+wieght = 2
+
+# Two VIPs with one address:
+
+
+[[vips]]
+address = "203.0.113.11"
+port = 443
+protocol = "tcp"
+access = {deny_file = "blocked.txt"}
+[[vips]]
+address = "203.0.113.11"
+port = 443
+protocol = "tcp"
+"""
+_ZONE = """\
+$TTL 300
+@ IN SOA ns hostmaster 1 3600 600 86400 60
+@ IN NS ns
+ns IN A 10.0.0.11
+"""
+_IPVS = "-A -t 203.0.113.10:80 -s wlc\n-a -t 203.0.113.10:80 -r 10.0.0.11:80 -g -w 1\n"
+_KEY = KEY_FILE.replace('"xdplb"', '"balancers"')
+_NAME_SERVER = f"""\
+mkdir -p /etc/bind /var/lib/bind
+{_file("/etc/bind/balancers.key", _KEY)}
+{_file("/var/lib/bind/example.com", _ZONE)}
+{_file("/etc/bind/named.conf", files_of("dns.md", "text")[1])}
+named -f -c /etc/bind/named.conf </dev/null >/dev/null 2>&1 &
+echo $! >/run/named.pid
+until dig @10.0.0.11 +short +time=1 +tries=1 ns.example.com >/dev/null; do sleep 0.1; done
+"""
+_ETCD = """\
+mkdir -p /etc/systemd/system
+cat >/etc/systemd/system/etcd.service <<'END'
+[Service]
+Type=notify
+ExecStart=/usr/bin/etcd --data-dir /var/lib/etcd-pages --listen-peer-urls http://127.0.0.1:2380
+END
+systemctl start etcd
+"""
+_TWO_TIERS = "docs/examples/two-tiers"
+_SECOND_TIER = f"""\
+mkdir -p /srv/l7
+cp {_TWO_TIERS}/nginx.conf {_TWO_TIERS}/haproxy.cfg /srv/l7/
+sed -i 's/^worker_processes auto;/worker_processes 1; user root;/' /srv/l7/nginx.conf
+PYTHONPATH=. {sys.executable} -c '
+from pathlib import Path
+from tests.certificates import Authority
+pair = Authority(Path(".")).sign("site", "/CN=web.example.com")
+Path("/srv/l7/site.pem").write_bytes(b"".join(each.read_bytes() for each in pair))
+'
+"""
+
+
 PARTS = (
     Part(
         "README.md",
@@ -106,5 +192,167 @@ PARTS = (
         values={"…": "--listen unix:/run/xdplb/api.sock --listen 10.0.0.2:8443 --tls-cert lb1.pem --tls-key lb1.key"},
     ),
     Part("client.md", then={"with client.capture*": _IS_A_CAPTURE}),
+    Part(
+        "config.md",
+        ("Config files",),
+        before=_on("balancer", _file("config.toml", _CONFIG)),
+        exits={"xdplb config diff *": 1},
+        then={"xdplb config schema *": "jq -e .properties.vips xdplb.schema.json"},
+    ),
+    Part(
+        "config.md",
+        ("check",),
+        before=_on("balancer", _file("config.toml", _WRONG) + _file("blocked.txt", "192.0.2.1\n\n203.0.113.7/24\n")),
+        exits={"xdplb config check *": 2},
+    ),
+    Part(
+        "config.md",
+        ("The overlay",),
+        before=_on(
+            "balancer",
+            _file("/etc/xdplb/config.toml", _CONFIG)
+            + """sed -i 's|^OPTIONS=.*|OPTIONS="--config /etc/xdplb/config.toml"|' /etc/default/xdplb
+systemctl restart xdplb""",
+        ),
+        then={"xdplb backend set * maint": "xdplb status | grep -q overlay"},
+    ),
+    Part(
+        "dashboard.md",
+        before=_on("balancer", f"{_CERTIFICATES}\n{_WEB}"),
+        untried={"ssh *": "needs an SSH server; what it runs there is the command before it"},
+    ),
+    Part(
+        "dns.md",
+        before=(
+            ("balancer", _WEB + _file("/etc/xdplb/dns.key", _KEY) + "chmod 600 /etc/xdplb/dns.key"),
+            ("dr1", _NAME_SERVER),
+        ),
+        values={"192.0.2.53": "10.0.0.11", "dig +short": "dig @10.0.0.11 +short"},
+        then={
+            "xdplb vip set *": "until xdplb vip show web | grep -q 'in-dns *yes'; do sleep 0.1; done",
+            "chmod 600 *": _give_key,
+            "dig *": "[ $(dig @10.0.0.11 +short www.lb.example.com) = 203.0.113.10 ]",
+        },
+    ),
+    Part(
+        "events.md",
+        before=_on("balancer", _WEB),
+        endless={"*--follow*": _STIR, "curl * -N *": _STIR, "from xdplb.client *": _STIR},
+        exits={"*--follow*": 130, "curl * -N *": -2},
+    ),
+    Part(
+        "cluster.md",
+        ("The store", "Nodes", "When the store is away"),
+        options=None,
+        before=_on("balancer", _ETCD),
+        values={"10.0.0.1,10.0.0.2,10.0.0.3": "127.0.0.1"},
+        then={
+            "xdplb up *": _WEB,
+            "xdplb backend ls *": "systemctl stop etcd\nuntil xdplb status | grep -q 'away since'; do sleep 0.1; done",
+        },
+    ),
+    Part(
+        "cluster.md",
+        ("Peers",),
+        before=_on(
+            "balancer",
+            f"{_CERTIFICATES}\ncp lb1.pem lb1.key ca.pem /etc/xdplb/\n"
+            "xdplb token add peers --role operate --write /etc/xdplb/peers.token",
+        ),
+        values={"10.0.0.11": "10.0.0.2"},
+    ),
+    Part("cluster.md", ("etcd",), before=_on("balancer", _ETCD), values={"…": "secret"}),
+    Part(
+        "install.md",
+        options=None,
+        untried={
+            "scripts/package": _PACKAGE,
+            "apt install *": _PACKAGE,
+            "systemctl enable --now xdplb-*": "needs systemd: tests/package does it in a Debian that is booted",
+            "scripts/package wheel": _PACKAGE,
+            "python3 -m venv *": "is for the wheel that the line before builds",
+            "/opt/xdplb/bin/*": "is for the wheel that the line before builds",
+            "podman *": "needs a container engine",
+        },
+    ),
+    Part("top.md", before=_on("balancer", _WEB)),
+    Part("faq.md", places={"backend-host": ("dr1",)}, then={"*2001*": f"xdplb backend-host setup {VIP} --forward dr"}),
+    Part("reference/capture.md", untried={"tshark *": "needs tshark, which is no package of the tests"}),
+    Part(
+        "reference/api.md",
+        ("Routes",),
+        then={"* -X PATCH *": "xdplb backend ls 203.0.113.10:80/tcp | grep -q 10.0.0.11"},
+    ),
+    Part(
+        "reference/api.md",
+        ("Requests of web pages",),
+        before=_on("balancer", _WEB),
+        values={"seconds=10": "seconds=1"},
+        then={"* -o web.pcapng *": _IS_A_CAPTURE},
+    ),
+    Part(
+        "keepalived.md",
+        before=_on(
+            "balancer",
+            "mkdir -p /etc/keepalived\n"
+            + _file("/etc/keepalived/keepalived.conf", files_of("keepalived.md", "text")[1]),
+        ),
+        values={"ipvsadm -S -n": f"printf %s {shlex.quote(_IPVS)}"},
+        exits={"xdplb config convert --from keepalived *": 1},
+    ),
+    Part(
+        "monitoring/runbook.md",
+        spans=True,
+        before=_on("balancer", f"{_CERTIFICATES}\n{_WEB}\n{_ETCD}\n{_file('config.toml', _CONFIG)}"),
+        values={
+            "NIC": "eth0",
+            "VIP": "web",
+            "BACKEND": "10.0.0.11",
+            "FILE": "config.toml",
+            "CERT": "lb1.pem",
+            "1m": "1s",
+        },
+        untried={
+            **dict.fromkeys(
+                ("xdplb up", "xdplb vip set", "xdplb backend add", "xdplb backend drain", "ls -ld"), _NAMED
+            ),
+            "chronyc *": "needs chrony, which is no package of the tests",
+        },
+        endless={"top -H": "", "xdplb capture *": ""},
+        then={"xdplb backend drain VIP *": "xdplb backend undrain web 10.0.0.11"},
+    ),
+    Part(
+        "ha.md",
+        ("Announcing",),
+        before=_on("balancer", _WEB),
+        then={"xdplb vip set *": "until ip route show table 210 | grep -q blackhole; do sleep 0.1; done"},
+    ),
+    Part("ha.md", ("Draining a balancer",), before=_on("balancer", _WEB)),
+    Part(
+        "ha.md",
+        ("A file for keepalived",),
+        before=_on("balancer", _WEB),
+        then={"xdplb up * /run/xdplb/vrrp": "until grep -qx 0 /run/xdplb/vrrp; do sleep 0.1; done"},
+    ),
+    *CLI_PARTS,
     *BY_TASK,
+    Part(
+        "two-tiers.md",
+        options=None,
+        places={
+            "on each host of the second tier": BACKENDS,
+            "on the balancer": ("balancer",),
+            "mkdir -p": BACKENDS,
+            "nginx -p": ("dr1",),
+            "haproxy -D": ("dr2",),
+            "state/drain": ("dr1",),
+        },
+        before=(
+            *((host, _SECOND_TIER) for host in BACKENDS),
+            ("balancer", f"sed 's/10.0.0.2/10.0.0.1/' {_TWO_TIERS}/xdplb.toml >/etc/xdplb/xdplb.toml"),
+        ),
+        values={"10.0.0.21": "10.0.0.11", "--quiet 10s": "--quiet 1s"},
+        has_web_servers=False,
+        then={"* -s quit": "while [ -e /srv/l7/nginx.pid ]; do sleep 0.1; done"},
+    ),
 )

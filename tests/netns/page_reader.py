@@ -26,6 +26,9 @@ __all__ = ["Reader"]
 
 _SECONDS = 60
 _ENDLESS = {"xdplb dashboard*": "", "xdplb top*": "", "*--watch*": ""}
+_BEGUN = {"*xdplb capture *": b"capturing;", "tcpdump *": b"listening on"}
+"""What must be shown before Ctrl-C, if anything else is shown before it."""
+
 _SHOWN_URL = re.compile(r"http://\S+")
 _OPEN = "curl -sS --max-time 10 -o /dev/null -w '%{http_code}' "
 _PYTHON = """
@@ -108,10 +111,9 @@ class Reader:
         if re.match(r"(sudo )?xdplb up ", text):
             return self._up(host, text)
         endless = self._part.of({**_ENDLESS, **self._part.endless}, command)
-        code = self._part.of(self._part.exits, command) or 0
         if endless is not None:
-            return self._until_it_shows(host, text, endless, code)
-        return self.sh(host, text, code=code)
+            return self._until_it_shows(host, command, text, endless)
+        return self.sh(host, text, code=self._part.of(self._part.exits, command) or 0)
 
     def _up(self, host: str, text: str) -> str:
         """Start a daemon in the place of the one that runs, and wait until it is ready."""
@@ -129,12 +131,13 @@ class Reader:
             assert time.monotonic() < end, f"{self._part.page}: {text} is not ready\n{log.read_text()}"
         return log.read_text()
 
-    def _until_it_shows(self, host: str, text: str, meanwhile: str, code: int) -> str:
+    def _until_it_shows(self, host: str, command: Command, text: str, meanwhile: str) -> str:
         """Run what goes on for ever on a terminal, until it has shown something, and end it as somebody does there."""
         terminal, side = os.openpty()
         argv = ["env", "TERM=xterm", "COLUMNS=100", "LINES=30", "setsid", "--ctty", *self._terminal(host).beside(text)]
         running = self._lab.popen(host, argv, stdin=side, stdout=side, stderr=side)
         os.close(side)
+        begun = self._part.of(_BEGUN, command) or b""
         shown = b""
 
         def has_shown() -> bool:
@@ -143,7 +146,7 @@ class Reader:
                 self.sh("balancer", meanwhile)
             assert running.poll() is None, f"{self._part.page}: {text}\n{shown.decode()}"
             shown += _read(terminal)
-            return bool(shown.strip())
+            return bool(shown.strip()) and begun in shown
 
         def has_ended() -> bool:
             nonlocal shown
@@ -159,7 +162,8 @@ class Reader:
                 assert self.sh(host, f"{_OPEN} '{url}'") == "200"
             os.write(terminal, b"\x03")
             until(has_ended, _SECONDS)
-            assert running.returncode == code, f"{self._part.page}: {text}\n{shown.decode()}"
+            said = f"{self._part.page}: {text}\n{shown.decode()}\nends with {running.returncode}"
+            assert running.returncode == (self._part.of(self._part.exits, command) or 0), said
         finally:
             running.kill()
             running.wait()

@@ -18,13 +18,12 @@ from .page_reader import Reader
 @pytest.fixture(scope="module")
 def lab() -> Iterator[PageLab]:
     with pass_program() as program, PageLab(port_program=program.fileno()) as lab:
-        lab.serve()
         yield lab
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_all_that_is_typed_on_a_page_does_what_it_says(lab: PageLab, part: Part) -> None:
-    lab.begin(part.options)
+    lab.begin(part.options, has_web_servers=part.has_web_servers)
     reader = Reader(lab, part)
     try:
         reader.follow()
