@@ -458,19 +458,35 @@ def make_old(folder: Path) -> None:
     old.pin(folder / "meta")
 
 
+def without_replies(pin_dir: Path) -> None:
+    """Have the counters of VIPs as layout 3 had them, without the last field."""
+    with BpfMap.open(pin_dir / "vip_stats") as stats:
+        values, entries = stats.read_all()[1], stats.info.max_entries
+    counted = np.ascontiguousarray(values).view(np.uint64).reshape(entries, -1, 6)
+    (pin_dir / "vip_stats").unlink()
+    with BpfMap.create(MapType.PERCPU_ARRAY, "vip_stats", value_size=40, max_entries=entries) as stats:
+        for number in range(entries):
+            stats.update(number, np.ascontiguousarray(counted[number, :, :5]))
+        stats.pin(pin_dir / "vip_stats")
+
+
 def test_layout_3_is_taken_over_with_its_reasons_renumbered(pin_dir: Path, filled: dict[str, Any]) -> None:
     (pin_dir / "reason_stats").unlink()
     with BpfMap.create(MapType.PERCPU_ARRAY, "reason_stats", value_size=8, max_entries=64) as stats:
         for number in range(23):
             stats.update(number, np.full(stats.value_bytes // 8, number, np.uint64))
         stats.pin(pin_dir / "reason_stats")
+    without_replies(pin_dir)
     make_old(pin_dir)
     plane = start(pin_dir, None)
     cpus = libbpf.possible_cpus()
     counted = [plane.counters().reasons[name] for name in older_layouts.REASONS_OF_V3]
     assert counted == [number * cpus for number in range(23)]
     unknown_then: dict[str, Any] = {"counters": None, "second choices": (frozenset(), 0)}
-    assert held(plane) | {"counters": None} == filled | unknown_then
+    unknown_then["backends"] = {number: entry for number, entry in filled["backends"].items() if entry.nat is None}
+    found = held(plane) | {"counters": None}
+    found["backends"] = {number: entry for number, entry in found["backends"].items() if entry.nat is None}
+    assert found == filled | unknown_then
     assert Meta.open(pin_dir).layout_version == layout.LAYOUT_VERSION
 
 
