@@ -98,7 +98,7 @@ def alike(one: str, other: str) -> bool:
 
 @pytest.mark.parametrize("written", ["toml", "yaml"])
 @given(vips=st.lists(VIPS, max_size=3), limits=LIMITS)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_it_declares_the_same(tmp_path_factory, written: str, vips: list[dict[str, Any]], limits: dict[str, int]):
     for vip in vips:
         own = vip["address"]

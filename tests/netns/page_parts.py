@@ -8,7 +8,7 @@ import sys
 
 from tests.name_server import KEY_FILE
 from tests.page import files_of
-from xdplb.net.lab import VIP
+from xdplb.net.lab import ADDRESSES, VIP
 
 from .balancer import until
 from .page_lab import BACKENDS, PageLab
@@ -68,6 +68,17 @@ def _give_key(lab: PageLab) -> None:
 def _wait_for_web_servers(lab: PageLab) -> None:
     asked = ["curl", "-so/dev/null", "http://127.0.0.1/"]
     until(lambda: all(lab.run(host, asked, check=False).returncode == 0 for host in BACKENDS))
+
+
+_NAT_SERVICE = "ethtool -K eth0 tx off; python3 -m http.server {port} >/dev/null 2>&1 & echo $! >/run/nat-service.pid"
+
+
+def _end_nat(lab: PageLab) -> None:
+    """Leave no route and no setting to the pages that come after."""
+    for host in BACKENDS:
+        lab.sh(host, f"kill $(cat /run/nat-service.pid); ip route replace default via {ADDRESSES['router']}")
+        lab.sh(host, "ethtool -K eth0 tx on")
+    lab.sh("balancer", "sysctl -q -p /run/before-nat")
 
 
 QUICKSTART = Part(
@@ -183,6 +194,15 @@ PARTS = (
             "scripts/demo": "sets up a lab of its own, and takes minutes",
             "scripts/test": "is what runs this",
         },
+    ),
+    Part(
+        "nat.md",
+        places={"n each balancer": ("balancer",), "n each backend": BACKENDS, "A client": ("client",)},
+        before=(
+            *((host, _NAT_SERVICE.format(port=port)) for host, port in zip(BACKENDS, (8080, 8081), strict=True)),
+            ("balancer", "sysctl -a -r 'rp_filter|accept_local|forwarding$|ip_forward$' >/run/before-nat"),
+        ),
+        then={"curl *": _end_nat},
     ),
     Part(
         "access.md",
