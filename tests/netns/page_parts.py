@@ -8,13 +8,14 @@ import sys
 
 from tests.name_server import KEY_FILE
 from tests.page import files_of
-from xdplb.net.lab import VIP
+from xdplb.net.lab import ADDRESSES, VIP
 
 from .balancer import until
 from .page_lab import BACKENDS, PageLab
 from .page_part import Part
 from .page_parts_by_task import BY_TASK
 from .page_parts_cli import CLI_PARTS
+from .page_parts_inside import INSIDE
 
 __all__ = ["PAIR", "PARTS", "QUICKSTART", "TROUBLESHOOTING"]
 
@@ -63,6 +64,17 @@ def _give_key(lab: PageLab) -> None:
     asked = "dig @10.0.0.11 -k /etc/bind/balancers.key +short +time=1 +tries=1 ns.example.com"
     lab.sh("dr1", _file("/etc/bind/balancers.key", key) + "kill -HUP $(cat /run/named.pid)")
     until(lambda: lab.run("dr1", asked.split(), check=False).stdout == "10.0.0.11\n", 60)
+
+
+def _fetch_by_nat(lab: PageLab) -> None:
+    """Have a client get an answer, and then put back the ways and the settings of the hosts."""
+    asked = ["curl", "-sf", "--max-time", "5", "-o/dev/null", f"http://{VIP}/"]
+    until(lambda: lab.run("client", asked, check=False).returncode == 0, 60)
+    lab.sh(
+        "balancer", "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv4.conf.eth0.accept_local=0"
+    )
+    for host in BACKENDS:
+        lab.configure(host, f"route replace default via {ADDRESSES['router']}")
 
 
 def _wait_for_web_servers(lab: PageLab) -> None:
@@ -141,6 +153,9 @@ $TTL 300
 ns IN A 10.0.0.11
 """
 _IPVS = "-A -t 203.0.113.10:80 -s wlc\n-a -t 203.0.113.10:80 -r 10.0.0.11:80 -g -w 1\n"
+_FINISH_CHECKSUMS = "ethtool -K eth0 tx off >/dev/null"
+"""A veth leaves checksums to the device, and a balancer that rewrites a reply cannot finish them."""
+
 _KEY = KEY_FILE.replace('"xdplb"', '"balancers"')
 _NAME_SERVER = f"""\
 mkdir -p /etc/bind /var/lib/bind
@@ -336,6 +351,14 @@ systemctl restart xdplb""",
     ),
     *CLI_PARTS,
     *BY_TASK,
+    Part(
+        "nat.md",
+        before=tuple((host, _FINISH_CHECKSUMS) for host in BACKENDS),
+        places={"On each backend": BACKENDS},
+        values={"10.0.0.21 --port 8080": "10.0.0.11 --port 443", "10.0.0.22 --port 8081": "10.0.0.12 --port 443"},
+        then={"xdplb backend add * 8081": _fetch_by_nat},
+    ),
+    *INSIDE,
     Part(
         "two-tiers.md",
         options=None,
