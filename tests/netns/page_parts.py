@@ -15,6 +15,7 @@ from .page_lab import BACKENDS, PageLab
 from .page_part import Part
 from .page_parts_by_task import BY_TASK
 from .page_parts_cli import CLI_PARTS
+from .page_parts_inside import INSIDE
 
 __all__ = ["PAIR", "PARTS", "QUICKSTART", "TROUBLESHOOTING"]
 
@@ -290,6 +291,8 @@ systemctl restart xdplb""",
             "apt install *": _PACKAGE,
             "systemctl enable --now xdplb-*": "needs systemd: tests/package does it in a Debian that is booted",
             "scripts/package wheel": _PACKAGE,
+            "scripts/package try *": "makes bare Debians, and takes minutes",
+            "scripts/package quickstart *": "makes bare Debians, and takes minutes",
             "python3 -m venv *": "is for the wheel that the line before builds",
             "/opt/xdplb/bin/*": "is for the wheel that the line before builds",
             "podman *": "needs a container engine",
@@ -356,6 +359,7 @@ systemctl restart xdplb""",
     ),
     *CLI_PARTS,
     *BY_TASK,
+    *INSIDE,
     Part(
         "two-tiers.md",
         options=None,
