@@ -62,7 +62,6 @@ def command(connection: Connection, /, *, what: tuple[str, ...], path: str, as_j
             "a terminal cannot show a pcapng file: name a file, or pipe it to a program that reads pcapng"
         )
     with connection.client().capture(**named, **bounds) as chunks, _opened(path) as file:
-        note("capturing; Ctrl-C stops it")
         _write(chunks, file, path, as_json=as_json)
 
 
@@ -70,6 +69,7 @@ def _write(chunks: Iterator[bytes], file: BinaryIO, path: str, *, as_json: bool)
     """Write whole blocks as they come, so that the file can be read however the capture ends."""
     blocks = PcapngBlocks()
     try:
+        note("capturing; Ctrl-C stops it")
         with ticking(lambda: f"capturing, {blocks.packets} packets"):
             for chunk in chunks:
                 file.write(blocks.feed(chunk))

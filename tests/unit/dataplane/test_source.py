@@ -60,6 +60,7 @@ def test_flags_size_the_maps_and_say_where_they_are() -> None:
         "-DMAX_VIPS=100",
         "-DMAX_BACKENDS=201",
         "-DMAX_FLOWS=300",
+        "-DNAT_BACKENDS=3216",
         "-DVIP_GROUPS=1024",
         "-DVIP_GROUPS6=1024",
     ]
