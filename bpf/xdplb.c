@@ -46,6 +46,10 @@ static __always_inline enum reason classify(const struct cursor *cursor, struct 
 {
 	enum reason reason = classify_packet(cursor, packet, &journey->vip);
 
+#ifdef WITH_NAT
+	if (reason == GO_ON && nat_is_fragment(packet))
+		return PASS_FRAGMENT;
+#endif
 	if (reason == GO_ON && classify_has_flow(packet)) {
 		journey->vip_id = journey->vip.id;
 		DECISION_FLAG(&journey->choice, DECISION_VIP);

@@ -38,17 +38,6 @@ static __always_inline __u32 nat_find(const struct packet *packet)
 	return id ? *id : NO_BACKEND;
 }
 
-/* The same for a non-first fragment, by where its first one went. */
-static __always_inline __u32 nat_find_fragment(const struct packet *packet)
-{
-	struct fragment_key key = fragment_key_of(packet);
-	struct fragment *first = fragments.lookup(&key);
-
-	if (!first || first->last_seen + FRAGMENT_NS < bpf_ktime_get_coarse_ns())
-		return NO_BACKEND;
-	return first->backend;
-}
-
 static __always_inline int nat_is_from(const struct packet *packet, const struct backend *backend)
 {
 	if (!backend || backend->forward != FORWARD_NAT)
@@ -57,6 +46,28 @@ static __always_inline int nat_is_from(const struct packet *packet, const struct
 		return backend->flags & BACKEND_IPV6 && packet->source[0] == backend->v6.address[0] &&
 		       packet->source[1] == backend->v6.address[1];
 	return !(backend->flags & BACKEND_IPV6) && packet->source[0] == backend->v4.address;
+}
+
+/* The same for a non-first fragment, by where its first one went, as long as that is the same backend. */
+static __always_inline __u32 nat_find_fragment(const struct packet *packet)
+{
+	struct fragment_key key = fragment_key_of(packet);
+	struct fragment *first = fragments.lookup(&key);
+	struct backend *backend;
+
+	if (!first || first->last_seen + FRAGMENT_NS < bpf_ktime_get_coarse_ns())
+		return NO_BACKEND;
+	backend = backend_find(first->backend);
+	return nat_is_from(packet, backend) && backend->epoch == first->epoch ? first->backend : NO_BACKEND;
+}
+
+/* Whether this is a non-first fragment of a reply. Its client's address may have VIPs, such as those of a prefix around it,
+ * but it is no request: only its first fragment has shown that.
+ */
+static __always_inline int nat_is_fragment(const struct packet *packet)
+{
+	return packet_blur(packet,
+	                   packet->class == CLASS_FRAGMENT && nat_find_fragment(packet) != NO_BACKEND);
 }
 
 static __always_inline enum reason nat_check(struct xdp_md *ctx, const struct packet *packet)

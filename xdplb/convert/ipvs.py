@@ -98,8 +98,9 @@ def forwarding_of(where: Where, said: str, forwarding: Forwarding, notes: Notes)
         notes.differs(
             where,
             said,
-            "there is no NAT. It is dr: replies go straight to the client, and each backend needs the VIP's address"
-            " (xdplb backend-host setup VIP) and the same segment as the balancer; behind a router, use ipip",
+            "NAT is not converted. It is dr: replies go straight to the client, and each backend needs the VIP's"
+            " address (xdplb backend-host setup VIP) and the same segment as the balancer; behind a router, use ipip."
+            ' For NAT, write forward = "nat", and port for each backend that has another one (docs/nat.md)',
         )
         return Forward.DR
     if forwarding.checksum != "nocsum":

@@ -166,8 +166,8 @@ def _backends(service: Service, key: VipKey, addresses: _Addresses) -> list[Real
             service.notes.differs(
                 real.where,
                 real.said,
-                "a backend has no port of its own: dr, ipip and gue leave the client's packet as it is, so it must"
-                f" serve port {key.port or 'that the client asks for'} itself",
+                "with dr, ipip and gue, a backend has no port of its own: they leave the client's packet as it is, so"
+                f" it must serve port {key.port or 'that the client asks for'} itself",
             )
     return list(found.values())
 

@@ -20,6 +20,7 @@ __all__ = [
     "compile_flags",
     "flatten",
     "nat_places",
+    "nat_ports",
     "source_dir",
     "source_hash",
     "vip_groups",
@@ -84,8 +85,13 @@ def backend_slots(capacity: Capacity) -> int:
 
 
 def nat_places(capacity: Capacity) -> int:
-    """Return how many ports of NAT backends there is room for: a range of ports takes one for each of them."""
-    return 16 * backend_slots(capacity)
+    """Return how many elements the map of NAT backends has: for a moment, old ports and new ones are there."""
+    return 2 * nat_ports(capacity)
+
+
+def nat_ports(capacity: Capacity) -> int:
+    """Return how many ports NAT backends may serve in all: a range takes one for each of its ports and protocols."""
+    return 8 * backend_slots(capacity)
 
 
 def capacity_defines(capacity: Capacity) -> dict[str, str]:

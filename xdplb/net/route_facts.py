@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from xdplb.model.errors import PlatformError
 
 from .route_table import KernelTable, TableSocket
 
-__all__ = ["RouteFacts", "has_multipath", "route_facts"]
+__all__ = ["RouteFacts", "has_multipath", "route_facts", "takes_for_forged"]
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _RTA_MULTIPATH = 9
@@ -60,6 +63,20 @@ def has_multipath(version: int) -> bool:
                 return True
             if place >= _MOST_ROUTES:
                 break
+    return False
+
+
+def takes_for_forged(source: IPv4Address, nic: str) -> bool:
+    """Whether the host drops what comes in by a NIC from this address, and is for others: by rp_filter, or as its own.
+
+    The kernel is asked for the way of such a packet to an address that is nobody's (RFC 5737).
+    """
+    with IPRoute() as route:
+        try:
+            for index in route.link_lookup(ifname=nic):
+                route.route("get", dst="192.0.2.1", src=str(source), iif=index)
+        except NetlinkError as error:
+            return error.code in {errno.EINVAL, errno.EXDEV}
     return False
 
 

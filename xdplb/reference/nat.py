@@ -23,7 +23,7 @@ from .packet import TCP, UDP, Fragmented, Packet
 from .reasons import Reason, Stop
 from .too_big import answer_too_big
 
-__all__ = ["find_reply", "rewritten_request", "send_reply"]
+__all__ = ["find_reply", "rewritten_request", "send_reply", "serves"]
 
 SOURCE_AT, DESTINATION_AT = {4: 12, 6: 8}, {4: 16, 6: 24}
 HOP_LIMIT_AT = {4: 8, 6: 7}
@@ -54,7 +54,8 @@ def find_reply(journey: Journey, packet: Packet, passed_for: Reason) -> BackendE
         return _find_fragment(journey, packet)
     if passed_for is not Reason.PASS_NO_VIP:
         return None
-    serving = [backend for backend in journey.config.backends.values() if _serves(backend, packet, packet.source_port)]
+    source, port = packet.source, packet.source_port
+    serving = [each for each in journey.config.backends.values() if serves(each, source, port, packet.protocol)]
     if not serving:
         return None
     by_port = [backend for backend in serving if backend.nat is not None and backend.nat.first_port]
@@ -102,12 +103,13 @@ def _count(journey: Journey, backend: BackendEntry) -> None:
     journey.effects.counts["backend", backend.id, "replies"] += 1
 
 
-def _serves(backend: BackendEntry, packet: Packet, port: int) -> bool:
+def serves(backend: BackendEntry, address: IPAddress, port: int, protocol: int) -> bool:
+    """Whether what comes from this address and port by this protocol is a NAT backend's reply."""
     nat = backend.nat
-    if backend.forward is not Forward.NAT or nat is None or backend.address != packet.source:
+    if backend.forward is not Forward.NAT or nat is None or backend.address != address:
         return False
     is_all = nat.first_port == 0 and nat.protocols != ()
-    return packet.protocol in nat.protocols and (is_all or nat.first_port <= port <= nat.last_port)
+    return protocol in nat.protocols and (is_all or nat.first_port <= port <= nat.last_port)
 
 
 def _find_fragment(journey: Journey, packet: Packet) -> BackendEntry | None:
@@ -115,7 +117,9 @@ def _find_fragment(journey: Journey, packet: Packet) -> BackendEntry | None:
     if first is None or journey.now > first.last_seen + FRAGMENT_SECONDS * SECOND:
         return None
     backend = _backend(journey.config, first.backend)
-    return backend if backend is not None and backend.address == packet.source else None
+    if backend is None or backend.epoch != first.epoch or backend.address != packet.source:
+        return None
+    return backend
 
 
 def _backend(config: Config, backend_id: int) -> BackendEntry | None:

@@ -85,6 +85,8 @@ def _process(journey: Journey, frame: bytes) -> tuple[bytes, int]:
 
 def _classify(journey: Journey, packet: Packet) -> Classified:
     classified = classify(journey.config, packet)
+    if classified.packet_class is PacketClass.FRAGMENT:  # the client's address may have VIPs, but it is no request
+        classified = _unless_of_reply(journey, classified)
     if classified.passed_for is not None:
         if packet.fragmented is Fragmented.FIRST and classified.passed_for in FIRST_TELLS[packet.version]:
             _pass_fragments(journey, packet)
@@ -94,6 +96,13 @@ def _classify(journey: Journey, packet: Packet) -> Classified:
     if classified.vip is not None:
         journey.vip, journey.vip_id = classified.vip, classified.vip.id
     return classified
+
+
+def _unless_of_reply(journey: Journey, classified: Classified) -> Classified:
+    """Return a non-first fragment as it was classified, or as what is for no VIP if its first one was a reply."""
+    if find_reply(journey, classified.packet, Reason.PASS_FRAGMENT) is None:
+        return classified
+    return Classified(classified.packet, PacketClass.NOT_OURS, passed_for=Reason.PASS_FRAGMENT)
 
 
 def _pass_fragments(journey: Journey, packet: Packet) -> None:

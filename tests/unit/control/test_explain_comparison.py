@@ -129,3 +129,15 @@ def test_of_an_access_list_no_more_is_kept_than_decides() -> None:
     full = {1: AccessList([wide, narrow, other], [wide]), 2: AccessList([other], []), 3: AccessList([], [other])}
     kept = concerning(full, ip_address("192.0.2.7"))
     assert kept == {1: AccessList([narrow], [wide]), 2: AccessList([other], []), 3: AccessList()}
+
+
+def test_of_a_nat_backend_s_reply_the_model_alone_answers_and_says_so(plane: FakePlane) -> None:
+    """The program asks the kernel's routes, and the model has none: that is no difference between them."""
+    reply = FlowId(ip_address("10.0.1.19"), 8080, ip_address("192.0.2.7"), 40000, 6)
+    config = replace(CONFIG, routes={})
+    plane.decision = as_program(asker(plane).ask_model())
+    comparison = Asker(plane, config, Question(reply, PacketKind.ESTABLISHED), INGRESS).ask_both()
+    assert (comparison.agree, comparison.differences) == (None, ())
+    assert "it is a reply of a NAT backend" in comparison.note
+    other = replace(reply, source_port=22)
+    assert Asker(plane, config, Question(other, PacketKind.ESTABLISHED), INGRESS).ask_both().agree is False

@@ -63,10 +63,10 @@ REFUSED: list[tuple[str, Attempt, type[XdplbError], str, str]] = [
     ("field fixed", lambda m: m.patch_vip("web", {"port": 444}), InvalidError, "/port", "cannot be changed"),
     (
         "no choice",
-        lambda m: m.patch_vip("web", {"forward": "nat"}),
+        lambda m: m.patch_vip("web", {"forward": "proxy"}),
         InvalidError,
         "/forward",
-        "'nat' is not one of the choices",
+        "'proxy' is not one of the choices",
     ),
     (
         "no number",
@@ -328,5 +328,23 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(tmp_path: Path, at
         assert words in " ".join(done.changes)
         assert (manager.status(), manager.backends("web"), world.writes()) == (*before, writes)
         assert await manager.create_vip(WEB, dry_run=True) == DryRun(would_change=False)
+
+    run_in(world, scenario)
+
+
+def test_ports_of_nat_backends_beyond_what_there_is_room_for_are_refused_with_nothing_changed(tmp_path: Path) -> None:
+    world, long, short = World(tmp_path, Capacity(vips=2, backends=2)), "203.0.113.10:8000-8063/tcp", "8000-8007/tcp"
+
+    async def scenario(manager: Door) -> None:
+        await manager.create_vip(Vip(VipKey.parse(long), forward=Forward.NAT))
+        before, writes = manager.status(), world.writes()
+        with pytest.raises(CapacityError) as raised:
+            await manager.create_backend(long, backend(1))
+        assert raised.value.detail == "this needs 64 ports of NAT backends, and there is room for 24"
+        assert "--max-backends" in raised.value.hint
+        assert (manager.status(), world.writes()) == (before, writes)
+        key = f"203.0.113.11:{short}"
+        await manager.create_vip(Vip(VipKey.parse(key), forward=Forward.NAT))
+        await manager.create_backend(key, backend(1))
 
     run_in(world, scenario)

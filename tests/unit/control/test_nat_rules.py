@@ -8,6 +8,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from xdplb.control.edits.assemble import check_assembled
+from xdplb.control.edits.edit import KEEP
 from xdplb.control.edits.nat_rules import check_served_ports, served_by_two
 from xdplb.control.edits.rules import check_backends, check_settings
 from xdplb.control.state.desired import NO_ACCESS_LIST, Desired, DesiredBackend, DesiredVip
@@ -72,6 +74,20 @@ def test_what_nat_cannot_do_is_refused(what: str) -> None:
 def test_a_vip_that_becomes_nat_is_asked_of_all_its_backends() -> None:
     with pytest.raises(InvalidError) as refused:
         check_settings(vip("203.0.113.0/24:80/tcp"))
+    assert refused.value.problems[0].pointer == "/forward"
+
+
+def test_a_vip_that_is_nat_no_more_is_told_of_its_own_forward_and_not_of_its_own_port() -> None:
+    with pytest.raises(InvalidError) as refused:
+        check_settings(vip("203.0.113.10:80/tcp", Backend(HOST, port=8080), forward=Forward.DR))
+    assert refused.value.problems[0].pointer == "/forward"
+
+
+def test_a_vip_that_becomes_nat_may_not_share_a_port_of_a_backend() -> None:
+    other, before = vip("203.0.113.11:80/tcp"), vip("203.0.113.10:80/tcp", forward=Forward.DR)
+    after = vip("203.0.113.10:80/tcp")
+    with pytest.raises(ConflictError) as refused:
+        check_assembled(desired(other, after), before, after, KEEP)
     assert refused.value.problems[0].pointer == "/forward"
 
 

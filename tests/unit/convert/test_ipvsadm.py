@@ -83,7 +83,7 @@ ipvsadm --add-server --tcp-service 203.0.113.10:80 --real-server 10.0.0.11 --ipi
         ("-A -t 203.0.113.10:80\n-A -t 203.0.113.10:80 -s rr", "the same service"),
         ("--set 900 120 300", "only -A and -a"),
         ("--start-daemon master", "only -A and -a"),
-        ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:8080 -m", "no NAT"),
+        ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:8080 -m", "NAT is not converted"),
         ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:8080 -g", "must serve port 80"),
         ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:80 -x 9", "no thresholds"),
         ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:80 -i --tun-type gre", "no gre tunnels"),

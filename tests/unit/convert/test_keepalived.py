@@ -187,7 +187,7 @@ def test_a_line_of_a_service(tmp_path: Path, inner: str, fields: dict[str, objec
         ("lvs_method TUN type gue port 5555", "gue", "listen there"),
         ("lvs_method TUN type gre", "ipip", "no gre tunnels"),
         ("lvs_method TUN type ipip csum", "ipip", "no checksums"),
-        ("lb_kind NAT", "dr", "there is no NAT"),
+        ("lb_kind NAT", "dr", "NAT is not converted"),
         ("", "dr", "no lb_kind, so NAT"),
     ],
 )

@@ -171,10 +171,11 @@ def check_assembled(after: Desired, old: DesiredVip | None, new: DesiredVip, ask
     check_no_vips(after, new.vip.key, {address: f"{pointers.get(address, '')}/address" for address in difference.new})
     check_backends(new, difference.present, pointers)
     changed: Collection[IPAddress] = difference.present
+    elsewhere = "/port"
     if old is not None and _asked_of_backends(old.vip) != _asked_of_backends(new.vip):
         check_settings(new)
-        changed = new.backends
-    check_served_ports(after, new, changed, pointers)
+        changed, elsewhere = new.backends, "/forward"
+    check_served_ports(after, new, changed, pointers, elsewhere)
 
 
 def _asked_of_backends(vip: Vip) -> tuple[object, ...]:

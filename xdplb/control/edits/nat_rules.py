@@ -17,16 +17,17 @@ from xdplb.model.vip import Forward
 __all__ = ["check_served_ports", "served_by_two", "unfit_nat"]
 
 
-def unfit_nat(vip: DesiredVip, backend: Backend, pointer: str, at_forward: str) -> Iterator[InvalidError]:
+def unfit_nat(vip: DesiredVip, backend: Backend, at_port: str, at_forward: str) -> Iterator[InvalidError]:
     """Yield what is wrong with a backend in a VIP as far as NAT is concerned.
 
-    `pointer` is the backend's; `at_forward` points to what says that it is reached by NAT.
+    `at_port` points to the backend's port, or to what has made it unfit, and `at_forward` to what says that it is
+    reached by NAT.
     """
     key = vip.vip.key
     if vip.forward_of(backend) is not Forward.NAT:
         if backend.port is not None:
             yield InvalidError.field(
-                f"{pointer}/port",
+                at_port,
                 f"backend {backend.address} has the port {backend.port}, but is reached by {vip.forward_of(backend)}",
                 hint=f"omit port, or use forward nat: {vip.forward_of(backend)} leaves the client's packet as it is",
             )
@@ -43,15 +44,15 @@ def unfit_nat(vip: DesiredVip, backend: Backend, pointer: str, at_forward: str) 
             f"VIP {key} has many addresses, and a reply does not tell which of them its client has asked",
             hint="use dr, ipip or gue, or a VIP for each address",
         )
-    yield from _unfit_ports(vip, backend, pointer, at_forward)
+    yield from _unfit_ports(vip, backend, at_port, at_forward)
 
 
-def _unfit_ports(vip: DesiredVip, backend: Backend, pointer: str, at_forward: str) -> Iterator[InvalidError]:
+def _unfit_ports(vip: DesiredVip, backend: Backend, at_port: str, at_forward: str) -> Iterator[InvalidError]:
     key = vip.vip.key
     if key.port == 0:
         if backend.port is not None:
             yield InvalidError.field(
-                f"{pointer}/port",
+                at_port,
                 f"VIP {key} is for all ports, so backend {backend.address} cannot have a port of its own",
                 hint="omit port: each connection goes to the port that its client has asked for",
             )
@@ -64,7 +65,7 @@ def _unfit_ports(vip: DesiredVip, backend: Backend, pointer: str, at_forward: st
         )
     if backend.port is not None and backend.port + len(key.ports) - 1 > LAST_PORT:
         yield InvalidError.field(
-            f"{pointer}/port",
+            at_port,
             f"VIP {key} has {len(key.ports)} ports: from {backend.port} on there are fewer",
             hint=f"give a port of at most {LAST_PORT - len(key.ports) + 1}",
         )
@@ -75,9 +76,13 @@ def check_served_ports(
     vip: DesiredVip,
     changed: Collection[IPAddress],
     pointers: Mapping[IPAddress, str] = MappingProxyType({}),
+    elsewhere: str = "/port",
 ) -> None:
-    """Raise ConflictError if one of these NAT backends of a VIP serves another VIP with the same port."""
-    for error in served_by_two(desired, vip, changed, pointers):
+    """Raise ConflictError if one of these NAT backends of a VIP serves another VIP with the same port.
+
+    `pointers` are those of backends, and `elsewhere` is what the error points to for others.
+    """
+    for error in served_by_two(desired, vip, changed, pointers, elsewhere):
         raise error
 
 
@@ -86,6 +91,7 @@ def served_by_two(
     vip: DesiredVip,
     changed: Collection[IPAddress],
     pointers: Mapping[IPAddress, str] = MappingProxyType({}),
+    elsewhere: str = "/port",
 ) -> Iterator[ConflictError]:
     """Yield an error for each of these NAT backends of a VIP that serves another VIP with the same port."""
     shared = [
@@ -104,7 +110,7 @@ def served_by_two(
                 continue
             if ports := _both(vip, mine, other, present.backend):
                 yield ConflictError.field(
-                    f"{pointers.get(address, '')}/port",
+                    f"{pointers[address]}/port" if address in pointers else elsewhere,
                     f"backend {address} serves VIP {other.vip.key} with port {ports[0]} already:"
                     f" a reply from there would not tell which VIP it is of",
                     hint="give it another port, or another address of the same host",

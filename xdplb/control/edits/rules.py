@@ -40,7 +40,7 @@ def unfit_backends(
         backend, pointer = vip.backends[address].backend, pointers.get(address, "")
         at_forward = f"{pointer}/{'address' if backend.forward is None else 'forward'}"
         yield from _unfit_family(vip, backend, at_forward)
-        yield from unfit_nat(vip, backend, pointer, at_forward)
+        yield from unfit_nat(vip, backend, f"{pointer}/port", at_forward)
         if backend.quic_server_id is not None:
             yield from _unfit_quic(vip.vip, backend, f"{pointer}/quic_server_id")
         if backend.max_new_flows and vip.vip.key.protocol is Protocol.UDP:
@@ -59,7 +59,7 @@ def check_settings(vip: DesiredVip) -> None:
     for present in vip.backends.values():
         for error in _unfit_family(vip, present.backend, "/forward"):
             raise error
-        for error in unfit_nat(vip, present.backend, "", "/forward"):
+        for error in unfit_nat(vip, present.backend, "/forward", "/forward"):
             raise error
         if present.backend.quic_server_id is not None:
             for error in _unfit_quic(vip.vip, present.backend, "/quic"):

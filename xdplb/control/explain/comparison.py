@@ -17,10 +17,15 @@ from xdplb.model.errors import PlatformError
 from xdplb.reference.config import Config
 from xdplb.reference.decision import Decision
 from xdplb.reference.flow_state import FlowState
+from xdplb.reference.nat import serves
 from xdplb.reference.process import Reference
 
 __all__ = ["Answer", "Asker", "Comparison"]
 
+REPLY = (
+    "it is a reply of a NAT backend: its source becomes the VIP, and the kernel's routes, which the reference model"
+    " does not know, say where it goes. xdplb capture shows it"
+)
 NO_PROGRAM = "only the reference model can answer for an assumed state"
 
 
@@ -64,6 +69,8 @@ class Asker:
 
     def ask_both(self) -> Comparison:
         """Return both answers, compared. Traffic goes on, so the model is asked before and after the program."""
+        if self._is_reply():
+            return replace(self.ask_model(), note=REPLY)
         try:
             self._program()  # compiles it if it is not yet: before the model is asked, and not bound to one CPU
             with on_one_cpu() as cpu:
@@ -71,6 +78,13 @@ class Asker:
         except PlatformError as error:
             return replace(self.ask_model(), note=f"the program could not be asked: {error}")
         return self._compared(early, late, program)
+
+    def _is_reply(self) -> bool:
+        flow = self.question.flow
+        backends = self.config.backends.values()
+        return not self._vips() and any(
+            serves(backend, flow.source, flow.source_port, flow.protocol) for backend in backends
+        )
 
     def _program(self) -> KernelDecision:
         return self.plane.explain(frame_of(self.question), self.ifindex)

@@ -25,12 +25,16 @@ from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.control.state.differing import differing
-from xdplb.control.state.snapshot import BoundBackend, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
 from xdplb.dataplane import access_index, vip_prefixes
-from xdplb.dataplane.capacity import check_access_lists
+from xdplb.dataplane.capacity import check_access_lists, growth_hint
 from xdplb.dataplane.features import Features
-from xdplb.dataplane.plane import VipEntry
+from xdplb.dataplane.plane import Capacity, VipEntry
+from xdplb.dataplane.source import nat_ports
 from xdplb.model.backend import Health, KnownHealth
+from xdplb.model.errors import CapacityError
+from xdplb.model.nat import room_taken
+from xdplb.model.vip import Forward
 
 __all__ = ["Forecast", "Present", "check_room", "forecast", "if_down"]
 
@@ -119,11 +123,13 @@ def if_down(
     return forecast(snapshot, snapshot, seen, present, only=only, about=only)
 
 
-def check_room(before: Snapshot, after: Snapshot) -> None:
+def check_room(before: Snapshot, after: Snapshot, capacity: Capacity) -> None:
     """Raise CapacityError if the maps cannot hold what is new in `after`. Takes seconds for very long access lists."""
     difference = differing(before.vips, after.vips)
     if not all(key.is_exact for key in (*difference.gone, *difference.new)):
         _check_prefixes(after)
+    if any(_nat_room(after.vips[key]) for key in difference.present):
+        _check_nat(after, capacity)
     known = {key: before.vips[key].access if key in before.vips else NO_ACCESS_LIST for key in difference.present}
     if any(after.vips[key].access is not access for key, access in known.items()):
         _check_access(after)
@@ -133,6 +139,20 @@ def _check_prefixes(snapshot: Snapshot) -> None:
     entries = [VipEntry.of(vip.id, vip.vip) for vip in snapshot.vips.values() if not vip.vip.key.is_exact]
     for family in (4, 6):
         vip_prefixes.build([entry for entry in entries if entry.key.address.version == family])
+
+
+def _check_nat(snapshot: Snapshot, capacity: Capacity) -> None:
+    taken, room = sum(map(_nat_room, snapshot.vips.values())), nat_ports(capacity)
+    if taken > room:
+        raise CapacityError(
+            f"this needs {taken} ports of NAT backends, and there is room for {room}", hint=growth_hint("backends")
+        )
+
+
+def _nat_room(vip: BoundVip) -> int:
+    """Return how many entries the NAT backends of a VIP take."""
+    count = sum(vip.forward_of(backend.backend) is Forward.NAT for backend in vip.backends.values())
+    return count * room_taken(vip.vip.key)
 
 
 def _check_access(snapshot: Snapshot) -> None:

@@ -193,7 +193,7 @@ def _backend(found: _Found, entry: BackendEntry, vip: Vip, weights: Mapping[int,
         forward=None if entry.forward is vip.forward else entry.forward,
         admin_state=AdminState.READY if entry.usable else AdminState.MAINT,
         quic_server_id=None if entry.quic_server_id is None else entry.quic_server_id.hex(),
-        port=None if entry.nat is None or entry.nat.shift == 0 else entry.nat.first_port,
+        port=None if entry.nat is None or entry.nat.shift == 0 else (vip.key.port + entry.nat.shift) % 2**16,
     )
     known = found.known_backend(entry)
     if known is None:

@@ -161,7 +161,7 @@ class Applier:
         flows: NDArray[np.int64] | None,
     ) -> Forecast:
         """Return the plan that brings the maps to `after`, with its impact; CapacityError if the maps have no room."""
-        check_room(before, after)  # first: it is known also while the maps cannot be read
+        check_room(before, after, self._plane.capacity)  # first: it is known also while the maps cannot be read
         return forecast(before, after, observed, self.present_of(self.read(), flows), only=only, seen=seen, about=about)
 
     def bring(

@@ -3,45 +3,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
+
+from xdplb.model.vip import VipKey
+from xdplb.net.route_facts import takes_for_forged
 
 from .finding import Finding, fail, ok, warn
 
 __all__ = ["examine_nat"]
 
 _PROC = Path("/proc/sys/net")
-_STRICT = "1"
 _FIX = {4: "sysctl -w net.ipv4.ip_forward=1", 6: "sysctl -w net.ipv6.conf.all.forwarding=1"}
 
 
 def examine_nat(
-    backends: Mapping[str, Sequence[Mapping[str, Any]]], nics: Sequence[str], proc: Path = _PROC
+    backends: Mapping[str, Sequence[Mapping[str, Any]]],
+    nics: Sequence[str],
+    proc: Path = _PROC,
+    is_dropped: Callable[[IPv4Address, str], bool] = takes_for_forged,
 ) -> Iterator[Finding]:
     """Yield what is missing for the replies of NAT backends on these NICs, if there are such backends, by VIP."""
-    reached = {
-        ip_address(backend["address"]).version
-        for own in backends.values()
-        for backend in own
-        if backend["forward"] == "nat"
-    }
-    faults = [fault for nic in nics for version in sorted(reached) for fault in _faults_of(nic, version, proc)]
+    reached = {vip: nat for vip, own in backends.items() if (nat := [each for each in own if each["forward"] == "nat"])}
+    versions = sorted({ip_address(backend["address"]).version for own in reached.values() for backend in own})
+    faults = [*_not_forwarding(nics, versions, proc), *_dropped(reached, is_dropped)]
     yield from faults
     if reached and not faults:
         yield ok("nat", "the host forwards the replies of NAT backends")
 
 
-def _faults_of(nic: str, version: int, proc: Path) -> Iterator[Finding]:
-    name = f"net.ipv{version}.conf.{nic}.forwarding"
-    if _read(proc / f"ipv{version}" / "conf" / nic / "forwarding") == "0":
-        yield fail("nat", f"{name} is 0: replies of NAT backends do not reach their clients", _FIX[version])
-    if version == 4 and _STRICT in {_read(proc / "ipv4" / "conf" / where / "rp_filter") for where in ("all", nic)}:
+def _not_forwarding(nics: Sequence[str], versions: Sequence[int], proc: Path) -> Iterator[Finding]:
+    for nic in nics:
+        for version in versions:
+            if _read(proc / f"ipv{version}" / "conf" / nic / "forwarding") == "0":
+                name = f"net.ipv{version}.conf.{nic}.forwarding"
+                yield fail("nat", f"{name} is 0: replies of NAT backends do not reach their clients", _FIX[version])
+
+
+def _dropped(
+    reached: Mapping[str, Sequence[Mapping[str, Any]]], is_dropped: Callable[[IPv4Address, str], bool]
+) -> Iterator[Finding]:
+    """Yield a finding for each VIP and NIC of its backends where the host drops the replies that are left to it."""
+    ways = {
+        (VipKey.parse(vip).address, backend["status"]["interface"]) for vip, own in reached.items() for backend in own
+    }
+    for address, nic in sorted(ways, key=str):
+        if nic is None or not isinstance(address, IPv4Address) or not is_dropped(address, nic):
+            continue
         yield warn(
             "nat",
-            f"net.ipv4.conf.{nic}.rp_filter is strict: a reply is lost while the next hop to its client is not known",
-            f"sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{nic}.rp_filter=2",
+            f"the host takes packets from {address} that come in by {nic} for forged: a reply is lost while the next"
+            " hop to its client is not known, or where it goes out by a NIC that xdplb is not on",
+            f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{nic}.rp_filter=0;"
+            f" if {address} is an address of this host, also net.ipv4.conf.{nic}.accept_local=1",
         )
 
 
