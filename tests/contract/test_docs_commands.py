@@ -7,10 +7,12 @@ import pytest
 
 from tests.netns.page_part import Part
 from tests.netns.page_parts import PAIR, PARTS, QUICKSTART, TROUBLESHOOTING
+from tests.netns.page_parts_by_task import BY_TASK
+from tests.netns.page_parts_cli import CLI_PARTS
 from tests.netns.test_traffic_recipe import RECIPE
 from tests.page import PAGES, commands_in, commands_of
 
-FOLLOWED = (*PARTS, QUICKSTART, TROUBLESHOOTING, PAIR, RECIPE)
+FOLLOWED = (*PARTS, *CLI_PARTS, *BY_TASK, QUICKSTART, TROUBLESHOOTING, PAIR, RECIPE)
 
 PAGE = """
 # A page

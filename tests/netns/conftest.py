@@ -13,6 +13,7 @@ from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import Lab
 
 from .balancer import Balancer
+from .page_lab import PageLab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +46,13 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def balancer(lab: Lab) -> Balancer:
     return Balancer(lab)
+
+
+@pytest.fixture(scope="module")
+def page_lab() -> Iterator[PageLab]:
+    """A lab for all pages of a file."""
+    with pass_program() as program, PageLab(port_program=program.fileno()) as built:
+        yield built
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,12 @@ _PORTS = (80, 443)
 _AS_INSTALLED = f"""
 systemctl stop xdplb
 xdplb down --all
-rm -rf /var/lib/xdplb/* /etc/xdplb/* /etc/keepalived/*
+rm -rf /var/lib/xdplb/* /etc/xdplb/* /etc/keepalived/* /root/*.backup
 cp {_DEFAULTS} /etc/default/xdplb
 """
 _EMPTY = """
 if systemctl status xdplb; then echo 'vips = []' | xdplb config apply -f - || true; fi
-rm -rf /etc/xdplb/* /etc/keepalived/*
+rm -rf /etc/xdplb/* /etc/keepalived/* /root/*.backup
 printf '%s\\n' 'INTERFACES="eth0"' 'OPTIONS="{options}"' >/etc/default/xdplb.new
 cmp -s /etc/default/xdplb.new /etc/default/xdplb || systemctl stop xdplb
 mv /etc/default/xdplb.new /etc/default/xdplb

@@ -13,8 +13,6 @@ from xdplb.net.lab import ADDRESSES, VIP
 from .balancer import until
 from .page_lab import BACKENDS, PageLab
 from .page_part import Part
-from .page_parts_by_task import BY_TASK
-from .page_parts_cli import CLI_PARTS
 from .page_parts_inside import INSIDE
 
 __all__ = ["PAIR", "PARTS", "QUICKSTART", "TROUBLESHOOTING"]
@@ -191,6 +189,7 @@ PARTS = (
         "README.md",
         options=None,
         places={"n each backend": BACKENDS},
+        values={"--wait": "--wait --quiet 1s"},
         untried={
             "scripts/demo": "sets up a lab of its own, and takes minutes",
             "scripts/test": "is what runs this",
@@ -357,8 +356,6 @@ systemctl restart xdplb""",
         before=_on("balancer", _WEB),
         then={"xdplb up * /run/xdplb/vrrp": "until grep -qx 0 /run/xdplb/vrrp; do sleep 0.1; done"},
     ),
-    *CLI_PARTS,
-    *BY_TASK,
     *INSIDE,
     Part(
         "two-tiers.md",

@@ -57,7 +57,7 @@ BY_TASK = (
             "xdplb up * --discard-maps": f"! {_HAS_WEB}",
         },
     ),
-    Part("drains.md", before=_web()),
+    Part("drains.md", before=_web(), values={"--wait": "--wait --quiet 1s"}),
     Part("plan.md", before=_web("xdplb config dump >config.toml")),
     Part("connections.md", before=_web(), values={"sleep 900": "sleep 1"}),
     Part("health.md", ("Health: who gets connections when backends fail",), before=_web()),

@@ -93,7 +93,10 @@ CLI_PARTS = (
     _group("status", "doctor", "vip access clear", "vip access set", "vip access show"),
     Part(_PAGE, ("`xdplb vip add`", "`xdplb vip ls`")),
     _group("vip rm"),
-    _group("vip set", "vip show", "backend add", "backend drain", "backend ls"),
+    _group(
+        *("vip set", "vip show", "backend add", "backend drain", "backend ls"),
+        values={"--wait": "--wait --quiet 1s"},
+    ),
     _group("backend rm"),
     _group("backend set", "backend show", "backend undrain"),
     _group(

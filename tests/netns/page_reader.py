@@ -19,10 +19,11 @@ from tests.page import Command
 
 from .balancer import READY_SECONDS, until
 from .own_folders import REPOSITORY, OwnFolders
+from .page_lab import PageLab
 from .page_part import Part
 from .terminal import Terminal
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "read"]
 
 _SECONDS = 60
 _ENDLESS = {"xdplb dashboard*": "", "xdplb top*": "", "*--watch*": ""}
@@ -137,6 +138,7 @@ class Reader:
         argv = ["env", "TERM=xterm", "COLUMNS=100", "LINES=30", "setsid", "--ctty", *self._terminal(host).beside(text)]
         running = self._lab.popen(host, argv, stdin=side, stdout=side, stderr=side)
         os.close(side)
+        is_top = text.startswith("xdplb top")
         begun = self._part.of(_BEGUN, command) or b""
         shown = b""
 
@@ -150,7 +152,7 @@ class Reader:
 
         def has_ended() -> bool:
             nonlocal shown
-            if text.startswith("xdplb top"):
+            if is_top:  # what is typed before it reads keys is lost
                 os.write(terminal, b"q")
             shown += _read(terminal)
             return running.poll() is not None
@@ -160,7 +162,8 @@ class Reader:
             if text.startswith("xdplb dashboard"):
                 (url,) = _SHOWN_URL.findall(shown.decode())
                 assert self.sh(host, f"{_OPEN} '{url}'") == "200"
-            os.write(terminal, b"\x03")
+            if not is_top:
+                os.write(terminal, b"\x03")
             until(has_ended, _SECONDS)
             said = f"{self._part.page}: {text}\n{shown.decode()}\nends with {running.returncode}"
             assert running.returncode == (self._part.of(self._part.exits, command) or 0), said
@@ -215,6 +218,16 @@ class Reader:
         for name, value in self._part.values.items():
             text = text.replace(name, value)
         return text
+
+
+def read(lab: PageLab, part: Part) -> None:
+    """Do all of a part, in a lab that is made ready for it."""
+    lab.begin(part.options, has_web_servers=part.has_web_servers)
+    reader = Reader(lab, part)
+    try:
+        reader.follow()
+    finally:
+        reader.close()
 
 
 def _plain(text: str) -> str:
