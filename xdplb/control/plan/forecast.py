@@ -128,7 +128,7 @@ def check_room(before: Snapshot, after: Snapshot, capacity: Capacity) -> None:
     difference = differing(before.vips, after.vips)
     if not all(key.is_exact for key in (*difference.gone, *difference.new)):
         _check_prefixes(after)
-    if any(_nat_room(after.vips[key]) for key in difference.present):
+    if any(_may_take_nat_room(before.vips.get(key), after.vips[key]) for key in difference.present):
         _check_nat(after, capacity)
     known = {key: before.vips[key].access if key in before.vips else NO_ACCESS_LIST for key in difference.present}
     if any(after.vips[key].access is not access for key, access in known.items()):
@@ -147,6 +147,14 @@ def _check_nat(snapshot: Snapshot, capacity: Capacity) -> None:
         raise CapacityError(
             f"this needs {taken} ports of NAT backends, and there is room for {room}", hint=growth_hint("backends")
         )
+
+
+def _may_take_nat_room(before: BoundVip | None, after: BoundVip) -> bool:
+    """Return whether a change may take more room for NAT. It costs what changes, where NAT is not the VIP's way."""
+    if after.vip.forward is Forward.NAT:
+        return True
+    changed = differing({} if before is None else before.backends, after.backends).present
+    return any(after.backends[address].backend.forward is Forward.NAT for address in changed)
 
 
 def _nat_room(vip: BoundVip) -> int:
