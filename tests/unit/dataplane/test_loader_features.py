@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.compiled import compile_once
 from tests.private_host import add_nic, remove_nic
 from tests.unit.dataplane.loading import VIP, forbid_compiling, in_child, left, program_on, up
 from xdplb.dataplane import layout, libbpf, pins, programs
@@ -25,11 +24,6 @@ from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import VipKey
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_once(monkeypatch)
 
 
 IPV6: Features = frozenset({Feature.IPV6})

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.compiled import compile_once
 from tests.contract.planes import HOP, KEY, V6, KernelKit, backend, table, vip
 from tests.private_host import add_nic
 from tests.unit.dataplane.loading import CAPACITY, change_source, forbid_compiling, in_child, left, program_on, up
@@ -75,11 +74,6 @@ STRAY_AT = 12345
 """When a connection was last seen that its slot does not place."""
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_once(monkeypatch)
 
 
 def fill(plane: BccPlane) -> None:
