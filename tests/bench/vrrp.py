@@ -11,10 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.netns.balancer import until
 from tests.netns.drain_and_loss import lose_in_a_drain, prepare
 from tests.netns.pair import Pair
 from tests.netns.pair_lab import PairBalancer, PairLab
+from tests.waiting import until
 from xdplb.dataplane.single import pass_program
 
 VIPS = ("203.0.113.10", "2001:db8:f::10")

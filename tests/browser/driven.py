@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tests.netns.balancer import PATIENCE
+from tests.waiting import PATIENCE
 
 __all__ = ["Browser", "running_browser"]
 

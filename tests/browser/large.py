@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.browser.driven import running_browser
 from tests.contract.cli_daemon import options_in, parts_in
 from tests.contract.cli_harness import xdplb
-from tests.netns.balancer import until
+from tests.waiting import until
 from xdplb.daemon.run import run
 
 __all__ = ["large_daemon"]

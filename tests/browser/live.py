@@ -17,8 +17,9 @@ from typing import Any
 
 from tests.browser.driven import HERE, Browser, running_browser
 from tests.certificates import Authority
-from tests.netns.balancer import FORWARDS, Balancer, until
+from tests.netns.balancer import FORWARDS, Balancer
 from tests.netns.held import Held
+from tests.waiting import until
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import Lab
 

@@ -19,8 +19,8 @@ from textual.widgets import DataTable
 
 from tests.browser.driven import Browser
 from tests.browser.live import BASE, LiveSite, live_site
-from tests.netns.balancer import until
 from tests.netns.held import Held
+from tests.waiting import until
 from xdplb.cli.top_app import TopApp
 from xdplb.client import Client
 

@@ -10,8 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from scapy.utils import PcapNgReader
 
 from tests.contract.api_harness import WEB, problem_of, running_api
 from tests.contract.cli_harness import Daemon, running_daemon
+from tests.waiting import until
 from xdplb.cli.main import cli
 from xdplb_api.app import create_app
 
@@ -39,13 +39,6 @@ def mortal(tmp_path: Path) -> Iterator[Daemon]:
     """A daemon that a test may end."""
     with running_daemon(tmp_path) as daemon:
         yield daemon
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def is_capturing(daemon: Daemon) -> bool:

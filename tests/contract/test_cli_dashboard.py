@@ -21,7 +21,7 @@ import pytest
 
 from tests.asking import asked
 from tests.contract.cli_harness import Daemon, running_daemon, xdplb
-from tests.netns.balancer import until
+from tests.waiting import until
 from xdplb.client import page_server
 from xdplb.client.page_server import PageServer
 from xdplb.client.target import Target

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.private_host import add_nic, remove_nic
+from tests.waiting import until
 from xdplb.capabilities import NET_ADMIN, NET_RAW, SYS_ADMIN, Capabilities
 from xdplb.net.links import link
 
-from .test_capture import until
 from .test_cli_up_down import Host, host
 
 __all__ = ["host"]  # the fixture

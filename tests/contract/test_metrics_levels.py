@@ -6,9 +6,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.api_harness import BACKEND, BACKENDS, CHECK, VIP, WEB, Api, problem_of, running_api
 from tests.fakes import FakeHealth
+from tests.waiting import until
 from xdplb.control.answers import answers, metrics
 from xdplb.control.writing import passive_watch
 from xdplb.model.backend import Health
@@ -128,13 +128,6 @@ def test_no_event_loop_does_the_work_of_a_scrape(api: Api, monkeypatch: pytest.M
     loop = api.client.portal.call(threading.get_ident)
     assert set(threads) == {"metrics_view", "_backend_metrics", "HandshakeCounts", "tallies", "lines", "compressobj"}
     assert not [name for name, those in threads.items() if loop in those]
-
-
-def until(counted: Callable[[], float | None]) -> None:
-    end = time.monotonic() + 60
-    while not counted():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_transitions_are_counted_and_forgotten(api: Api) -> None:

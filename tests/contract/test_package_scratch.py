@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from tests.package.debian import Debian
 from tests.package.scratch import mounts_in, remove, scratch_folder
 from tests.private_host import private_host
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 NSPAWN = """#!/bin/sh
@@ -37,13 +36,6 @@ parent = Path(sys.argv[1])
 with scratch_folder(parent) as folder, Container(Debian(folder), "none", parent / "bpf", parent / "log"):
     pass
 """
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def runs(pid: int) -> bool:

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.waiting import PATIENCE, until
+from xdplb.cli.vip_table import vip_text
 from xdplb.model.address import IPAddress
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
@@ -25,7 +26,6 @@ PORT = 80
 KEY = f"{VIP}:{PORT}/tcp"
 UDP_KEY = f"{VIP}:{PORT}/udp"
 URL = f"http://{VIP}/"
-PATIENCE = float(os.environ.get("XDPLB_TEST_PATIENCE", "1"))  # set higher for an emulated CPU
 READY_SECONDS = 180 * PATIENCE
 COMMAND_SECONDS = READY_SECONDS + 20
 FORWARDS = {"dr1": "dr", "dr2": "dr", "side": "dr", "ipip1": "ipip", "ipip2": "ipip"}
@@ -128,6 +128,11 @@ class Balancer:
     def ask(self, *arguments: str) -> Any:
         """Return the body of the API's answer that a command shows."""
         return json.loads(self.cli(*arguments, "-o", "json").stdout)
+
+    def remove_vips(self) -> None:
+        """Remove all VIPs."""
+        for vip in self.ask("vip", "ls")["vips"]:
+            self.cli("vip", "rm", vip_text(vip))
 
     def add(
         self, *hosts: str, key: str = KEY, vip_options: Sequence[str] = (), weights: Mapping[str, int] | None = None
@@ -233,11 +238,3 @@ def tally(report: str) -> Counter[str]:
     failed = [line for line in lines if line[:2] != ["0", "200"]]
     assert failed == [], f"{len(failed)} of {len(lines)} requests failed: {failed[:3]}"
     return Counter(line[2] for line in lines)
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until the condition is true; fail if it takes longer than `seconds`."""
-    end = time.monotonic() + seconds * PATIENCE
-    while not true():
-        assert time.monotonic() < end, f"not so after {seconds} s"
-        time.sleep(0.05)

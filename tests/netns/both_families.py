@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6
 
-from .balancer import PORT, Balancer, until
+from .balancer import PORT, Balancer
 
 __all__ = ["BOTH", "Family", "add_vip", "answers", "fetch", "prepare", "remove_vips"]
 

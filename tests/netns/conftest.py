@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from xdplb.cli.vip_table import vip_text
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import Lab
 
@@ -69,5 +68,4 @@ def shared() -> Iterator[Balancer]:
 def ready(shared: Balancer) -> Iterator[Balancer]:
     """The shared balancer, without a VIP."""
     yield shared
-    for vip in shared.ask("vip", "ls")["vips"]:
-        shared.cli("vip", "rm", vip_text(vip))
+    shared.remove_vips()

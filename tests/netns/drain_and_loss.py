@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import until
 from xdplb.net.lab import VIP
 
-from .balancer import until
 from .pair import Pair
 
 __all__ = ["PEERS", "Broken", "lose_in_a_drain", "prepare"]

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.name_server import SECRET, key_file
+from tests.waiting import until
 from xdplb.net.lab import Lab
-
-from .balancer import until
 
 ZONE = "example.test"
 

@@ -7,17 +7,27 @@ import subprocess
 import sys
 from typing import ClassVar
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
-from .balancer import SERVICE, until
+from .balancer import SERVICE
 from .own_folders import REPOSITORY, OwnFolders
 
-__all__ = ["BACKENDS", "PageLab"]
+__all__ = ["BACKENDS", "PageLab", "web"]
 
 BACKENDS = ("dr1", "dr2")
 
 _DEFAULTS = REPOSITORY / "debian/xdplb.default"
 _PORTS = (80, 443)
+_WEB = """xdplb config apply -f - <<'END'
+[[vips]]
+address = "203.0.113.10"
+port = 443
+protocol = "tcp"
+name = "web"
+forward = "dr"
+backends = [{address = "10.0.0.11"}, {address = "10.0.0.12"}]""".splitlines()
+
 _AS_INSTALLED = f"""
 systemctl stop xdplb
 xdplb down --all
@@ -34,6 +44,11 @@ systemctl start xdplb
 xdplb status --wait
 echo 'vips = []' | xdplb config apply -f -
 """
+
+
+def web(*fields: str) -> str:
+    """Return what adds the VIP that pages call web, with two backends; `fields` are lines of its config file."""
+    return "\n".join([*_WEB, *fields, "END", "xdplb status --wait --vip web", ""])
 
 
 class PageLab(OwnFolders, Lab):

@@ -8,10 +8,10 @@ import sys
 
 from tests.name_server import KEY_FILE
 from tests.page import files_of
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import until
-from .page_lab import BACKENDS, PageLab
+from .page_lab import BACKENDS, PageLab, web
 from .page_part import Part
 from .page_parts_inside import INSIDE
 
@@ -22,20 +22,11 @@ def _on(host: str, lines: str) -> tuple[tuple[str, str], ...]:
     return ((host, lines),)
 
 
-_WEB = """xdplb config apply -f - <<'END'
-[[vips]]
-address = "203.0.113.10"
-port = 443
-protocol = "tcp"
-name = "web"
-forward = "dr"
-min_serving = 2
-health_check = {type = "http", path = "/healthz", interval_seconds = 1, timeout_seconds = 10}
-backends = [{address = "10.0.0.11"}, {address = "10.0.0.12"}]
-END
-xdplb status --wait --vip web
-"""
-"""The VIP that pages call web, with two backends, of which both serve."""
+_WEB = web(
+    "min_serving = 2",
+    'health_check = {type = "http", path = "/healthz", interval_seconds = 1, timeout_seconds = 10}',
+)
+"""The VIP that pages call web, of which both backends serve."""
 
 _CERTIFICATES = f"""PYTHONPATH=. {sys.executable} -c '
 from pathlib import Path

@@ -3,22 +3,10 @@
 
 from __future__ import annotations
 
-from .page_lab import BACKENDS
+from .page_lab import BACKENDS, web
 from .page_part import Part
 
 __all__ = ["BY_TASK"]
-
-_WEB = """xdplb config apply -f - <<'END'
-[[vips]]
-address = "203.0.113.10"
-port = 443
-protocol = "tcp"
-name = "web"
-forward = "dr"
-backends = [{address = "10.0.0.11"}, {address = "10.0.0.12"}]
-END
-xdplb status --wait --vip web
-"""
 
 _HAS_WEB = "xdplb vip ls | grep -q 203.0.113.10"
 _IS_CHECKED = """until xdplb health ls web -o json | jq -e 'any(.. | objects; .passed? == true)'; do sleep 0.2; done"""
@@ -36,7 +24,7 @@ _PACKAGE = "installs the package, which tests/package does in a bare Debian"
 
 
 def _web(*more: str) -> tuple[tuple[str, str], ...]:
-    return (("balancer", "\n".join([_WEB, *more])),)
+    return (("balancer", "\n".join([web(), *more])),)
 
 
 BY_TASK = (

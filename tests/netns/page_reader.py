@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.page import Command
+from tests.waiting import until
 
-from .balancer import READY_SECONDS, until
+from .balancer import READY_SECONDS
 from .own_folders import REPOSITORY, OwnFolders
 from .page_lab import PageLab
 from .page_part import Part

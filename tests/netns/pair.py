@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import until
 from xdplb.net.lab import VIP, VIP6
 
-from .balancer import until
 from .own_folders import REPOSITORY
 from .page_parts import PAIR
 from .pair_lab import LB1, LB2, PairBalancer, PairLab

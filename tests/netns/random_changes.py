@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import FORWARDS, Balancer, until
+from .balancer import FORWARDS, Balancer
 
 __all__ = ["HEALTH", "HOSTS", "IDLE_SECONDS", "PORTS", "Backends"]
 

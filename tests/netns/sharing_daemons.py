@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.asking import ApiConnection
+from tests.waiting import until
 from xdplb.net.lab_cluster import ADDRESSES, ClusterLab
 
-from .balancer import COMMAND_SECONDS, READY_SECONDS, XDPLB, until
+from .balancer import COMMAND_SECONDS, READY_SECONDS, XDPLB
 
 __all__ = ["STORE", "Daemons"]
 

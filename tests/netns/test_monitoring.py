@@ -17,9 +17,10 @@ from urllib.parse import quote
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES
 
-from .balancer import CHECK, KEY, Balancer, until
+from .balancer import CHECK, KEY, Balancer
 from .conftest import new_lab
 
 FOLDER = Path(__file__).parents[2] / "docs" / "monitoring"

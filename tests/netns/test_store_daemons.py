@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import until
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import BALANCERS, ClusterLab
 
-from .balancer import until
 from .sharing_daemons import Daemons
 
 KEY = "203.0.113.10:80/tcp"

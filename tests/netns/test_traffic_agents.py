@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import until
 from xdplb.client import Client
 from xdplb.client.bodies import BackendStatusOut
 from xdplb.net.lab import ADDRESSES
 
-from .balancer import XDPLB, Balancer, Download, until
+from .balancer import XDPLB, Balancer, Download
 from .conftest import new_lab
 
 HOSTS = ("dr1", "dr2")

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE, until
 from xdplb.client import Client
 from xdplb.net.lab import VIP
 
-from .balancer import CHECK, KEY, PATIENCE, READY_SECONDS, XDPLB, Balancer, until
+from .balancer import CHECK, KEY, READY_SECONDS, XDPLB, Balancer
 from .conftest import new_lab
 
 OPTIONS = ["--node", "lb1", "--announce-delay", "300ms"]

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import until
 from xdplb.model.errors import PlatformError
 from xdplb.net.lab import ADDRESSES, VIP, VIP6, Lab
 
-from .balancer import PORT, Balancer, until
+from .balancer import PORT, Balancer
 from .conftest import new_lab
 
 KEY, KEY6 = f"{VIP}:{PORT}/tcp", f"[{VIP6}]:{PORT}/tcp"

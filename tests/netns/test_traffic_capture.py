@@ -19,10 +19,11 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.utils import PcapNgReader
 
+from tests.waiting import until
 from xdplb.dataplane.pins import Meta
 from xdplb.net.lab import ADDRESSES, VIP, VIP6
 
-from .balancer import COMMAND_SECONDS, KEY, PORT, XDPLB, Balancer, until
+from .balancer import COMMAND_SECONDS, KEY, PORT, XDPLB, Balancer
 
 CLIENT = str(ADDRESSES["client"])
 

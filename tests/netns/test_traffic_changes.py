@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES
 
-from .balancer import CHECK, KEY, Balancer, Download, Stream, until
+from .balancer import CHECK, KEY, Balancer, Download, Stream
 
 HOSTS = ("dr1", "dr2", "ipip1", "ipip2")
 

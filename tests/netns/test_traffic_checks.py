@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from xdplb.client import Client, vip_path
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import Balancer, until
+from .balancer import Balancer
 
 PORT = 8081
 KEY = f"{VIP}:{PORT}/tcp"

@@ -8,7 +8,9 @@ import time
 
 import pytest
 
-from .balancer import Balancer, until
+from tests.waiting import until
+
+from .balancer import Balancer
 from .random_changes import HOSTS, IDLE_SECONDS, PORTS, Backends
 from .talking import Talk, serve_talks
 

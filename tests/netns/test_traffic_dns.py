@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.name_server import KEY_FILE
-from xdplb.cli.vip_table import vip_text
+from tests.waiting import until
 from xdplb.control.clock import SteadyClock
 from xdplb.control.events import Events
 from xdplb.control.plan.dns_change import Standing, Wanted, Will, Wish
@@ -21,7 +21,7 @@ from xdplb.control.writing.drifts import Drifts
 from xdplb.dns.records import Place
 from xdplb.net.lab import ADDRESSES, ADDRESSES6
 
-from .balancer import KEY, Balancer, until
+from .balancer import KEY, Balancer
 from .conftest import new_lab
 from .name_servers import ZONE, NameServer, name_servers, start
 
@@ -70,8 +70,7 @@ def server(request: pytest.FixtureRequest, setting: Setting) -> Iterator[NameSer
     """A name server, BIND if a test does not say which; afterwards no VIP is left, nor a record of ours."""
     server = setting.servers[getattr(request, "param", "bind")]
     yield server
-    for vip in setting.balancer.ask("vip", "ls")["vips"]:
-        setting.balancer.cli("vip", "rm", vip_text(vip))
+    setting.balancer.remove_vips()
     server = setting.servers[server.kind]
     until(lambda: server.dig(NAME) == server.dig(NAME, "AAAA") == server.dig(f"_xdplb.{NAME}", "TXT") == [])
 

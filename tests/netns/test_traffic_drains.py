@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import FORWARDS, Balancer, until
+from .balancer import FORWARDS, Balancer
 from .held import Held
 
 TALKER = str(Path(__file__).with_name("talker.py"))

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from xdplb.dataplane import libbpf
 from xdplb.dataplane.inner_maps import open_inner
 from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import ADDRESSES
 
-from .balancer import Balancer, until
+from .balancer import Balancer
 from .conftest import new_lab
 from .test_traffic_lifecycle import program_on
 from .test_traffic_nics import address_eth0, all_is_well, detach_eth0, make_eth0, pins_of

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import Balancer, until
+from .balancer import Balancer
 
 HANDSHAKES = str(Path(__file__).with_name("handshakes.py"))
 PORT, PROBED = 81, 8099

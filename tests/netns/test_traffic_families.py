@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from xdplb.model.address import IPAddress
 from xdplb.model.vip import Forward
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6
 
-from .balancer import PORT, Balancer, until
+from .balancer import PORT, Balancer
 from .conftest import new_lab
 
 TUNNELLED = "ipip1"
@@ -90,9 +91,7 @@ def families() -> Iterator[Balancer]:
 def fresh(families: Balancer) -> Iterator[Balancer]:
     """The balancer, without a VIP afterwards."""
     yield families
-    for vip in families.ask("vip", "ls")["vips"]:
-        address = vip["address"] if ":" not in vip["address"] else f"[{vip['address']}]"
-        families.cli("vip", "rm", f"{address}:{vip['port']}/{vip['protocol']}")
+    families.remove_vips()
 
 
 def add(balancer: Balancer, way: Way, protocol: str = "tcp") -> None:

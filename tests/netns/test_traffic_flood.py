@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from xdplb.net import netns
 from xdplb.net.lab import VIP, Lab
 
-from .balancer import CHECK, KEY, PORT, Balancer, until
+from .balancer import CHECK, KEY, PORT, Balancer
 
 ATTACKS = Path(__file__).parents[1] / "bench/attacks.py"
 BACKENDS = [f"10.0.0.{number}" for number in range(101, 121)]

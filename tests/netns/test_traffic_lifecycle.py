@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES
 
-from .balancer import CHECK, KEY, XDPLB, Balancer, Download, Stream, until
+from .balancer import CHECK, KEY, XDPLB, Balancer, Download, Stream
 
 
 def program_on(balancer: Balancer, nic: str = "eth0") -> int | None:

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from xdplb.cli.vip_table import vip_text
+from tests.waiting import until
 from xdplb.net import ethtool
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6
 from xdplb.net.lab_hosts import forward_packets
 
-from .balancer import COMMAND_SECONDS, KEY, REPORT, SERVICE, UDP_KEY, XDPLB, Balancer, tally, until
+from .balancer import COMMAND_SECONDS, KEY, REPORT, SERVICE, UDP_KEY, XDPLB, Balancer, tally
 from .conftest import new_lab
 from .test_traffic_forwarding import udp_answers
 
@@ -109,8 +109,7 @@ def shared() -> Iterator[NatBalancer]:
 def nat(shared: NatBalancer) -> Iterator[NatBalancer]:
     """The shared balancer, without a VIP."""
     yield shared
-    for vip in shared.ask("vip", "ls")["vips"]:
-        shared.cli("vip", "rm", vip_text(vip))
+    shared.remove_vips()
 
 
 def test_connections_reach_both_backends_at_their_own_ports(nat: NatBalancer) -> None:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.stopwatch import Stopwatch
+from tests.waiting import until
 from xdplb.client import Client, vip_path
 from xdplb.model.address import IPAddress
 from xdplb.net import links
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP6
 
-from .balancer import KEY, PORT, Balancer, until
+from .balancer import KEY, PORT, Balancer
 
 KEY6 = f"[{VIP6}]:{PORT}/tcp"
 NEW_MAC = "02:00:00:00:00:77"

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import until
 from xdplb.dataplane import libbpf
 from xdplb.net.lab import ADDRESSES, Lab
 
-from .balancer import KEY, Balancer, until
+from .balancer import KEY, Balancer
 from .conftest import new_lab
 from .test_traffic_lifecycle import program_on
 

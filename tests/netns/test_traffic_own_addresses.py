@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP
 
-from .balancer import KEY, PORT, Balancer, until
+from .balancer import KEY, PORT, Balancer
 from .capture import captured, tunnel_sources
 
 CHECK = ["--check", "tcp", "--check-interval", "100ms", "--check-timeout", "500ms"]

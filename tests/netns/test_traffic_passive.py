@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.stopwatch import Stopwatch
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import PORT, Balancer, until
+from .balancer import PORT, Balancer
 
 CONNECTOR = str(Path(__file__).with_name("connector.py"))
 HOSTS = ("dr1", "dr2", "ipip1")

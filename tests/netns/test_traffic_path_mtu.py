@@ -13,10 +13,11 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from tests.waiting import until
 from xdplb.model.vip import Forward
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6, Lab
 
-from .balancer import Balancer, until
+from .balancer import Balancer
 from .both_families import BOTH, fetch, prepare, remove_vips
 from .conftest import new_lab
 from .mirror_service import body

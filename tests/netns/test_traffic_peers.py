@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
+from tests.waiting import until
 from xdplb.dataplane.single import pass_program
 from xdplb.model.address import IPAddress
 from xdplb.net.lab_cluster import ADDRESSES, ADDRESSES6, BACKENDS, BALANCERS, VIP, VIP6, ClusterLab
 
-from .balancer import PORT, XDPLB, until
+from .balancer import PORT, XDPLB
 from .cluster_balancers import ClusterBalancer, peers_of
 from .talking import TALKER
 

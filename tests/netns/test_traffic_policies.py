@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES
 
-from .balancer import CHECK, KEY, Balancer, Download, Stream, until
+from .balancer import CHECK, KEY, Balancer, Download, Stream
 
 
 def shares(balancer: Balancer) -> dict[str, float]:

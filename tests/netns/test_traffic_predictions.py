@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import FORWARDS, Balancer, until
+from .balancer import FORWARDS, Balancer
 from .talking import serve_talks
 
 TALKER = str(Path(__file__).with_name("asked_talker.py"))

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections import Counter
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import FORWARDS, PORT, UDP_KEY, Balancer, until
+from .balancer import FORWARDS, PORT, UDP_KEY, Balancer
 
 HOSTS = ("dr1", "ipip1", "side")
 IDS = {"dr1": "0001", "ipip1": "0002", "side": "0003"}

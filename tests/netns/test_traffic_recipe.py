@@ -14,10 +14,11 @@ from typing import ClassVar
 import pytest
 
 from cluster.world import VIPS, next_hops
+from tests.waiting import until
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import BACKENDS, CLIENTS, ROUTERS, ClusterLab
 
-from .balancer import PORT, SERVICE, until
+from .balancer import PORT, SERVICE
 from .own_folders import OwnFolders
 from .page_part import Part
 from .page_reader import Reader

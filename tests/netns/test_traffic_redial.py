@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from .balancer import Balancer, until
+from tests.waiting import until
+
+from .balancer import Balancer
 from .both_families import BOTH, Family
 
 REDIAL = str(Path(__file__).with_name("redial.py"))

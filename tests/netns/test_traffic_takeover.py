@@ -22,13 +22,13 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from xdplb.dataplane.layout import LAYOUT_VERSION
 from xdplb.dataplane.map_specs import map_layouts
 from xdplb.dataplane.pins import Meta
 from xdplb.dataplane.plane import Capacity
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
-from .balancer import until
 from .versions import ROOT, Version, Versioned, change, copy_of_this
 
 BEFORE = "e30274d"

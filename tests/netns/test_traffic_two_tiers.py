@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
+from tests.waiting import until
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import ADDRESSES, VIP, ClusterLab
 
-from .balancer import READY_SECONDS, XDPLB, until
+from .balancer import READY_SECONDS, XDPLB
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples/two-tiers"
 KEEP_ALIVE = str(Path(__file__).with_name("keep_alive.py"))

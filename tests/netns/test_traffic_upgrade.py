@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from xdplb.dataplane.pins import WATCH
 from xdplb.net.lab import ADDRESSES, VIP
 
-from .balancer import READY_SECONDS, until
+from .balancer import READY_SECONDS
 from .conftest import new_lab
 from .test_traffic_lifecycle import program_on
 from .versions import Version, Versioned, change, copy_of_this

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.waiting import until
 from xdplb.client import Client, vip_path
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.net.lab import ADDRESSES, ADDRESSES6, VIP, VIP6
 
-from .balancer import KEY, PORT, UDP_KEY, Balancer, until
+from .balancer import KEY, PORT, UDP_KEY, Balancer
 
 CHECK = {"type": "tcp", "interval_seconds": 0.1, "timeout_seconds": 1, "fall": 2}
 OTHER = parse_address("203.0.113.20")

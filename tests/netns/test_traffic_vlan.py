@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP, VIP6, Lab
 
-from .balancer import PORT, Balancer, until
+from .balancer import PORT, Balancer
 from .conftest import new_lab
 
 TAG, OUTER, INNER = 7, 100, 8

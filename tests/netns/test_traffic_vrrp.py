@@ -13,10 +13,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.waiting import PATIENCE, until
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab import VIP, VIP6
 
-from .balancer import PATIENCE, Download, until
+from .balancer import Download
 from .pair import MOVE, Pair
 from .pair_lab import PairLab
 

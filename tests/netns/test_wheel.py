@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from tests.waiting import until
 from xdplb.net.lab import VIP, Lab
 
-from .balancer import READY_SECONDS, Balancer, until
+from .balancer import READY_SECONDS, Balancer
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_FROM = ("LICENSE", "LICENSES", "README.md", "pyproject.toml", "api", "bpf", "scripts", "xdplb")

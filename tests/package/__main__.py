@@ -18,8 +18,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.netns.balancer import KEY, Balancer, Stream, until
+from tests.netns.balancer import KEY, Balancer, Stream
 from tests.netns.conftest import new_lab
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, VIP, Lab
 
 from .container import Container

@@ -26,9 +26,10 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.browser.driven import HERE, running_browser
-from tests.netns.balancer import KEY, until
+from tests.netns.balancer import KEY
 from tests.netns.conftest import new_lab
 from tests.netns.page_parts import QUICKSTART
+from tests.waiting import until
 from xdplb.net.lab import ADDRESSES, Lab
 
 from .container import Container

@@ -11,13 +11,14 @@ import signal
 import sys
 import time
 
-from tests.netns.balancer import Balancer, until
+from tests.netns.balancer import Balancer
 from tests.netns.conftest import new_lab
 from tests.netns.random_changes import HOSTS, PORTS, Backends
 from tests.netns.talking import Talk, serve_talks
 from tests.soak.faults import FAULTS, NICS, World
 from tests.soak.ledger import Ledger
 from tests.soak.report import Report, held_by
+from tests.waiting import until
 
 CONNECTIONS = 150
 

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.netns.balancer import Balancer, until
+from tests.netns.balancer import Balancer
 from tests.netns.random_changes import PORTS, Backends
 from tests.netns.test_traffic_nics import address_eth0, detach_eth0, make_eth0, readyz
 from tests.soak.ledger import Ledger
+from tests.waiting import until
 from xdplb.net import links
 from xdplb.net.lab import VIP
 

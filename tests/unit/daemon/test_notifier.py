@@ -6,15 +6,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from xdplb.control.answers.views import NotifyView
 from xdplb.control.events import Event, HealthChanged, NotifyFailing, NotifyWorks
 from xdplb.daemon import notifier as module
@@ -23,13 +22,6 @@ from xdplb.daemon.notify_file import Target
 from xdplb.daemon.webhook import post
 
 MOST_WAITING = 1000
-
-
-def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
 
 
 def flip(number: int) -> Event:
