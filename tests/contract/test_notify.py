@@ -7,9 +7,9 @@ import json
 import os
 import signal
 import socket
+import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,21 +18,13 @@ from typing import Any
 import pytest
 
 from tests.contract.cli_harness import REPOSITORY, WEB, Daemon, running_daemon
+from tests.waiting import until
 from xdplb.config.faults import ConfigError
 from xdplb.daemon.notify_file import read_notify_file
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "notify" / "notify.toml"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs commands as another user")
-
-
-def until(holds: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait until this is true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
-    return found
 
 
 def script(folder: Path, text: str) -> Path:
@@ -53,8 +45,10 @@ def written(folder: Path, text: str) -> Path:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that nobody may go into; in `free` there nobody may write."""
     folder = tmp_path_factory.mktemp("notify")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    temporary = Path(tempfile.gettempdir())
+    for each in (folder, *folder.parents):
+        if temporary in each.parents:  # with pytest-xdist there is a folder more between the two
+            each.chmod(0o755)
     (folder / "free").mkdir()
     (folder / "free").chmod(0o777)
     return folder
