@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Generic, TypeVar
 
 from xdplb.control.answers.metrics import BackendMetrics, BackendState, MetricsView, VipMetrics
 from xdplb.control.answers.views import BackendStatsView, NotifyView, StoreView, VipStatsView
@@ -24,48 +25,53 @@ from .rights.figures import Figures
 __all__ = ["collect"]
 
 _Samples = Iterable[Sample]
+_Stats = TypeVar("_Stats")
+_Metrics = TypeVar("_Metrics")
 
 
 @dataclass(frozen=True, slots=True)
-class _Vips:
-    """All VIPs in the same order: the labels of each, its counters, and what else is known of it."""
+class _Rows(Generic[_Stats, _Metrics]):
+    """VIPs, or backends, in the same order: the labels of each, its counters, and what else is known of it."""
 
     labels: Sequence[str]
-    stats: Sequence[VipStatsView]
-    metrics: Sequence[VipMetrics]
+    stats: Sequence[_Stats]
+    metrics: Sequence[_Metrics]
 
-    @classmethod
-    def of(cls, view: MetricsView) -> _Vips:
-        """Return those of a view."""
-        return cls([labels_text(vip=stats.vip) for stats in view.stats.vips], view.stats.vips, view.vips)
-
-    def __iter__(self) -> Iterator[tuple[str, VipMetrics]]:
+    def __iter__(self) -> Iterator[tuple[str, _Metrics]]:
         return zip(self.labels, self.metrics, strict=True)
 
+    def counter(self, name: str, words: str, field: str) -> Family:
+        """Return the metric of one of the counters."""
+        return _counter(name, words, self._column(self.stats, field))
 
-@dataclass(frozen=True, slots=True)
-class _Backends:
-    """The backends of all VIPs in the same order, as `_Vips`."""
+    def known(self, field: str) -> _Samples:
+        """Return the samples of a number that is known besides."""
+        return self._column(self.metrics, field)
 
-    labels: Sequence[str]
-    stats: Sequence[BackendStatsView]
-    metrics: Sequence[BackendMetrics]
+    def _column(self, rows: Sequence[object], field: str) -> _Samples:
+        """Return one number of each of these. All of it runs in C: there may be tens of thousands."""
+        return zip(self.labels, map(attrgetter(field), rows), strict=True)
 
-    @classmethod
-    def of(cls, vips: _Vips) -> _Backends:
-        """Return those of these VIPs. Their addresses need no escape."""
-        return cls(
-            [
-                f'{labels},backend="{backend.backend}"'
-                for labels, stats in zip(vips.labels, vips.stats, strict=True)
-                for backend in stats.backends
-            ],
-            [backend for stats in vips.stats for backend in stats.backends],
-            [backend for metrics in vips.metrics for backend in metrics.backends],
-        )
 
-    def __iter__(self) -> Iterator[tuple[str, BackendMetrics]]:
-        return zip(self.labels, self.metrics, strict=True)
+_Vips = _Rows[VipStatsView, VipMetrics]
+_Backends = _Rows[BackendStatsView, BackendMetrics]
+
+
+def _vips_of(view: MetricsView) -> _Vips:
+    return _Rows([labels_text(vip=stats.vip) for stats in view.stats.vips], view.stats.vips, view.vips)
+
+
+def _backends_of(vips: _Vips) -> _Backends:
+    """Return those of these VIPs. Their addresses need no escape."""
+    return _Rows(
+        [
+            f'{labels},backend="{backend.backend}"'
+            for labels, stats in zip(vips.labels, vips.stats, strict=True)
+            for backend in stats.backends
+        ],
+        [backend for stats in vips.stats for backend in stats.backends],
+        [backend for metrics in vips.metrics for backend in metrics.backends],
+    )
 
 
 def collect(view: MetricsView, figures: Figures) -> Iterator[Family | Histogram]:
@@ -81,10 +87,10 @@ def collect(view: MetricsView, figures: Figures) -> Iterator[Family | Histogram]
     yield from _of_all(view)
     yield from _of_store(view.store)
     yield from _of_flow_table(view)
-    vips = _Vips.of(view)
+    vips = _vips_of(view)
     yield from _counters_of_vips(vips)
     yield from _gauges_of_vips(vips)
-    backends = _Backends.of(vips)
+    backends = _backends_of(vips)
     yield from _counters_of_backends(backends)
     yield from _gauges_of_backends(backends)
     yield from _of_checks(backends)
@@ -290,20 +296,17 @@ def _of_flow_table(view: MetricsView) -> Iterator[Family]:
 
 
 def _counters_of_vips(vips: _Vips) -> Iterator[Family]:
-    def counter(name: str, words: str, field: str) -> Family:
-        return _counter(name, words, _column(vips.labels, vips.stats, field))
-
-    yield counter("xdplb_vip_packets_total", "Packets forwarded.", "packets")
-    yield counter("xdplb_vip_bytes_total", "Bytes of those packets, as received.", "bytes")
-    yield counter("xdplb_vip_new_flows_total", "New connections.", "new_flows")
-    yield counter("xdplb_vip_records_total", "Flows added to the flow table.", "records")
-    yield counter("xdplb_vip_replies_total", "Packets of nat backends sent on to clients.", "replies")
-    yield counter("xdplb_connections_at_risk_total", "Packets of old connections without a record.", "at_risk")
+    yield vips.counter("xdplb_vip_packets_total", "Packets forwarded.", "packets")
+    yield vips.counter("xdplb_vip_bytes_total", "Bytes of those packets, as received.", "bytes")
+    yield vips.counter("xdplb_vip_new_flows_total", "New connections.", "new_flows")
+    yield vips.counter("xdplb_vip_records_total", "Flows added to the flow table.", "records")
+    yield vips.counter("xdplb_vip_replies_total", "Packets of nat backends sent on to clients.", "replies")
+    yield vips.counter("xdplb_connections_at_risk_total", "Packets of old connections without a record.", "at_risk")
 
 
 def _gauges_of_vips(vips: _Vips) -> Iterator[Family]:
     def gauge(name: str, words: str, field: str) -> Family:
-        return _gauge(name, words, _column(vips.labels, vips.metrics, f"view.{field}"))
+        return _gauge(name, words, vips.known(f"view.{field}"))
 
     yield gauge("xdplb_vip_backends", "Backends.", "backends")
     yield gauge("xdplb_vip_backends_serving", "Healthy backends that take new connections.", "backends_serving")
@@ -339,7 +342,7 @@ def _gauges_of_vips(vips: _Vips) -> Iterator[Family]:
     yield _counter(
         "xdplb_vip_transitions_total",
         "How often the status of the VIP has changed since the daemon started.",
-        _column(vips.labels, vips.metrics, "transitions"),
+        vips.known("transitions"),
     )
     yield _gauge("xdplb_slots", "Slots of the VIP's table in this state.", _slots(vips))
 
@@ -353,13 +356,10 @@ def _slots(vips: _Vips) -> _Samples:
 
 
 def _counters_of_backends(backends: _Backends) -> Iterator[Family]:
-    def counter(name: str, words: str, field: str) -> Family:
-        return _counter(name, words, _column(backends.labels, backends.stats, field))
-
-    yield counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", "packets")
-    yield counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", "bytes")
-    yield counter("xdplb_backend_new_flows_total", "New connections.", "new_flows")
-    yield counter(
+    yield backends.counter("xdplb_backend_packets_total", "Packets forwarded to the backend.", "packets")
+    yield backends.counter("xdplb_backend_bytes_total", "Bytes of those packets, as received.", "bytes")
+    yield backends.counter("xdplb_backend_new_flows_total", "New connections.", "new_flows")
+    yield backends.counter(
         "xdplb_backend_replies_total", "Packets of the backend, if reached by nat, sent on to clients.", "replies"
     )
     yield _counter("xdplb_backend_second_choices_total", "New connections that went to another one.", _second(backends))
@@ -377,16 +377,16 @@ def _gauges_of_backends(backends: _Backends) -> Iterator[Family]:
         "The state of the backend; always 1. There are no samples for its other states.",
         ((f'{labels},state="{each.state}"', 1) for labels, each in backends),
     )
-    yield _gauge("xdplb_backend_weight", "The configured weight.", _column(backends.labels, backends.metrics, "weight"))
+    yield _gauge("xdplb_backend_weight", "The configured weight.", backends.known("weight"))
     yield _gauge(
         "xdplb_backend_effective_weight",
         "The weight that counts: the configured one, or what its agent wants in the place of that.",
-        _column(backends.labels, backends.metrics, "effective_weight"),
+        backends.known("effective_weight"),
     )
     yield _counter(
         "xdplb_backend_transitions_total",
         "How often the health of the backend has changed since the daemon started.",
-        _column(backends.labels, backends.metrics, "transitions"),
+        backends.known("transitions"),
     )
     yield _gauge(
         "xdplb_backend_draining_flows",
@@ -536,11 +536,6 @@ def _of_notifications(view: MetricsView) -> Iterator[Family]:
     yield _counter("xdplb_notify_failed_total", "Tries to hand an event on that failed.", samples("failed"))
     yield _counter("xdplb_notify_dropped_total", "Events that it will not get any more.", samples("dropped"))
     yield _gauge("xdplb_notify_waiting", "Events that it has not got yet.", samples("waiting"))
-
-
-def _column(labels: Sequence[str], rows: Sequence[object], field: str) -> _Samples:
-    """Return one number of each of these. All of it runs in C: there may be tens of thousands."""
-    return zip(labels, map(attrgetter(field), rows), strict=True)
 
 
 def _counter(name: str, words: str, samples: _Samples) -> Family:
