@@ -43,7 +43,7 @@ class OwnedKeys:
         for key in keys:
             if self._owners.get(key) != backend_id:
                 self._write(key, backend_id)
-        for key in self._keys[backend_id].difference(keys):
+        for key in self._keys.get(backend_id, frozenset()).difference(keys):
             self._present().delete(key)
             del self._owners[key]
             self._keys[backend_id].discard(key)
