@@ -19,6 +19,8 @@ __all__ = ["Bird", "Frr", "RoutingDaemon"]
 
 _UP_SECONDS = 15
 _STOP_SECONDS = 10
+_BFD_COLUMNS = 6
+"""Of BIRD's table of sessions: address, interface, state, since, interval, timeout."""
 _AHEAD = ("chrt", "--rr", "1")
 """Ahead of all that is not a routing daemon: BFD that waits for a CPU takes its neighbours for dead.
 
@@ -63,6 +65,10 @@ class RoutingDaemon(ABC):
     @abstractmethod
     def sessions(self) -> dict[str, bool]:
         """Return whether each BGP session is up, by the neighbour's address."""
+
+    @abstractmethod
+    def watched(self) -> dict[str, bool]:
+        """Return whether each BFD session is up, by the neighbour's address."""
 
     def log(self) -> str:
         """Return what it has logged."""
@@ -111,6 +117,10 @@ class Frr(RoutingDaemon):
                 found[neighbour] = peer["state"] == "Established"
         return found
 
+    def watched(self) -> dict[str, bool]:
+        """Return whether each BFD session is up."""
+        return {session["peer"]: session["status"] == "up" for session in json.loads(self.ask("show bfd peers json"))}
+
     def _start(self) -> None:
         for path in self.folder.glob("*.vty"):
             path.unlink()
@@ -153,6 +163,11 @@ class Bird(RoutingDaemon):
             elif line.strip().startswith("Neighbor address:"):
                 found[words[2]] = up
         return found
+
+    def watched(self) -> dict[str, bool]:
+        """Return whether each BFD session is up."""
+        lines = [line.split() for line in self.ask("show bfd sessions").splitlines()]
+        return {words[0]: words[2] == "Up" for words in lines if len(words) == _BFD_COLUMNS and words[2] != "State"}
 
     @property
     def _control(self) -> Path:
