@@ -9,7 +9,7 @@ import sys
 from tests.name_server import KEY_FILE
 from tests.page import files_of
 from tests.waiting import until
-from xdplb.net.lab import ADDRESSES, VIP
+from xdplb.net.lab import VIP
 
 from .page_lab import BACKENDS, PageLab, web
 from .page_part import Part
@@ -66,7 +66,7 @@ _NAT_SERVICE = "python3 -m http.server {port} >/dev/null 2>&1 & echo $! >/run/na
 def _end_nat(lab: PageLab) -> None:
     """Leave no route and no setting to the pages that come after."""
     for host in BACKENDS:
-        lab.sh(host, f"kill $(cat /run/nat-service.pid); xdplb backend-host undo 203.0.113.10")
+        lab.sh(host, "kill $(cat /run/nat-service.pid); xdplb backend-host undo 203.0.113.10")
     lab.sh("balancer", "sysctl -q -p /run/before-nat")
 
 
