@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from cluster.world import VIPS, Gaps, World
+from tests.stopwatch import Stopwatch
 from xdplb.dataplane.single import pass_program
 from xdplb.net.lab_cluster import BALANCERS, CLIENTS
 from xdplb.net.lab_cluster import ClusterLab as Lab
@@ -105,17 +106,19 @@ def test_nothing_is_lost_while_xdplb_or_the_routing_daemon_is_away(world: World,
 
 
 def test_what_a_lost_balancer_swallows_goes_elsewhere_within_a_second(world: World, gaps: list[Gaps]) -> None:
-    """The best of three, since a machine that is busy elsewhere may be late for reasons of its own."""
-    gone: list[float] = []
-    while len(gone) < TRIES and not (gone and gone[-1] < 1):
+    """The best of three: BFD that waits for a CPU is late for reasons of the machine."""
+    took: list[float] = []
+    while len(took) < TRIES and not (took and took[-1] < 1):
         _lost(gaps)
+        watch = Stopwatch()
         world.cut("balancer2")
         world.wait_for_next_hops(ALL - {"balancer2"})
-        gone.append(_lost(gaps))
+        lost = _lost(gaps)
+        assert lost > 0.1, "it did swallow something"
+        took.append(lost - watch.hindered)
         world.lab.join("balancer2")
         world.wait_for_next_hops(ALL)
-    assert min(gone) > 0.1, "it did swallow something"
-    assert min(gone) < 1
+    assert min(took) < 1
 
 
 def _written(world: World, host: str) -> Counter[str]:

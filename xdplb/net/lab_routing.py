@@ -103,6 +103,8 @@ class Frr(RoutingDaemon):
     """FRR: zebra, bgpd and bfdd. `config` is an integrated configuration, such as /etc/frr/frr.conf."""
 
     DAEMONS = ("zebra", "bgpd", "bfdd")
+    ZEBRA_OPTIONS = ("--v6-rr-semantics",)
+    """Replace IPv6 routes; without it they are deleted and written anew."""
 
     def ask(self, command: str) -> str:
         """Return what vtysh says to a command."""
@@ -132,6 +134,7 @@ class Frr(RoutingDaemon):
     def _launch(self, name: str) -> None:
         own = ["--vty_socket", str(self.folder), "-i", str(self.folder / f"{name}.pid"), "-f", "/dev/null"]
         own += ["-z", str(self.folder / "zserv"), "-u", "root", "-g", "frrvty", "-P", "0", "--log", "stdout"]
+        own += list(self.ZEBRA_OPTIONS) if name == "zebra" else []
         own += ["--bfdctl", str(self.folder / "bfdctl")] if name == "bfdd" else []
         self._run(name, [f"/usr/lib/frr/{name}", *own])
         self._wait((self.folder / f"{name}.vty").exists)
