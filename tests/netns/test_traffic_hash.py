@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -71,7 +71,7 @@ def both() -> Iterator[Balancer]:
         yield balancer
 
 
-def add(balancer: Balancer, address: str, hashed: str, addresses: dict[str, object]) -> str:
+def add(balancer: Balancer, address: str, hashed: str, addresses: Mapping[str, object]) -> str:
     key = f"{address}:{PORTS[0]}-{PORTS[-1]}/udp"
     balancer.cli("vip", "add", key, "--hash", hashed)
     for host in HOSTS:
