@@ -5,7 +5,7 @@
  * says how, and what a running data plane takes over. Codes and flags keep their numbers permanently
  * (tests/unit/dataplane/test_numbers.py).
  *
- * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, NAT_BACKENDS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is
+ * MAX_VIPS, MAX_BACKENDS, MAX_FLOWS, NAT_BACKENDS, NAT_GROUPS, VIP_GROUPS and VIP_GROUPS6 come in as -D flags: the program is compiled when it is
  * loaded, and for what it has to do: what only some configurations need stands behind WITH_*
  * (xdplb/dataplane/features.py).
  */
@@ -229,6 +229,29 @@ struct nat_key {
 	__u8 protocol;
 	__u8 version; /* 4 or 6 */
 	__u32 unused;
+};
+
+/* The same in a table of our own, in which a packet that is no reply finds so in one cache line. A place is a backend's id
+ * and, from bit NAT_TAG_SHIFT on, a tag: port and protocol as in nat_key, and bits of a hash of these and the address. The
+ * upper bits of the hash pick the group. A tag does not tell every address from every other, so what is found is compared
+ * with the backend's. What has no place in its group is in the map of nat_keys alone, and the group's last place says so.
+ */
+#define NAT_WAYS 4
+#define NAT_TAG_SHIFT 16
+#define NAT_ID_BITS 0xffff
+#define NAT_HASH_BITS 0xffffff000000ULL /* of a tag */
+#define NAT_HASH_SHIFT 8                /* from the hash to these */
+#define NAT_GROUP_SHIFT (64 - __builtin_ctz(NAT_GROUPS))
+#define NAT_ELSEWHERE 1 /* as a place: see above; no tag is 0 */
+#define NAT_SEED 0x9e3779b97f4a7c15ULL
+#define NAT_SEED6 0xd1b54a32d192ed03ULL
+
+struct nat_group {
+	__u64 places[NAT_WAYS];
+};
+
+struct nat_index {
+	struct nat_group groups[NAT_GROUPS];
 };
 
 /* --- flows -----------------------------------------------------------------------------------------------------

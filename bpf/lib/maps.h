@@ -59,6 +59,11 @@ BPF_TABLE_PINNED("hash", struct quic_key, __u32, quic_servers, MAX_BACKENDS, PIN
 /* Backends whose replies are rewritten, by what these come from: configuration, so that a reply needs no record. */
 #ifdef WITH_NAT
 BPF_TABLE_PINNED("hash", struct nat_key, __u32, nat_backends, NAT_BACKENDS, PIN_DIR "/nat_backends");
+
+/* Where they are looked for first, since every packet that is for no VIP is: one element, which the control plane maps, and
+ * in which it changes one place by one store. Until it has filled it, each group says that all are in nat_backends.
+ */
+BPF_TABLE_PINNED("array", __u32, struct nat_index, nat_index, 1, PIN_DIR "/nat_index");
 #endif
 
 /* Open flows of moving and pinned slots, and of VIPs that track always; the steady path does not touch them. */

@@ -12,31 +12,12 @@
 #include "fragment.h"
 #include "journey.h"
 #include "maps.h"
+#include "nat_find.h"
 #include "nat_rewrite.h"
 #include "too_big.h"
 
 #define NAT_AF_INET 2
 #define NAT_AF_INET6 10
-
-/* Returns the id of the backend that this comes from, by address, port and protocol; NO_BACKEND if it is none. */
-static __always_inline __u32 nat_find(const struct packet *packet)
-{
-	struct nat_key key = {
-		.address = {packet->source[0], packet->source[1]},
-		.port = packet->ports,
-		.protocol = packet->protocol,
-		.version = packet->version,
-	};
-	__u32 *id = nat_backends.lookup(&key);
-
-#ifdef WITH_WILDCARD
-	if (!id) {
-		key.port = 0;
-		id = nat_backends.lookup(&key);
-	}
-#endif
-	return id ? *id : NO_BACKEND;
-}
 
 static __always_inline int nat_is_from(const struct packet *packet, const struct backend *backend)
 {

@@ -46,7 +46,7 @@ def _announce(world: World, host: str) -> None:
 
 
 def _cut(world: World, host: str) -> None:
-    world.lab.cut(host)
+    world.cut(host)
     world.wait_for_next_hops(ALL - {host})
 
 

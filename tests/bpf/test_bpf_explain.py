@@ -24,7 +24,7 @@ from xdplb.reference.process import Reference
 pytestmark = pytest.mark.root
 
 CONFIGURED = (
-    *("backends", "backend_loads", "quic_servers", "nat_backends"),
+    *("backends", "backend_loads", "quic_servers", "nat_backends", "nat_index"),
     *("vip_guards", "vip_index", "vip_index6", "vip_tables"),
 )
 

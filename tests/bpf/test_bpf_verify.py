@@ -122,6 +122,7 @@ SPOILS: dict[str, Callable[[BpfMap], None]] = {
     "backend_loads": lambda found: spoil(found, 1),
     "quic_servers": spoil_owners,
     "nat_backends": spoil_owners,
+    "nat_index": spoil,
     "table_prints": spoil,
 }
 

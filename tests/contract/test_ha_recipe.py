@@ -37,6 +37,8 @@ def test_the_recipe_starts_balancers_as_the_lab_does(balancer: str, kind: type[B
 
 def test_the_recipe_has_the_steps_of_the_lab() -> None:
     commands = _commands()
+    options = " ".join(Frr.ZEBRA_OPTIONS)
+    assert f"""sed -i 's/^zebra_options="/&{options} /' /etc/frr/daemons""" in commands
     for vip in VIPS.values():
         assert f"xdplb backend-host setup {vip}" in commands
 

@@ -9,7 +9,7 @@ import sys
 from tests.name_server import KEY_FILE
 from tests.page import files_of
 from tests.waiting import until
-from xdplb.net.lab import ADDRESSES, VIP
+from xdplb.net.lab import VIP
 
 from .page_lab import BACKENDS, PageLab, web
 from .page_part import Part
@@ -60,14 +60,13 @@ def _wait_for_web_servers(lab: PageLab) -> None:
     until(lambda: all(lab.run(host, asked, check=False).returncode == 0 for host in BACKENDS))
 
 
-_NAT_SERVICE = "ethtool -K eth0 tx off; python3 -m http.server {port} >/dev/null 2>&1 & echo $! >/run/nat-service.pid"
+_NAT_SERVICE = "python3 -m http.server {port} >/dev/null 2>&1 & echo $! >/run/nat-service.pid"
 
 
 def _end_nat(lab: PageLab) -> None:
     """Leave no route and no setting to the pages that come after."""
     for host in BACKENDS:
-        lab.sh(host, f"kill $(cat /run/nat-service.pid); ip route replace default via {ADDRESSES['router']}")
-        lab.sh(host, "ethtool -K eth0 tx on")
+        lab.sh(host, "kill $(cat /run/nat-service.pid); xdplb backend-host undo 203.0.113.10")
     lab.sh("balancer", "sysctl -q -p /run/before-nat")
 
 

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.address import IPAddress, IPNetwork, parse_address, parse_network
 from xdplb.model.errors import InvalidError
 from xdplb.model.vip import Forward, Protocol, VipKey
 
 from .changes import tell_dry_run
 from .groups import Group
 from .output import coloured, note, paragraph, print_json
-from .params import dry_run_option, local_output_option, pin_dir_option, state_dir_option
+from .params import dry_run_option, local_output_option, parsed, pin_dir_option, state_dir_option
 from .progress import ticking
 
 if TYPE_CHECKING:
-    from xdplb.daemon.backend_host import PutBack, Shown
+    from xdplb.daemon.backend_host import HostSetup, PutBack, Shown
 
 __all__ = ["command"]
+
+_FORWARDS = (Forward.DR, Forward.IPIP, Forward.GUE, Forward.NAT)
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -44,6 +46,20 @@ def _host_options(default: str | None) -> Callable[[_Command], _Command]:
     def add(function: _Command) -> _Command:
         for option in (
             click.option(
+                "--clients",
+                metavar="PREFIX",
+                multiple=True,
+                callback=parsed(parse_network),
+                help="For nat: the networks that clients are in. Default: anywhere, by the default route.",
+            ),
+            click.option(
+                "--via",
+                metavar="ADDRESS",
+                multiple=True,
+                callback=parsed(parse_address),
+                help="For nat: the balancer's address on this host's network, or that of each of several.",
+            ),
+            click.option(
                 "--interface", metavar="IFACE", help="The NIC they come in by. Default: that of the default route."
             ),
             click.option(
@@ -53,7 +69,7 @@ def _host_options(default: str | None) -> Callable[[_Command], _Command]:
             ),
             click.option(
                 "--forward",
-                type=click.Choice([str(forward) for forward in Forward if forward is not Forward.NAT]),
+                type=click.Choice([str(forward) for forward in _FORWARDS]),
                 default=default,
                 show_default=default is not None,
                 help=text if default else f"{text} Default: as set up, else dr.",
@@ -71,7 +87,7 @@ _state_dir_option = state_dir_option("Where the earlier settings are saved for u
 
 @click.group(cls=Group, name="backend-host", short_help="On a backend: prepare the host for a VIP.")
 def command() -> None:
-    """Prepare this host as a backend of a VIP: address on lo, no ARP for it, rp_filter, tunnel."""
+    """Prepare this host as a backend of a VIP: address on lo, no ARP for it, rp_filter, tunnel; or routes for nat."""
 
 
 @command.command(
@@ -79,7 +95,8 @@ def command() -> None:
 Examples:
   sudo xdplb backend-host setup 203.0.113.10:443/tcp
   sudo xdplb backend-host setup 203.0.113.10 --forward ipip --interface eth0
-  sudo xdplb backend-host setup 2001:db8::10 --forward gue --outer ipv4"""
+  sudo xdplb backend-host setup 2001:db8::10 --forward gue --outer ipv4
+  sudo xdplb backend-host setup 203.0.113.10 --forward nat --via 10.0.0.2"""
 )
 @_host_options("dr")
 @_state_dir_option
@@ -92,6 +109,8 @@ def setup(
     forward: str,
     outer: str | None,
     interface: str | None,
+    via: tuple[IPAddress, ...],
+    clients: tuple[IPNetwork, ...],
     state_dir: Path,
     pin_dir: Path,
     dry_run: bool,
@@ -100,15 +119,13 @@ def setup(
     """Make this host ready for a VIP and say what was changed. The changes are lost at a reboot."""
     from xdplb.daemon import backend_host
 
-    kind, version = Forward(forward), _version(outer)
+    how = _how(Forward(forward), interface, outer, via, clients)
     if dry_run:
-        changes = backend_host.preview_setup(vip, kind, interface=interface, outer=version, pin_dir=pin_dir)
+        changes = backend_host.preview_setup(vip, how, pin_dir=pin_dir)
         tell_dry_run(changes, as_json=as_json)
         return
     with ticking("setting up this host"):
-        changed = backend_host.setup(
-            vip, kind, interface=interface, outer=version, state_dir=state_dir, pin_dir=pin_dir
-        )
+        changed = backend_host.setup(vip, how, state_dir=state_dir, pin_dir=pin_dir)
     _tell("changed", changed, f"nothing to change: this host is ready for {vip}", as_json)
 
 
@@ -129,6 +146,8 @@ def show(
     forward: str | None,
     outer: str | None,
     interface: str | None,
+    via: tuple[IPAddress, ...],
+    clients: tuple[IPNetwork, ...],
     state_dir: Path,
     pin_dir: Path,
     as_json: bool,
@@ -139,17 +158,15 @@ def show(
     """
     from xdplb.daemon import backend_host
 
-    kind = None if forward is None else Forward(forward)
-    shown = backend_host.show(
-        vip, kind, interface=interface, outer=_version(outer), state_dir=state_dir, pin_dir=pin_dir
-    )
+    given = _how(Forward(forward or "dr"), interface, outer, via, clients)
+    shown = backend_host.show(vip, given, any_forward=forward is None, state_dir=state_dir, pin_dir=pin_dir)
     ready = all(finding.good for each in shown for finding in each.findings)
     if as_json:
         found = [{"forward": str(each.forward), **asdict(finding)} for each in shown for finding in each.findings]
         print_json({"ok": ready, "findings": found})
         return 0 if ready else 1
     for each in shown:
-        _say_what_is_shown(each, state_dir, asked=kind is not None)
+        _say_what_is_shown(each, state_dir, asked=forward is not None)
         for finding in each.findings:
             mark = coloured("ok") + "    " if finding.good else coloured("fail") + "  "
             paragraph(finding.text, before=mark, indent=6)
@@ -182,6 +199,21 @@ def undo(*, vip: IPAddress | IPNetwork, state_dir: Path, pin_dir: Path, dry_run:
     undone = backend_host.undo(vip, state_dir=state_dir, pin_dir=pin_dir)
     none = f"nothing to restore for {vip}: {state_dir} notes no change for it; was it another --state-dir?"
     _tell("undone", undone, none, as_json)
+
+
+def _how(
+    forward: Forward,
+    interface: str | None,
+    outer: str | None,
+    via: tuple[IPAddress, ...],
+    clients: tuple[IPNetwork, ...],
+) -> HostSetup:
+    """Return how packets reach this host. Raises InvalidError for options that do not go together."""
+    from xdplb.daemon.backend_host import HostSetup
+
+    if forward is not Forward.NAT and (via or clients):
+        raise InvalidError("--via and --clients are for nat", hint="add --forward nat, or leave them out")
+    return HostSetup(forward, interface, _version(outer), via, clients)
 
 
 def _version(family: str | None) -> int | None:

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepare a backend's host for a VIP, as `xdplb.net.backend_host` does, with xdplb's own decapsulation at hand.
-
-`interface` is the NIC that the VIP's packets come in by, None for that of the default route. `outer` is the IP version
-of the address that the balancer sends to, None for the VIP's.
-"""
+"""Prepare a backend's host for a VIP, as `xdplb.net.backend_host` does, with xdplb's own decapsulation at hand."""
 
 from __future__ import annotations
 
@@ -20,25 +16,19 @@ from xdplb.net.undo_log import VipHost
 from .decap import HostDecap
 from .privileges import require_privileges
 
-__all__ = ["Finding", "PutBack", "Shown", "preview_setup", "preview_undo", "setup", "show", "undo"]
+__all__ = ["Finding", "HostSetup", "PutBack", "Shown", "preview_setup", "preview_undo", "setup", "show", "undo"]
 
 
-def setup(
-    vip: VipHost, forward: Forward, *, interface: str | None, outer: int | None, state_dir: Path, pin_dir: Path
-) -> list[str]:
+def setup(vip: VipHost, how: HostSetup, *, state_dir: Path, pin_dir: Path) -> list[str]:
     """Make this host ready for `vip`; return a sentence for each thing changed, none if it was ready."""
     require_privileges("changing this host's network settings")
-    _require_interface(interface)
-    return backend_host.setup(
-        vip, forward, decap=HostDecap(pin_dir), state_dir=state_dir, interface=interface, outer=outer
-    )
+    _require_interface(how.interface)
+    return backend_host.setup(vip, how, decap=HostDecap(pin_dir), state_dir=state_dir)
 
 
-def preview_setup(
-    vip: VipHost, forward: Forward, *, interface: str | None, outer: int | None, pin_dir: Path
-) -> list[str]:
+def preview_setup(vip: VipHost, how: HostSetup, *, pin_dir: Path) -> list[str]:
     """Return what is not ready for `vip` yet, a sentence each."""
-    findings = backend_host.show(vip, forward, decap=HostDecap(pin_dir), interface=interface, outer=outer)
+    findings = backend_host.show(vip, how, decap=HostDecap(pin_dir))
     return [finding.text for finding in findings if not finding.good]
 
 
@@ -51,30 +41,28 @@ class Shown:
     findings: list[Finding]
 
 
-def show(
-    vip: VipHost, forward: Forward | None, *, interface: str | None, outer: int | None, state_dir: Path, pin_dir: Path
-) -> list[Shown]:
+def show(vip: VipHost, given: HostSetup, *, any_forward: bool, state_dir: Path, pin_dir: Path) -> list[Shown]:
     """Return everything that `vip` needs of this host, each with whether the host has it.
 
-    Without `forward` that is for each kind of forwarding that `setup` set this host up for, else for dr.
+    With `any_forward` that is for each kind of forwarding that `setup` set this host up for, and for that of `given` if
+    there is none. What is not given is as it was set up.
     """
-    _require_interface(interface)
-    recorded = [each for each in SetupLog(state_dir).of(vip) if forward in {None, each.forward}]
-    wanted = recorded or [HostSetup(forward or Forward.DR, None, None)]
+    _require_interface(given.interface)
+    recorded = [each for each in SetupLog(state_dir).of(vip) if any_forward or each.forward is given.forward]
     return [
-        Shown(
-            each.forward,
-            bool(recorded),
-            backend_host.show(
-                vip,
-                each.forward,
-                decap=HostDecap(pin_dir),
-                interface=interface or each.interface,
-                outer=outer or each.outer,
-            ),
-        )
-        for each in wanted
+        Shown(each.forward, bool(recorded), backend_host.show(vip, each, decap=HostDecap(pin_dir)))
+        for each in [_overlaid(each, given) for each in recorded] or [given]
     ]
+
+
+def _overlaid(recorded: HostSetup, given: HostSetup) -> HostSetup:
+    return HostSetup(
+        recorded.forward,
+        given.interface or recorded.interface,
+        given.outer or recorded.outer,
+        given.via or recorded.via,
+        given.clients or recorded.clients,
+    )
 
 
 def undo(vip: VipHost, *, state_dir: Path, pin_dir: Path) -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import backend_codec, layout
 from .maps import BpfMap
 from .mirror import Mirror
+from .nat_index import NatIndex
 from .owned_keys import OwnedKeys
 from .pinned_maps import Maps
 from .plane import BackendEntry
@@ -35,6 +36,8 @@ class BackendMaps:
         self._doubts = Mirror(maps.backend_doubts, layout.BACKEND_DOUBT, theirs=("empty_at",))
         self._servers = OwnedKeys(lambda: maps.quic_servers)
         self._nat = OwnedKeys(lambda: maps.nat_backends)
+        self._nat_index = NatIndex(lambda: maps.nat_index)
+        self._nat_index.fill(self._nat.owners)
         self.ids: list[int] = []
         """Those there are, in order."""
         self._find()
@@ -50,6 +53,7 @@ class BackendMaps:
         self._doubts.read()
         self._servers.read()
         self._nat.read()
+        self._nat_index.fill(self._nat.owners)
         self._find()
         held = self._values.held, self._loads.held, self._doubts.held
         return backend_codec.decode_all(*held, self._servers.of, self._nat.of)
@@ -80,7 +84,7 @@ class BackendMaps:
         """Empty these."""
         for number in ids:
             self._servers.give(number, ())
-            self._nat.give(number, ())
+            self._give_nat(number, ())
         keys = np.array(ids, np.uint32)
         self._values.write(keys, np.zeros(len(ids), layout.BACKEND))
         self._loads.write(keys, np.zeros(len(ids), layout.BACKEND_LOAD))
@@ -109,6 +113,7 @@ class BackendMaps:
         yield from (("backend_doubts", changed) for changed in self._doubts.verify())
         yield "quic_servers", self._servers.restore()
         yield "nat_backends", self._nat.restore()
+        yield "nat_index", self._nat_index.restore()
 
     def _find(self) -> None:
         """Note which there are."""
@@ -168,7 +173,13 @@ class BackendMaps:
             if server_id is not None or self._servers.has(backend.id):
                 self._servers.give(backend.id, () if server_id is None else [quic_key(backend.vip_id, server_id)])
             if backend.nat is not None or self._nat.has(backend.id):
-                self._nat.give(backend.id, backend_codec.nat_keys(backend))
+                self._give_nat(backend.id, backend_codec.nat_keys(backend))
+
+    def _give_nat(self, backend_id: int, keys: Collection[bytes]) -> None:
+        """Let this backend have these NAT ports and no others. What the index has, the map has too at any moment."""
+        self._nat_index.drop(self._nat.keys_of(backend_id) - set(keys))
+        self._nat.give(backend_id, keys)
+        self._nat_index.put(keys, backend_id)
 
 
 def _takes(values: NDArray[np.void]) -> NDArray[np.uint16]:

@@ -96,7 +96,16 @@ __all__ = [
     "META",
     "META_CARRIED",
     "META_READY",
+    "NAT_ELSEWHERE",
+    "NAT_GROUP",
+    "NAT_HASH_BITS",
+    "NAT_HASH_SHIFT",
+    "NAT_ID_BITS",
     "NAT_KEY",
+    "NAT_SEED",
+    "NAT_SEED6",
+    "NAT_TAG_SHIFT",
+    "NAT_WAYS",
     "NIC_ACTIONS",
     "NIC_COUNTERS",
     "NIC_PLACES",
@@ -137,6 +146,7 @@ __all__ = [
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
     "bucket_cost",
+    "nat_index",
     "vip6_index",
     "vip_index",
 ]
@@ -191,6 +201,14 @@ FORWARD_IPIP6 = 3
 FORWARD_GUE = 4
 FORWARD_GUE6 = 5
 FORWARD_NAT = 6
+NAT_WAYS = 4
+NAT_TAG_SHIFT = 16
+NAT_ID_BITS = 0xFFFF
+NAT_HASH_BITS = 0xFFFFFF000000
+NAT_HASH_SHIFT = 8
+NAT_ELSEWHERE = 1
+NAT_SEED = 0x9E3779B97F4A7C15
+NAT_SEED6 = 0xD1B54A32D192ED03
 BACKEND_USABLE = 0x01
 BACKEND_VLAN = 0x02
 BACKEND_QINQ = 0x04
@@ -330,6 +348,8 @@ QUIC_KEY = np.dtype([("server_id", "<u8"), ("vip", "<u4"), ("unused", "<u4")])
 NAT_KEY = np.dtype(
     [("address", "<u8", (2,)), ("port", ">u2"), ("protocol", "u1"), ("version", "u1"), ("unused", "<u4")]
 )
+
+NAT_GROUP = np.dtype([("places", "<u8", (NAT_WAYS,))])
 
 FLOW_KEY = np.dtype(
     [
@@ -540,6 +560,11 @@ def vip_index(groups: int) -> np.dtype[np.void]:
 def vip6_index(groups: int) -> np.dtype[np.void]:
     """Return the dtype of the index of IPv6 VIPs with this many groups."""
     return np.dtype([("seeds", "<u8", (3,)), ("unused", "<u8"), ("entries", VIP6_ENTRY, (groups * VIP_GROUP_SIZE,))])
+
+
+def nat_index(groups: int) -> np.dtype[np.void]:
+    """Return the dtype of the index of NAT backends with this many groups."""
+    return np.dtype([("groups", NAT_GROUP, (groups,))])
 
 
 def bucket_cost(rate: int) -> int:

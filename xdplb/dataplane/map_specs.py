@@ -14,7 +14,7 @@ from .features import Feature, Features
 from .map_layout import MapLayout
 from .maps import BpfMap, MapType
 from .plane import Capacity
-from .source import backend_slots, nat_places, vip_groups, vip_groups6
+from .source import backend_slots, nat_groups, nat_places, vip_groups, vip_groups6
 from .versions import VERSIONS
 
 __all__ = [
@@ -53,6 +53,7 @@ OPTIONAL: dict[str, Features] = {
     "shared_flows": frozenset({Feature.SYNC}),
     "shared_losses": frozenset({Feature.SYNC}),
     "nat_backends": frozenset({Feature.NAT}),
+    "nat_index": frozenset({Feature.NAT}),
     "nic_stats": frozenset({Feature.NICS}),
 }
 """The maps that take room, and the features that need them: they are there only with all of these."""
@@ -175,6 +176,7 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         MapSpec("vip_strays", MapType.ARRAY, U32, U64, capacity.vips),
         MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY, U32, ids, BPF_F_NO_PREALLOC),
         MapSpec("nat_backends", MapType.HASH, layout.NAT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
+        MapSpec("nat_index", MapType.ARRAY, U32, layout.nat_index(nat_groups(capacity)), 1, BPF_F_MMAPABLE),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )
 

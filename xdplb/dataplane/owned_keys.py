@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
@@ -28,6 +29,15 @@ class OwnedKeys:
         self._keys.clear()
         for key, number in self._owners.items():
             self._keys[number].add(key)
+
+    @property
+    def owners(self) -> Mapping[bytes, int]:
+        """The backend that each key belongs to, by its id."""
+        return self._owners
+
+    def keys_of(self, backend_id: int) -> AbstractSet[bytes]:
+        """Return the keys of this backend."""
+        return self._keys.get(backend_id, frozenset())
 
     @property
     def of(self) -> Mapping[int, Collection[bytes]]:

@@ -15,6 +15,7 @@ from .inner_maps import swap_element
 from .map_specs import OPTIONAL, MapSpec, map_layouts, map_specs
 from .maps import BpfMap
 from .mark_map import MarkMap
+from .nat_index import empty_nat_index
 from .pins import Meta
 from .plane import Capacity
 
@@ -71,6 +72,7 @@ class Maps:
     shared_flows: BpfMap | None = None
     shared_losses: BpfMap | None = None
     nat_backends: BpfMap | None = None
+    nat_index: BpfMap | None = None
     nic_stats: BpfMap | None = None
 
     @classmethod
@@ -120,6 +122,8 @@ class Maps:
 def make_map(spec: MapSpec) -> BpfMap:
     """Create a map that is ready for use. An empty map is not all zeros for some."""
     made = spec.create()
+    if spec.name == "nat_index":
+        empty_nat_index(made)
     if spec.name in _EMPTY:
         swap_element(made, 0, spec.name, _EMPTY[spec.name]({}))
     return made

@@ -19,6 +19,7 @@ __all__ = [
     "capacity_defines",
     "compile_flags",
     "flatten",
+    "nat_groups",
     "nat_places",
     "nat_ports",
     "source_dir",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 MAX_GROUPS, MAX_GROUPS6 = 32768, 16384  # of 64 and 128 bytes: 2 MB, and a map's value may have no more than 4 MB
+MAX_NAT_GROUPS = 65536  # of 32 bytes
 
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 
@@ -94,6 +96,11 @@ def nat_ports(capacity: Capacity) -> int:
     return 8 * backend_slots(capacity)
 
 
+def nat_groups(capacity: Capacity) -> int:
+    """Return how many groups the index of NAT backends has: a power of two, a group for 4 of the ports at least."""
+    return min(int(1 << (nat_ports(capacity) // 4).bit_length()), MAX_NAT_GROUPS)
+
+
 def capacity_defines(capacity: Capacity) -> dict[str, str]:
     """Return the macros that size the maps."""
     return {
@@ -101,6 +108,7 @@ def capacity_defines(capacity: Capacity) -> dict[str, str]:
         "MAX_BACKENDS": str(backend_slots(capacity)),
         "MAX_FLOWS": str(capacity.flows),
         "NAT_BACKENDS": str(nat_places(capacity)),
+        "NAT_GROUPS": str(nat_groups(capacity)),
         "VIP_GROUPS": str(vip_groups(capacity)),
         "VIP_GROUPS6": str(vip_groups6(capacity)),
     }

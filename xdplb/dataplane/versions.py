@@ -40,6 +40,7 @@ VERSIONS: dict[str, int] = {
     "vip_strays": 1,
     "quic_servers": 1,
     "nat_backends": 1,
+    "nat_index": 1,
     "tx_ports": 1,
     "flow_lines": 1,
     "flow_lines6": 1,

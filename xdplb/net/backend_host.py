@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepare a backend's host for a VIP, report what is missing, and undo it.
 
-With every kind of forwarding, the packet that finally arrives is addressed to the VIP. So the host must have the VIP's
-address, must not answer ARP for it, and must first unwrap what comes in a tunnel.
+With dr, ipip and gue, the packet that finally arrives is addressed to the VIP. So the host must have the VIP's address,
+must not answer ARP for it, and must first unwrap what comes in a tunnel. With nat, the host's answers must leave by the
+balancer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -17,6 +18,7 @@ from xdplb.model.errors import ConflictError, NotFoundError, PlatformError
 from xdplb.model.vip import Forward
 
 from . import links
+from .backend_nat_needs import check_nat, impossible, nat_needs, past_the_balancer
 from .backend_needs import Need, Way, load_tunnels, needs
 from .host_lock import host_lock
 from .host_settings import DefaultRoute, Setting, from_key
@@ -44,30 +46,21 @@ class PutBack:
     text: str
 
 
-def setup(
-    vip: VipHost,
-    forward: Forward,
-    *,
-    decap: Decap,
-    state_dir: Path,
-    interface: str | None = None,
-    outer: int | None = None,
-) -> list[str]:
+def setup(vip: VipHost, how: HostSetup, *, decap: Decap, state_dir: Path) -> list[str]:
     """Make this host ready for `vip`; return a sentence for each thing changed, none if it was ready.
 
-    `interface` is the NIC that the packets come in by, by default that of the default route. `outer` is the IP version
-    of the address that the balancer sends to, by default the VIP's. Each setting is saved under `state_dir` before it
-    is changed, so that `undo` works after a crash too. What is known to fail is checked before anything is changed.
-    Waits for another process that changes the host.
+    Each setting is saved under `state_dir` before it is changed, so that `undo` works after a crash too. What is known
+    to fail is checked before anything is changed. Waits for another process that changes the host.
     """
-    _refuse_elsewhere(vip)
-    way = _way(vip, forward, interface, outer)
-    load_tunnels(way)
-    wanted = needs(way, decap)
+    for sentence in _obstacles(vip, how):
+        raise ConflictError(sentence)
+    if how.forward is not Forward.NAT:
+        load_tunnels(_way(vip, how))
+    wanted = _needs(vip, how, decap)
     _require_decap(wanted, decap)
     with host_lock(state_dir):
         changed = _meet(vip, wanted, UndoLog(state_dir))
-        SetupLog(state_dir).note(vip, HostSetup(forward, interface, outer))
+        SetupLog(state_dir).note(vip, how)
     return changed
 
 
@@ -80,16 +73,15 @@ def _meet(vip: VipHost, wanted: Sequence[Need], log: UndoLog) -> list[str]:
             continue
         log.note(vip, need.setting.key, before, need.value)
         need.setting.write(need.value)
-        changed.append(f"{need.setting.sentence(need.value)} now (before: {before}), {need.why}")
+        changed.append(f"{need.setting.sentence(need.value)} now (before: {before or 'none'}), {need.why}")
     return changed
 
 
-def show(
-    vip: VipHost, forward: Forward, *, decap: Decap, interface: str | None = None, outer: int | None = None
-) -> list[Finding]:
+def show(vip: VipHost, how: HostSetup, *, decap: Decap) -> list[Finding]:
     """Return everything that `vip` needs of this host, each with whether the host has it. Changes nothing."""
-    findings = [Finding(good=False, text=text) for text in _elsewhere(vip)]
-    for need in needs(_way(vip, forward, interface, outer), decap):
+    wrong = [*_obstacles(vip, how), *(past_the_balancer(vip, how) if how.forward is Forward.NAT else ())]
+    findings = [Finding(good=False, text=text) for text in wrong]
+    for need in _needs(vip, how, decap):
         value = need.setting.read()
         good = need.good(value)
         text = need.setting.sentence(value)
@@ -145,9 +137,21 @@ def _require_decap(wanted: Sequence[Need], decap: Decap) -> None:
             decap.require()
 
 
-def _way(vip: VipHost, forward: Forward, interface: str | None, outer: int | None) -> Way:
-    version = vip.version if outer is None or forward is Forward.DR else outer
-    return Way(vip, forward, interface or _default_interface(version), version)
+def _obstacles(vip: VipHost, how: HostSetup) -> Iterator[str]:
+    """Yield a sentence for each thing that somebody else has to change. Raises InvalidError for what cannot be."""
+    if how.forward is Forward.NAT:
+        check_nat(vip, how)
+        yield from impossible(how)
+    yield from _elsewhere(vip)
+
+
+def _needs(vip: VipHost, how: HostSetup, decap: Decap) -> list[Need]:
+    return nat_needs(vip, how) if how.forward is Forward.NAT else needs(_way(vip, how), decap)
+
+
+def _way(vip: VipHost, how: HostSetup) -> Way:
+    version = vip.version if how.outer is None or how.forward is Forward.DR else how.outer
+    return Way(vip, how.forward, how.interface or _default_interface(version), version)
 
 
 def _default_interface(version: int) -> str:
@@ -169,11 +173,6 @@ def _elsewhere(vip: VipHost) -> list[str]:
         for name in links.holders(vip)
         if name != "lo"
     ]
-
-
-def _refuse_elsewhere(vip: VipHost) -> None:
-    for sentence in _elsewhere(vip):
-        raise ConflictError(sentence)
 
 
 def _read_or_none(setting: Setting) -> str | None:

@@ -15,7 +15,7 @@ from .host_settings import PRESENT, DefaultRoute, LocalPrefix, Loopback, Setting
 from .tunnel_settings import ANY_MODE, UP, Decap, DecapSetting, GuePort, LinkUp, TunnelMode, load_modules
 from .undo_log import VipHost
 
-__all__ = ["Need", "Way", "load_tunnels", "needs"]
+__all__ = ["Need", "Way", "load_tunnels", "loose_filter", "needs"]
 
 _TUNNELS = {
     (4, 4): ("tunl0", "ipip"),
@@ -86,7 +86,9 @@ def needs(way: Way, decap: Decap) -> list[Need]:
             entrance = way.device
         found += [*unwrapping, *_small_segments(way)]
     if way.vip.version == 4:
-        found += _loose_filter(entrance)
+        route = re.search(r" dev (\S+)", DefaultRoute().read())
+        if route is not None:
+            found += loose_filter(entrance, route[1])
     return [*found, _presence(way.vip)]
 
 
@@ -136,9 +138,9 @@ def _small_segments(way: Way) -> list[Need]:
     return [Need(route, fits, wanted, f"so that uploads of full segments fit {way.interface} after encapsulation")]
 
 
-def _loose_filter(entrance: str) -> list[Need]:
-    route = re.search(r" dev (\S+)", DefaultRoute().read())
-    if route is None or route[1] == entrance:
+def loose_filter(entrance: str, exit_nic: str) -> list[Need]:
+    """Return what lets packets in by a NIC whose answers leave by another one; nothing if it is the same."""
+    if exit_nic == entrance:
         return []
     why = f"since clients' packets come in by {entrance} and the answers go out by another NIC"
     return [Need(Sysctl(entrance, "rp_filter"), lambda _: not _strict(entrance), _LOOSE, why)]

@@ -8,7 +8,7 @@ import fcntl
 import socket
 import struct
 
-__all__ = ["LRO", "RX_VLAN", "driver", "finish_checksums", "flags"]
+__all__ = ["LRO", "RX_VLAN", "driver", "finish_checksums", "flags", "leave_checksums", "leaves_checksums"]
 
 RX_VLAN = 1 << 8
 """In `flags`: the NIC strips VLAN tags of received frames."""
@@ -17,6 +17,7 @@ LRO = 1 << 15
 
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GDRVINFO = 0x03
+_ETHTOOL_GTXCSUM = 0x16
 _ETHTOOL_STXCSUM = 0x17
 _ETHTOOL_GFLAGS = 0x25
 _DRVINFO_BYTES = 196
@@ -48,6 +49,16 @@ def finish_checksums(name: str) -> None:
     A veth leaves them to the device at the other end. XDP forwards the frame before any device completes them.
     """
     _ask(name, struct.pack("II", _ETHTOOL_STXCSUM, 0))
+
+
+def leave_checksums(name: str) -> None:
+    """Have the kernel leave the checksums of what `name` sends to the device. Raises OSError."""
+    _ask(name, struct.pack("II", _ETHTOOL_STXCSUM, 1))
+
+
+def leaves_checksums(name: str) -> bool:
+    """Return whether the kernel leaves the checksums of what `name` sends to the device. Raises OSError."""
+    return bool(struct.unpack("II", _ask(name, struct.pack("II", _ETHTOOL_GTXCSUM, 0)))[1])
 
 
 def _ask(name: str, command: bytes) -> bytes:

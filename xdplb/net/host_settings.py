@@ -16,14 +16,26 @@ from typing import Protocol
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.errors import PlatformError
 
-from . import links
+from . import ethtool, links
+from .host_route import HostRoute
 from .ip_command import ip
 from .tunnel_settings import Decap, DecapSetting, GuePort, LinkUp, TunnelMode
 
-__all__ = ["ABSENT", "PRESENT", "DefaultRoute", "LocalPrefix", "Loopback", "Setting", "Sysctl", "from_key"]
+__all__ = [
+    "ABSENT",
+    "COMPLETE",
+    "PRESENT",
+    "Checksums",
+    "DefaultRoute",
+    "LocalPrefix",
+    "Loopback",
+    "Setting",
+    "Sysctl",
+    "from_key",
+]
 
 PRESENT, ABSENT = "present", "absent"
-_CONF = Path("/proc/sys/net/ipv4/conf")
+COMPLETE, LEFT = "complete", "left"
 
 
 class Setting(Protocol):
@@ -49,15 +61,16 @@ class Setting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """The sysctl net.ipv4.conf.<interface>.<name> of this network namespace."""
+    """The sysctl net.ipv4.conf.<interface>.<name> of this network namespace, or that of net.ipv6."""
 
     interface: str
     name: str
+    version: int = 4
 
     @property
     def key(self) -> str:
         """Such as `sysctl eth0 arp_ignore`."""
-        return f"sysctl {self.interface} {self.name}"
+        return f"{'sysctl' if self.version == 4 else 'sysctl6'} {self.interface} {self.name}"
 
     def read(self) -> str:
         """Return the number as text."""
@@ -75,11 +88,11 @@ class Sysctl:
 
     def sentence(self, value: str) -> str:
         """Name it and its value as sysctl does."""
-        return f"net.ipv4.conf.{self.interface}.{self.name} is {value}"
+        return f"net.ipv{self.version}.conf.{self.interface}.{self.name} is {value}"
 
     @property
     def _path(self) -> Path:
-        return _CONF / self.interface / self.name
+        return Path(f"/proc/sys/net/ipv{self.version}/conf") / self.interface / self.name
 
 
 def _hint(error: OSError) -> str:
@@ -179,12 +192,49 @@ class DefaultRoute:
         return f"the default route{' of IPv6' if self.version == 6 else ''} is `{value}`"
 
 
+@dataclass(frozen=True, slots=True)
+class Checksums:
+    """Whether this host computes the checksums of what it sends by a NIC, or leaves them to the NIC."""
+
+    interface: str
+
+    @property
+    def key(self) -> str:
+        """Such as `checksums eth0`."""
+        return f"checksums {self.interface}"
+
+    def read(self) -> str:
+        """Return COMPLETE or LEFT."""
+        try:
+            return LEFT if ethtool.leaves_checksums(self.interface) else COMPLETE
+        except OSError as error:
+            raise PlatformError(f"{self.interface} does not tell its checksums: {error.strerror}") from error
+
+    def write(self, value: str) -> None:
+        """Have the host compute them, or the NIC."""
+        try:
+            (ethtool.finish_checksums if value == COMPLETE else ethtool.leave_checksums)(self.interface)
+        except OSError as error:
+            raise PlatformError(
+                f"{self.interface} keeps its checksums as they are: {error.strerror}", hint="this needs root"
+            ) from error
+
+    def sentence(self, value: str) -> str:
+        """Say which it is."""
+        if value == COMPLETE:
+            return f"this host computes the checksums of what it sends by {self.interface}"
+        return f"this host leaves the checksums of what it sends to {self.interface}"
+
+
 _MAKERS: dict[str, Callable[..., Setting]] = {
     "sysctl": Sysctl,
+    "sysctl6": lambda interface, name: Sysctl(interface, name, 6),
     "loopback": lambda address: Loopback(ip_address(address)),
     "local-prefix": lambda network: LocalPrefix(ip_network(network)),
     "default-route": DefaultRoute,
     "default-route6": lambda: DefaultRoute(6),
+    "route": lambda network, metric: HostRoute(ip_network(network), int(metric)),
+    "checksums": Checksums,
     "link": LinkUp,
     "tunnel-mode": TunnelMode,
     "gue": lambda version: GuePort(int(version)),

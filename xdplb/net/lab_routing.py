@@ -19,6 +19,8 @@ __all__ = ["Bird", "Frr", "RoutingDaemon"]
 
 _UP_SECONDS = 15
 _STOP_SECONDS = 10
+_BFD_COLUMNS = 6
+"""Of BIRD's table of sessions: address, interface, state, since, interval, timeout."""
 _AHEAD = ("chrt", "--rr", "1")
 """Ahead of all that is not a routing daemon: BFD that waits for a CPU takes its neighbours for dead.
 
@@ -64,6 +66,10 @@ class RoutingDaemon(ABC):
     def sessions(self) -> dict[str, bool]:
         """Return whether each BGP session is up, by the neighbour's address."""
 
+    @abstractmethod
+    def watched(self) -> dict[str, bool]:
+        """Return whether each BFD session is up, by the neighbour's address."""
+
     def log(self) -> str:
         """Return what it has logged."""
         return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
@@ -97,6 +103,8 @@ class Frr(RoutingDaemon):
     """FRR: zebra, bgpd and bfdd. `config` is an integrated configuration, such as /etc/frr/frr.conf."""
 
     DAEMONS = ("zebra", "bgpd", "bfdd")
+    ZEBRA_OPTIONS = ("--v6-rr-semantics",)
+    """Replace IPv6 routes; without it they are deleted and written anew."""
 
     def ask(self, command: str) -> str:
         """Return what vtysh says to a command."""
@@ -111,6 +119,10 @@ class Frr(RoutingDaemon):
                 found[neighbour] = peer["state"] == "Established"
         return found
 
+    def watched(self) -> dict[str, bool]:
+        """Return whether each BFD session is up."""
+        return {session["peer"]: session["status"] == "up" for session in json.loads(self.ask("show bfd peers json"))}
+
     def _start(self) -> None:
         for path in self.folder.glob("*.vty"):
             path.unlink()
@@ -122,6 +134,7 @@ class Frr(RoutingDaemon):
     def _launch(self, name: str) -> None:
         own = ["--vty_socket", str(self.folder), "-i", str(self.folder / f"{name}.pid"), "-f", "/dev/null"]
         own += ["-z", str(self.folder / "zserv"), "-u", "root", "-g", "frrvty", "-P", "0", "--log", "stdout"]
+        own += list(self.ZEBRA_OPTIONS) if name == "zebra" else []
         own += ["--bfdctl", str(self.folder / "bfdctl")] if name == "bfdd" else []
         self._run(name, [f"/usr/lib/frr/{name}", *own])
         self._wait((self.folder / f"{name}.vty").exists)
@@ -153,6 +166,11 @@ class Bird(RoutingDaemon):
             elif line.strip().startswith("Neighbor address:"):
                 found[words[2]] = up
         return found
+
+    def watched(self) -> dict[str, bool]:
+        """Return whether each BFD session is up."""
+        lines = [line.split() for line in self.ask("show bfd sessions").splitlines()]
+        return {words[0]: words[2] == "Up" for words in lines if len(words) == _BFD_COLUMNS and words[2] != "State"}
 
     @property
     def _control(self) -> Path:

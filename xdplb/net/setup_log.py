@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Forward
 
@@ -18,11 +20,18 @@ __all__ = ["HostSetup", "SetupLog"]
 
 @dataclass(frozen=True, slots=True)
 class HostSetup:
-    """How packets of a VIP reach this host: see `setup` in backend_host. None stands for the default."""
+    """How packets of a VIP reach this host, and how its answers leave.
+
+    `interface` is the NIC that the packets come in by, by default that of the default route, or of the way to `via`.
+    `outer` is the IP version of the address that the balancer sends to, by default the VIP's. For nat, answers to
+    `clients` (networks; none: all) leave by the balancers at `via`.
+    """
 
     forward: Forward
-    interface: str | None
-    outer: int | None
+    interface: str | None = None
+    outer: int | None = None
+    via: tuple[IPAddress, ...] = ()
+    clients: tuple[IPNetwork, ...] = ()
 
 
 class SetupLog:
@@ -59,11 +68,31 @@ class SetupLog:
             self._write()
 
     def _write(self) -> None:
-        write_json(self._path, {vip: [asdict(each) for each in found] for vip, found in self._setups.items()})
+        write_json(self._path, {vip: [_fields(each) for each in found] for vip, found in self._setups.items()})
+
+
+def _fields(setup: HostSetup) -> dict[str, object]:
+    """Return a setup as the file has it: without what only nat has, if it is none."""
+    fields: dict[str, object] = {"forward": setup.forward, "interface": setup.interface, "outer": setup.outer}
+    for name, values in (("via", setup.via), ("clients", setup.clients)):
+        if values:
+            fields[name] = [str(value) for value in values]
+    return fields
 
 
 def _setup(fields: dict[str, object]) -> HostSetup:
     interface, outer = fields["interface"], fields["outer"]
-    if not (interface is None or isinstance(interface, str)) or not (outer is None or isinstance(outer, int)):
+    via, clients = fields.get("via", []), fields.get("clients", [])
+    if (
+        not (interface is None or isinstance(interface, str))
+        or not (outer is None or isinstance(outer, int))
+        or not (isinstance(via, list) and isinstance(clients, list))
+    ):
         raise ValueError("a setup has values of the wrong type")
-    return HostSetup(Forward(str(fields["forward"])), interface, outer)
+    return HostSetup(
+        Forward(str(fields["forward"])),
+        interface,
+        outer,
+        tuple(ip_address(str(each)) for each in via),
+        tuple(ip_network(str(each)) for each in clients),
+    )

@@ -180,13 +180,18 @@ class World:
             down = {host: self._sessions_down(host) for host in self.routers if host in self.routing}
             raise RuntimeError(f"{error}; but {found}; sessions that are not up: {down}") from error
 
+    def cut(self, host: str) -> None:
+        """Pull a balancer's cable, once BFD watches it: until then, only the hold time of BGP would tell."""
+        wait_for(lambda: self._is_watched(host), SESSIONS_SECONDS, f"the routers watch {host} by BFD")
+        self.lab.cut(host)
+
     def lose(self, host: str) -> None:
         """Lose a balancer: its NIC is down, and its daemon is killed with -9.
 
         In this order, since what begins while the daemon is dead and packets still come, no peer can hear of. As with
         ExecStopPost= of its unit, it does not announce what it cannot know to be right once its NIC is back.
         """
-        self.lab.cut(host)
+        self.cut(host)
         self.nodes[host].kill()
         self.nodes[host].withdraw()
 
@@ -195,6 +200,11 @@ class World:
         self.lab.join(host)
         self.nodes[host].start()
         self.nodes[host].wait_until_ready()
+
+    def _is_watched(self, host: str) -> bool:
+        addresses = [str(address) for address in addresses_of(host).values()]
+        sessions = [self.routing[router].watched() for router in self.routers]
+        return all(each.get(address, False) for each in sessions for address in addresses)
 
     def _sessions_down(self, host: str) -> list[str]:
         return [peer for peer, is_up in self.routing[host].sessions().items() if not is_up]

@@ -26,7 +26,7 @@ from xdplb.dataplane.plane import Capacity
 from xdplb.model.backend import Backend, Health
 from xdplb.model.health import HealthCheck
 from xdplb.model.min_serving import MinServing
-from xdplb.model.vip import AllUnhealthy, Protocol, Vip, VipKey
+from xdplb.model.vip import AllUnhealthy, Forward, Protocol, Vip, VipKey
 
 T = TypeVar("T")
 
@@ -39,11 +39,20 @@ POLICIES: dict[str, Any] = {
     "panic_share": 0.5,
     "slow_start_seconds": 30,
 }
-SHAPES = {"VIPs": ((40, 4), (400, 4)), "backends of one VIP": ((1, 200), (1, 2000))}
+SHAPES = {
+    "VIPs": ((40, 4), (400, 4), Forward.DR),
+    "backends of one VIP": ((1, 200), (1, 2000), Forward.DR),
+    "VIPs by NAT": ((40, 4), (400, 4), Forward.NAT),
+    "backends of one VIP by NAT": ((1, 200), (1, 2000), Forward.NAT),
+}
 
 
 def key(number: int) -> VipKey:
     return VipKey(IPv4Address("198.51.100.0") + number, 80, Protocol.TCP)
+
+
+def vip(number: int, forward: Forward) -> Vip:
+    return Vip(key(number), forward=forward, **POLICIES)
 
 
 def backend(number: int, **asked: Any) -> Backend:
@@ -123,19 +132,20 @@ async def settled(manager: Manager) -> None:
     await until(lambda: not manager._vips._came.is_set())  # it has looked at the status of VIPs
 
 
-async def costs(path: Path, vips: int, backends: int) -> dict[str, int]:
+async def costs(path: Path, vips: int, backends: int, forward: Forward) -> dict[str, int]:
     """Return how many steps changes take, with so many VIPs and so many backends of each."""
     world = World(path, Capacity(vips=8192, backends=20000))
     manager = Manager(world.plane, SqliteStore(path), world.hops, world.health, scan_seconds=1000.0)
     await manager.start()
     try:
         await manager.change(
-            Request(edit=Batch(tuple(edits.CreateVip(Vip(key(number), **POLICIES)) for number in range(vips))))
+            Request(edit=Batch(tuple(edits.CreateVip(vip(number, forward)) for number in range(vips))))
         )
         made: list[Edit] = []
         for number in range(vips):
             made.append(edits.PutCheck(key(number), HealthCheck()))
-            made.append(edits.ReplaceBackends(key(number), tuple(backend(each) for each in range(backends))))
+            port = None if forward is Forward.DR else 1000 + number  # of one VIP alone
+            made.append(edits.ReplaceBackends(key(number), tuple(backend(each, port=port) for each in range(backends))))
         await manager.change(Request(edit=Batch(tuple(made))))  # type: ignore[arg-type]
         manager._writer.health_flipped(list(world.health.targets), Health.UP, "")
         manager._writer._many_events.say_the_rest()
@@ -154,6 +164,7 @@ def test_a_change_takes_as_many_steps_with_ten_times_as_many(
 
     monkeypatch.setattr(Worker, "__call__", at_once)
     caplog.set_level(logging.CRITICAL)
-    few, many = (asyncio.run(costs(tmp_path / str(index), *shape)) for index, shape in enumerate(SHAPES[shape]))
+    *sizes, forward = SHAPES[shape]
+    few, many = (asyncio.run(costs(tmp_path / str(index), *size, forward)) for index, size in enumerate(sizes))
     more = {name: (few[name], many[name]) for name in few if many[name] > TOLERATED * few[name]}
     assert more == {}, "steps with few and with ten times as many"

@@ -61,6 +61,7 @@ def test_flags_size_the_maps_and_say_where_they_are() -> None:
         "-DMAX_BACKENDS=201",
         "-DMAX_FLOWS=300",
         "-DNAT_BACKENDS=3216",
+        "-DNAT_GROUPS=512",
         "-DVIP_GROUPS=1024",
         "-DVIP_GROUPS6=1024",
     ]

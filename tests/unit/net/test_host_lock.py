@@ -17,7 +17,7 @@ from xdplb.model.errors import PlatformError
 from xdplb.model.vip import Forward
 from xdplb.net import backend_host, host_lock
 from xdplb.net.backend_needs import Need, Way
-from xdplb.net.setup_log import SetupLog
+from xdplb.net.setup_log import HostSetup, SetupLog
 from xdplb.net.tunnel_settings import Decap
 from xdplb.net.undo_log import UndoLog
 
@@ -45,7 +45,7 @@ class Fake:
 
 
 def setup(vip: IPv4Address, folder: Path) -> None:
-    backend_host.setup(vip, Forward.DR, decap=NO_DECAP, state_dir=folder, interface="lo")
+    backend_host.setup(vip, HostSetup(Forward.DR, "lo"), decap=NO_DECAP, state_dir=folder)
 
 
 def test_two_setups_at_once_lose_nothing_that_is_to_be_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,12 @@ Later stages compare by identity what a change has changed.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from xdplb.control.edits.edit import KEEP, CreateVip, Keep, PutVip
-from xdplb.control.edits.nat_rules import check_served_ports
+from xdplb.control.edits.nat_rules import check_served_ports, serving_otherwise
 from xdplb.control.edits.overlap import check_no_vips
 from xdplb.control.edits.rules import check_backends, check_settings
 from xdplb.control.state.desired import NO_ACCESS_LIST, Declared, Desired, DesiredBackend, DesiredVip, Drain
@@ -170,12 +170,11 @@ def check_assembled(after: Desired, old: DesiredVip | None, new: DesiredVip, ask
     # The others were checked when they were added.
     check_no_vips(after, new.vip.key, {address: f"{pointers.get(address, '')}/address" for address in difference.new})
     check_backends(new, difference.present, pointers)
-    changed: Collection[IPAddress] = difference.present
     elsewhere = "/port"
     if old is not None and _asked_of_backends(old.vip) != _asked_of_backends(new.vip):
         check_settings(new)
-        changed, elsewhere = new.backends, "/forward"
-    check_served_ports(after, new, changed, pointers, elsewhere)
+        elsewhere = "/forward"
+    check_served_ports(after, new, serving_otherwise(old, new), pointers, elsewhere)
 
 
 def _asked_of_backends(vip: Vip) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from xdplb.control.edits.backends import check_drain_times
-from xdplb.control.edits.nat_rules import check_served_ports
+from xdplb.control.edits.nat_rules import check_served_ports, serving_otherwise
 from xdplb.control.edits.overlap import check_new_vip, check_no_vips
 from xdplb.control.edits.rules import check_backends, check_settings
 from xdplb.control.state.desired import Desired, DesiredBackend, DesiredVip
@@ -340,7 +340,7 @@ def _check(after: Desired, old: DesiredVip | None, new: DesiredVip, host: Host) 
     check_no_vips(after, key, dict.fromkeys(present.new, "/address"))
     check_backends(new, present.present)
     check_settings(new)
-    check_served_ports(after, new, new.backends)
+    check_served_ports(after, new, serving_otherwise(old, new))
     if old is None:
         check_new_vip(after, key, host)
 

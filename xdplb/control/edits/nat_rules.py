@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from xdplb.control.state.desired import Desired, DesiredVip
+from xdplb.control.state.differing import differing
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.errors import ConflictError, InvalidError
@@ -14,7 +15,7 @@ from xdplb.model.key import LAST_PORT
 from xdplb.model.nat import MOST_NAT_PORTS, served_ports
 from xdplb.model.vip import Forward
 
-__all__ = ["check_served_ports", "served_by_two", "unfit_nat"]
+__all__ = ["check_served_ports", "served_by_two", "serving_otherwise", "unfit_nat"]
 
 
 def unfit_nat(vip: DesiredVip, backend: Backend, at_port: str, at_forward: str) -> Iterator[InvalidError]:
@@ -69,6 +70,18 @@ def _unfit_ports(vip: DesiredVip, backend: Backend, at_port: str, at_forward: st
             f"VIP {key} has {len(key.ports)} ports: from {backend.port} on there are fewer",
             hint=f"give a port of at most {LAST_PORT - len(key.ports) + 1}",
         )
+
+
+def serving_otherwise(old: DesiredVip | None, new: DesiredVip) -> Collection[IPAddress]:
+    """Return the backends of a VIP that are new, or serve by another port or in another way than before."""
+    if old is None or old.vip.forward is not new.vip.forward:
+        return new.backends
+    changed = differing(old.backends, new.backends)
+    pairs = [(address, old.backends[address].backend, new.backends[address].backend) for address in changed.changed]
+    return (
+        *changed.new,
+        *(address for address, one, other in pairs if (one.port, one.forward) != (other.port, other.forward)),
+    )
 
 
 def check_served_ports(

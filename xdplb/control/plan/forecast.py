@@ -25,7 +25,7 @@ from xdplb.control.plan.plan import Plan, plan
 from xdplb.control.plan.steps import Held
 from xdplb.control.state.desired import NO_ACCESS_LIST
 from xdplb.control.state.differing import differing
-from xdplb.control.state.snapshot import BoundBackend, BoundVip, Snapshot
+from xdplb.control.state.snapshot import BoundBackend, Snapshot
 from xdplb.dataplane import access_index, vip_prefixes
 from xdplb.dataplane.capacity import check_access_lists, growth_hint
 from xdplb.dataplane.features import Features
@@ -33,8 +33,6 @@ from xdplb.dataplane.plane import Capacity, VipEntry
 from xdplb.dataplane.source import nat_ports
 from xdplb.model.backend import Health, KnownHealth
 from xdplb.model.errors import CapacityError
-from xdplb.model.nat import room_taken
-from xdplb.model.vip import Forward
 
 __all__ = ["Forecast", "Present", "check_room", "forecast", "if_down"]
 
@@ -128,8 +126,7 @@ def check_room(before: Snapshot, after: Snapshot, capacity: Capacity) -> None:
     difference = differing(before.vips, after.vips)
     if not all(key.is_exact for key in (*difference.gone, *difference.new)):
         _check_prefixes(after)
-    if any(_may_take_nat_room(before.vips.get(key), after.vips[key]) for key in difference.present):
-        _check_nat(after, capacity)
+    _check_nat(before, after, capacity)
     known = {key: before.vips[key].access if key in before.vips else NO_ACCESS_LIST for key in difference.present}
     if any(after.vips[key].access is not access for key, access in known.items()):
         _check_access(after)
@@ -141,26 +138,12 @@ def _check_prefixes(snapshot: Snapshot) -> None:
         vip_prefixes.build([entry for entry in entries if entry.key.address.version == family])
 
 
-def _check_nat(snapshot: Snapshot, capacity: Capacity) -> None:
-    taken, room = sum(map(_nat_room, snapshot.vips.values())), nat_ports(capacity)
-    if taken > room:
+def _check_nat(before: Snapshot, after: Snapshot, capacity: Capacity) -> None:
+    taken, room = after.nat_ports, nat_ports(capacity)
+    if room < taken > before.nat_ports:
         raise CapacityError(
             f"this needs {taken} ports of NAT backends, and there is room for {room}", hint=growth_hint("backends")
         )
-
-
-def _may_take_nat_room(before: BoundVip | None, after: BoundVip) -> bool:
-    """Return whether a change may take more room for NAT. It costs what changes, where NAT is not the VIP's way."""
-    if after.vip.forward is Forward.NAT:
-        return True
-    changed = differing({} if before is None else before.backends, after.backends).present
-    return any(after.backends[address].backend.forward is Forward.NAT for address in changed)
-
-
-def _nat_room(vip: BoundVip) -> int:
-    """Return how many entries the NAT backends of a VIP take."""
-    count = sum(vip.forward_of(backend.backend) is Forward.NAT for backend in vip.backends.values())
-    return count * room_taken(vip.vip.key)
 
 
 def _check_access(snapshot: Snapshot) -> None:

@@ -20,6 +20,7 @@ from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.health import HealthCheck
+from xdplb.model.nat import room_taken
 from xdplb.model.vip import Forward, Vip, VipKey
 
 __all__ = ["BoundBackend", "BoundVip", "Snapshot", "is_checked"]
@@ -97,6 +98,7 @@ class Snapshot:
     vips: Mapping[VipKey, BoundVip] = field(default_factory=dict)
     by_id: Mapping[int, BoundVip] = field(default_factory=dict)
     copy: StoreCopy = NO_COPY
+    _nat_ports: int | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, desired: Desired, bindings: Bindings, generations: Generations, copy: StoreCopy = NO_COPY) -> Snapshot:
@@ -147,11 +149,21 @@ class Snapshot:
         replaced = [self.vips[key].id for key in (*difference.gone, *joined) if key in self.vips]
         by_id = without(self.by_id, replaced)
         by_id.update((vip.id, vip) for vip in joined.values())
-        return Snapshot(desired, bindings, generations, vips, by_id, self.copy)
+        nat_ports = self.nat_ports - sum(map(_nat_ports, map(self.vips.__getitem__, difference.gone)))
+        nat_ports += sum(_more_nat_ports(self.vips.get(key), vip) for key, vip in joined.items())
+        return Snapshot(desired, bindings, generations, vips, by_id, self.copy, nat_ports)
 
     def copied(self, copy: StoreCopy) -> Snapshot:
         """Return the same state as a copy of another one in the store."""
         return replace(self, copy=copy)
+
+    @property
+    def nat_ports(self) -> int:
+        """How many entries the ports of NAT backends take. Counted once, and after a change from those before it."""
+        if self._nat_ports is None:
+            object.__setattr__(self, "_nat_ports", sum(map(_nat_ports, self.vips.values())))
+        assert self._nat_ports is not None
+        return self._nat_ports
 
     @property
     def generation(self) -> int:
@@ -167,6 +179,23 @@ class Snapshot:
         for vip in self.vips.values():
             for backend in vip.backends.values():
                 yield vip, backend
+
+
+def _nat_ports(vip: BoundVip) -> int:
+    """Return how many entries the NAT backends of a VIP take."""
+    return sum(vip.forward_of(backend.backend) is Forward.NAT for backend in vip.backends.values()) * room_taken(
+        vip.vip.key
+    )
+
+
+def _more_nat_ports(before: BoundVip | None, after: BoundVip) -> int:
+    """Return how many entries more a VIP's NAT backends take than before. It costs what changes."""
+    if before is None or before.vip.forward is not after.vip.forward:
+        return _nat_ports(after) - (0 if before is None else _nat_ports(before))
+    difference = differing(before.backends, after.backends)
+    more = [after.forward_of(after.backends[address].backend) for address in difference.present]
+    fewer = [before.forward_of(before.backends[address].backend) for address in difference.past]
+    return (more.count(Forward.NAT) - fewer.count(Forward.NAT)) * room_taken(after.vip.key)
 
 
 def _joined(
