@@ -248,6 +248,15 @@ def test_a_reply_through_a_balancer_that_has_seen_no_request_is_rewritten(nat: N
         other.daemon.wait()
 
 
+def test_what_else_a_backend_sends_a_client_moves_no_replies_past_the_balancer(nat: NatBalancer) -> None:
+    """The host routes it out by the NIC that it came in by, and must not tell the backend of the router instead."""
+    nat.add_nat("dr1")
+    asked = ["curl", "-sf", "-o", "/dev/null", "--max-time", "5", f"http://{ADDRESSES['dr1']}:{FILES_PORT}/"]
+    for _ in range(3):
+        nat.lab.run("client", asked)
+        assert nat.get(2) == {"dr1": 2}
+
+
 def test_doctor_says_that_the_host_must_forward(nat: NatBalancer) -> None:
     nat.add_nat("dr1")
     told = nat.cli("doctor", "eth0", check=False).stdout

@@ -65,7 +65,7 @@ def nodes() -> Iterator[dict[str, Node]]:
         config = lab.folder / "config.toml"
         vips = []
         for vip, addresses in ((VIP, ADDRESSES), (VIP6, ADDRESSES6)):
-            backends = (f"{{ address = '{addresses[host]}', port = {port} }}" for host, port in PORTS.items())  # type: ignore[index]
+            backends = (f"{{ address = '{addresses[host]}', port = {port} }}" for host, port in PORTS.items())
             vips.append(CONFIG.format(vip=vip, backends=", ".join(backends)))
         config.write_text("\n".join(vips))
         made = {host: Node(lab, host, "--config", str(config)) for host in (LOST, LEFT)}

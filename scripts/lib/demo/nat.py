@@ -32,6 +32,7 @@ CLIENT = "client1"
 CLIENTS = "198.51.100.0/24"
 SETTINGS = ("--idle-timeout", "3s", "--check", "tcp", "--check-interval", "1s")
 
+SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.all.send_redirects=0")
 READY_SECONDS = 180
 CONNECTIONS, HELD = 400, 500
 HOLD_SECONDS = 3.0
@@ -112,7 +113,7 @@ def prepare(stage: Stage, screen: Screen) -> None:
 def come_up(stage: Stage, screen: Screen) -> None:
     """Start the daemons, on hosts that forward packets."""
     screen.step("Start xdplb on hosts that forward packets")
-    screen.command(["sysctl", "-w", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"], where="each balancer")
+    screen.command(["sysctl", "-w", *SYSCTLS], where="each balancer")
     screen.command(["xdplb", "up", "eth0"], where="each balancer")
     for host, node in stage.nodes.items():
         stage.lab.inside(host, forward_packets)
