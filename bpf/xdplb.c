@@ -140,7 +140,7 @@ static __always_inline enum reason reply(struct xdp_md *ctx, struct packet *pack
                                          enum reason reason)
 {
 #ifdef WITH_NAT
-	if (reason == PASS_NO_VIP || reason == PASS_FRAGMENT) {
+	if (reason == PASS_NO_VIP || reason == PASS_FRAGMENT || packet->class == CLASS_ICMP_ERROR) {
 		reason = nat_reply(ctx, packet, journey, reason);
 		if (packet->fragment == FRAGMENT_FIRST && (reason == GO_ON || reason == PASS_NAT_REPLY))
 			fragment_record(packet, journey->choice.id, journey->choice.backend->epoch,

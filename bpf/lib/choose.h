@@ -255,6 +255,9 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 {
 	__u64 slot = choose_by_slot(slot_table(vip->id), hash, choice);
 
+#ifndef WITH_CAPTURE
+	choose_blur(packet, choice);
+#endif
 	if (choose_needs_flow(packet, vip, slot)) {
 		__u8 table;
 		struct flow *flow = flow_find(packet, &table);

@@ -82,6 +82,9 @@ static __always_inline void classify_blur(struct packet *packet)
 #ifdef WITH_QUIC
 	packet->transport = packet_blur(packet, packet->transport);
 #endif
+#ifdef WITH_NAT
+	packet->quoted = packet_blur(packet, packet->quoted);
+#endif
 #ifdef WITH_VLAN
 	packet->ethernet = packet_blur(packet, packet->ethernet) & VLAN_ETHERNET_BITS;
 #endif

@@ -6,9 +6,9 @@
 #include "classify.h"
 #include "forward_frame.h"
 #include "layout.h"
+#include "nat_icmp.h"
 #include "nat_rewrite.h"
 
-/* An ICMP error quotes the packet as its sender has seen it: that is not rewritten, so the host has it. */
 static __always_inline enum reason forward_nat(struct xdp_md *ctx, const struct packet *packet,
                                                const struct backend *backend)
 {
@@ -16,12 +16,21 @@ static __always_inline enum reason forward_nat(struct xdp_md *ctx, const struct 
 	enum reason reason;
 	void *ip;
 
+#ifdef WITH_CAPTURE
+	/* The verifier cannot go through both: while packets are captured, the host has errors about replies. */
 	if (packet->class == CLASS_ICMP_ERROR)
 		return PASS_NOT_TCP_UDP;
+#endif
 	if (packet->ip_length > backend->mtu)
 		return DROP_TOO_BIG;
 	reason = frame_open(ctx, packet, backend, 0, type, &ip);
-	return reason == GO_ON ? nat_rewrite(ctx, packet, ip, backend, NAT_REQUEST | NAT_ROUTED) : reason;
+	if (reason != GO_ON)
+		return reason;
+#ifndef WITH_CAPTURE
+	if (nat_icmp_is_error(packet))
+		return nat_icmp_rewrite(ctx, packet, ip, backend, NAT_REQUEST | NAT_ROUTED);
+#endif
+	return nat_rewrite(ctx, packet, ip, backend, NAT_REQUEST | NAT_ROUTED);
 }
 
 #endif

@@ -124,6 +124,9 @@ static __always_inline __u8 icmp_turn_round(const struct cursor *cursor, struct 
 	transport = ip + header;
 	if (!header || header + QUOTED_TRANSPORT > length || transport + QUOTED_TRANSPORT > cursor->end)
 		return 0;
+#ifdef WITH_NAT
+	packet->quoted = header;
+#endif
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {
 		ports = read_u32(transport);
 		packet->ports = ports << 16 | ports >> 16;

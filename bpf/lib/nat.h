@@ -12,6 +12,7 @@
 #include "fragment.h"
 #include "journey.h"
 #include "maps.h"
+#include "nat_icmp.h"
 #include "nat_find.h"
 #include "nat_rewrite.h"
 #include "too_big.h"
@@ -55,7 +56,20 @@ static __always_inline enum reason nat_check(struct xdp_md *ctx, const struct pa
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
 		return DROP_BAD_CHECKSUM;
-	return packet->ttl <= 1 ? DROP_TTL : GO_ON;
+	if (packet->ttl <= 1)
+		return DROP_TTL;
+	if (!nat_icmp_is_error(packet))
+		return GO_ON;
+	return check_is_link_local(ctx, packet) ? DROP_MARTIAN : check_router(ctx, packet);
+}
+
+/* Rewrites the packet, whose IP header is at `ip`. */
+static __always_inline enum reason nat_write(struct xdp_md *ctx, const struct packet *packet, void *ip,
+                                             const struct backend *backend, int way)
+{
+	if (nat_icmp_is_error(packet))
+		return nat_icmp_rewrite(ctx, packet, ip, backend, way);
+	return nat_rewrite(ctx, packet, ip, backend, way);
 }
 
 /* Asks the kernel for the way to the client, as a packet that comes from the VIP; returns BPF_FIB_LKUP_RET_*. */
@@ -93,7 +107,7 @@ static __always_inline enum reason nat_pass(struct xdp_md *ctx, const struct pac
                                             const struct backend *backend)
 {
 	void *ip = (void *)(long)ctx->data + packet_network(packet);
-	enum reason reason = nat_rewrite(ctx, packet, ip, backend, NAT_REPLY);
+	enum reason reason = nat_write(ctx, packet, ip, backend, NAT_REPLY);
 
 	return reason == GO_ON ? PASS_NAT_REPLY : reason;
 }
@@ -138,7 +152,7 @@ static __always_inline enum reason nat_send(struct xdp_md *ctx, const struct pac
 	void *ip;
 
 	reason = nat_open(ctx, packet, route, &ip);
-	return reason == GO_ON ? nat_rewrite(ctx, packet, ip, backend, NAT_REPLY | NAT_ROUTED) : reason;
+	return reason == GO_ON ? nat_write(ctx, packet, ip, backend, NAT_REPLY | NAT_ROUTED) : reason;
 }
 
 /* Returns GO_ON for a reply that was sent, with its verdict in the journey; why it was not; or `reason`, for which the
@@ -157,7 +171,7 @@ static __always_inline enum reason nat_reply(struct xdp_md *ctx, struct packet *
 	choice->backend = backend_find(id);
 	if (!nat_is_from(packet, choice->backend))
 		return reason;
-	packet->class = CLASS_REPLY;
+	packet->class = nat_icmp_is_error(packet) ? CLASS_ICMP_ERROR : CLASS_REPLY;
 	found = nat_route(ctx, packet, choice->backend, &route);
 	/* To the host itself, which has asked from an address of its own; or the host is no router, and has it as it is. */
 	if (found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED)

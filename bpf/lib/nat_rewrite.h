@@ -55,10 +55,9 @@ static __always_inline void nat_write_ipv6(void *ip, const struct backend *backe
 	write_u64(at + 8, address[1]);
 }
 
-/* Writes the port; returns what checksums change by, at most 0x1fffe. */
-static __always_inline __u32 nat_write_port(void *transport, const struct backend *backend, int way)
+/* Writes the port at `at`; returns what checksums change by, at most 0x1fffe. */
+static __always_inline __u32 nat_write_port(void *at, const struct backend *backend, int way)
 {
-	void *at = transport + (way & NAT_REPLY ? 0 : 2);
 	__u16 shift = NAT_SHIFT(backend->checksum);
 	__u16 before = read_u16(at);
 	__u16 after = NET16((__u16)(NET16(before) + (way & NAT_REPLY ? -shift : shift)));
@@ -91,18 +90,19 @@ static __always_inline enum reason nat_write_transport(void *transport, const vo
                                                        const struct backend *backend, int way)
 {
 	__u32 sum = nat_address_sum(backend, way);
+	int port = way & NAT_REPLY ? 0 : 2;
 
 	/* One pointer: the verifier knows the bounds only of the one that was compared. */
 	asm volatile("" : "+r"(transport));
 	if (packet->protocol == IPPROTO_UDP) {
 		if (transport + UDP_HEADER > end)
 			return DROP_INTERNAL;
-		nat_write_udp(transport, sum + nat_write_port(transport, backend, way));
+		nat_write_udp(transport, sum + nat_write_port(transport + port, backend, way));
 		return GO_ON;
 	}
 	if (transport + TCP_HEADER > end)
 		return DROP_INTERNAL;
-	nat_write_tcp(transport, sum + nat_write_port(transport, backend, way));
+	nat_write_tcp(transport, sum + nat_write_port(transport + port, backend, way));
 	return GO_ON;
 }
 

@@ -48,10 +48,13 @@ struct packet {
 	__u32 fragment_id;  /* in network order */
 	__u16 ethernet;     /* bytes of the Ethernet header and tags: offset of the IP header */
 	__u16 transport;    /* offset of the transport header from the IP header */
-	__u8 version;       /* 4 or 6: a constant, since the code is compiled once for each */
-	__u8 is_plain;      /* a constant too, see plain.h */
-	__u8 protocol;      /* of the transport; in a non-first IPv6 fragment it means nothing */
-	__u8 tos;           /* TOS or traffic class */
+#ifdef WITH_NAT
+	__u16 quoted; /* of an ICMP error: offset of the quoted transport header from the IP header quoted */
+#endif
+	__u8 version;  /* 4 or 6: a constant, since the code is compiled once for each */
+	__u8 is_plain; /* a constant too, see plain.h */
+	__u8 protocol; /* of the transport; in a non-first IPv6 fragment it means nothing */
+	__u8 tos;      /* TOS or traffic class */
 	__u8 ttl;
 	__u8 tcp_flags; /* 0 for UDP */
 	__u8 fragment;  /* FRAGMENT_* */

@@ -55,6 +55,9 @@ ODD_SOURCES = {
 }
 """Martians, link-local addresses, and what is beside them."""
 
+ROUTERS = {4: ("10.0.9.1", "198.51.100.1", "127.0.0.1"), 6: ("2001:db8:9::1", "2001:db8:c::1", "fe80::1")}
+"""Who sends errors about packets of others: routers before and behind the balancer, and what is none."""
+
 
 @dataclass(frozen=True)
 class _Talk:
@@ -84,6 +87,8 @@ class Frames:
         talk = self._talk()
         family = talk.source.version
         payload, protocol = self._transport(talk)
+        if self._nat and protocol in {ICMP, ICMPV6} and odd() < 0.5:
+            talk = replace(talk, source=type(talk.source)(self._chance.choice(ROUTERS[family])))
         packet = self._ipv4(talk, protocol, payload) if family == 4 else self._ipv6(talk, protocol, payload)
         frame = self._link(family) + packet
         if odd() < 0.05:

@@ -7,7 +7,7 @@ A packet goes through stages (`process`), with one module for each question that
 - classify: what kind of packet is it, and is it ours? `classify`, `icmp`, `vip`
 - admit: may it pass? `check`, `access`, `limits`
 - choose: which backend gets it? `choose`, `flow`, `fragment`, `quic`, `schedule`, `slot`, `flow_hash`
-- send: what is sent, and by which NIC? `forward`, `counters`
+- send: what is sent, and by which NIC? `forward`, `nat`, `nat_icmp`, `counters`
 - answer: what goes back to its sender? `echo`, `too_big`, `answer`
 
 bpf/lib has a header of the same name for nearly every module; docs/contributing.md has the table. Nothing here is

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
+from xdplb.dataplane.features import Feature
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.next_hop import NextHop
 from xdplb.model.vip import Forward
@@ -34,8 +35,8 @@ def forward(journey: Journey, packet: Packet, backend: BackendEntry, hashed: int
     assert hop is not None, "a backend without a next hop is not usable"
     if is_link_local(packet.sender) and _leaves_link(journey, packet, backend, hop):
         raise Stop(Reason.DROP_MARTIAN)
-    if backend.forward is Forward.NAT and packet.is_icmp_error:
-        raise Stop(Reason.PASS_NOT_TCP_UDP)  # it quotes the packet as the client knows it, and is not rewritten
+    if backend.forward is Forward.NAT and packet.is_icmp_error and Feature.CAPTURE in journey.config.features:
+        raise Stop(Reason.PASS_NOT_TCP_UDP)  # the kernel's verifier cannot go through a program that does both
     outer = _outer_headers(packet, backend, hop, hashed)
     mtu = min(hop.mtu, MTU_FIELD)
     if len(outer) + len(packet.ip) > mtu:

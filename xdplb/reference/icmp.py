@@ -15,7 +15,7 @@ from xdplb.model.address import IPAddress
 from . import parse_ipv4, parse_ipv6
 from .packet import GUE_PORT, IPV4_IN_IP, IPV6_IN_IP, TCP, UDP, Packet
 
-__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "is_about_tunnel", "is_ping", "turned_round"]
+__all__ = ["ECHO_REPLY", "ECHO_REQUEST", "ICMP_HEADER", "is_about_tunnel", "is_ping", "quote_of", "turned_round"]
 
 ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 
@@ -71,6 +71,14 @@ def is_about_tunnel(packet: Packet) -> bool:
         return False
     is_gue = quoted.protocol == UDP and int.from_bytes(quoted.transport[2:4], "big") == GUE_PORT
     return is_gue or quoted.protocol in {IPV4_IN_IP, IPV6_IN_IP}
+
+
+def quote_of(packet: Packet) -> tuple[bytes, bytes]:
+    """Return the quoted IP header of an error, with its options or extension headers, and what is quoted behind it."""
+    quoted = _quoted(packet)
+    assert quoted is not None, "it was told from what is no error by its quote"
+    quote = packet.payload[ICMP_HEADER:]
+    return quote[: len(quote) - len(quoted.transport)], quoted.transport
 
 
 def _quoted(packet: Packet) -> _Quoted | None:

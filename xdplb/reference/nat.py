@@ -7,8 +7,6 @@ record is needed, and a reply may come through a balancer that has not seen the 
 
 from __future__ import annotations
 
-import struct
-
 from xdplb.dataplane.plane import BackendEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
@@ -19,6 +17,8 @@ from .config import Config
 from .fragment import FRAGMENT_SECONDS, key_of, remember
 from .journey import Choice, Journey, Placement
 from .limits import SECOND
+from .martian import is_link_local, is_martian
+from .nat_icmp import rewritten_message
 from .packet import TCP, UDP, Fragmented, Packet
 from .reasons import Reason, Stop
 from .too_big import answer_too_big
@@ -36,9 +36,12 @@ ETHERNET = 14
 def rewritten_request(packet: Packet, backend: BackendEntry) -> bytes:
     """Return the IP packet with the backend's address and port as its destination, one hop further.
 
-    It was for the backend's VIP, which has one address: the control plane gives a backend no other one.
+    An ICMP error about a reply has no ports of its own: it quotes the reply as the backend has sent it. The packet was
+    for the backend's VIP, which has one address: the control plane gives a backend no other one.
     """
     assert backend.nat is not None, "a NAT backend has what its packets are rewritten to"
+    if packet.is_icmp_error:
+        return _one_hop_further(packet, _rewritten_error(packet, backend, to_backend=True))
     ip = _with_address(packet, packet.ip, DESTINATION_AT[packet.version], backend.address, backend.nat.vip)
     ip = _with_port(packet, ip, 2, packet.destination_port + backend.nat.shift)
     return _one_hop_further(packet, ip)
@@ -48,11 +51,12 @@ def find_reply(journey: Journey, packet: Packet, passed_for: Reason) -> BackendE
     """Return the backend whose reply this is, None if it is none. It would be passed to the host for `passed_for`.
 
     RFC 3022, section 4.1, has a table of translations for that, filled by the packets; here it is the configuration. A
-    non-first fragment has no ports, and belongs to the reply that its first one was.
+    non-first fragment has no ports, and belongs to the reply that its first one was. An ICMP error about a request has
+    been turned round: it is of the backend that the request went to, whoever has sent it.
     """
     if passed_for is Reason.PASS_FRAGMENT:
         return _find_fragment(journey, packet)
-    if passed_for is not Reason.PASS_NO_VIP:
+    if passed_for is not Reason.PASS_NO_VIP and not packet.is_icmp_error:
         return None
     source, port = packet.source, packet.source_port
     serving = [each for each in journey.config.backends.values() if serves(each, source, port, packet.protocol)]
@@ -75,21 +79,64 @@ def send_reply(journey: Journey, packet: Packet, backend: BackendEntry, passed_f
         raise Stop(passed_for or Reason.PASS_NO_VIP)
     journey.vip_id = backend.vip_id
     journey.choice = Choice(backend.id, Placement.REPLY)
-    if packet.version == 4 and not checksum.is_right(packet.ip[: packet.transport_offset]):
-        raise Stop(Reason.DROP_BAD_CHECKSUM)
-    if packet.hop_limit <= 1:
-        raise Stop(Reason.DROP_TTL)
+    _check(packet)
     if len(packet.ip) > way.mtu:
         raise answer_too_big(journey, packet, way.mtu)
     if packet.fragmented is Fragmented.FIRST:
         remember(journey, packet, backend.id, backend.epoch, backend.vip_id)
-    ip = _with_address(packet, packet.ip, SOURCE_AT[packet.version], backend.nat.vip, packet.source)
-    ip = _with_port(packet, ip, 0, packet.source_port - backend.nat.shift)
+    ip = _rewritten_reply(packet, backend)
     if not _is_ready(journey, way):
         raise Stop(Reason.PASS_NAT_REPLY, packet.link + ip + _padding(packet))
     _count(journey, backend)
     link = way.destination_mac + way.source_mac + ETHERTYPES[packet.version]
     return link + _one_hop_further(packet, ip) + _padding(packet), way.ifindex
+
+
+def _check(packet: Packet) -> None:
+    """Stop what may not be sent to a client: also errors of what is no router, or one of the backend's link alone.
+
+    RFC 4291, section 2.5.6: "Routers must not forward any packets with Link-Local source or destination addresses to
+    other links".
+    """
+    if packet.version == 4 and not checksum.is_right(packet.ip[: packet.transport_offset]):
+        raise Stop(Reason.DROP_BAD_CHECKSUM)
+    if packet.hop_limit <= 1:
+        raise Stop(Reason.DROP_TTL)
+    if packet.is_icmp_error and (is_martian(packet.sender) or is_link_local(packet.sender)):
+        raise Stop(Reason.DROP_MARTIAN)
+    if packet.is_icmp_error and packet.sender == packet.destination:
+        raise Stop(Reason.DROP_LAND)
+
+
+def _rewritten_reply(packet: Packet, backend: BackendEntry) -> bytes:
+    """Return the IP packet with the VIP's address and port as its source."""
+    assert backend.nat is not None, "a NAT backend has what its packets are rewritten to"
+    if packet.is_icmp_error:
+        return _rewritten_error(packet, backend, to_backend=False)
+    ip = _with_address(packet, packet.ip, SOURCE_AT[packet.version], backend.nat.vip, packet.source)
+    return _with_port(packet, ip, 0, packet.source_port - backend.nat.shift)
+
+
+def _rewritten_error(packet: Packet, backend: BackendEntry, *, to_backend: bool) -> bytes:
+    """Return an ICMP error with what it quotes rewritten, and the VIP's or the backend's address in its own header.
+
+    RFC 5508, section 4.2: the error of a router behind the backend keeps the router's address as its source, since
+    that has none of the VIP's.
+    """
+    assert backend.nat is not None, "a NAT backend has what its packets are rewritten to"
+    before, after, at = (
+        (backend.nat.vip, backend.address, DESTINATION_AT)
+        if to_backend
+        else (backend.address, backend.nat.vip, SOURCE_AT)
+    )
+    is_of_backend = to_backend or packet.sender == backend.address
+    message = rewritten_message(packet, backend, to_backend=to_backend, with_outer=is_of_backend)
+    ip = packet.ip[: packet.transport_offset] + message
+    if not is_of_backend:
+        return ip
+    place = at[packet.version]
+    changed = ip[:place] + after.packed + ip[place + len(after.packed) :]
+    return _with_header_checksum(packet, changed, before.packed, after.packed)
 
 
 def _is_ready(journey: Journey, way: NextHop) -> bool:
@@ -161,7 +208,7 @@ def _with_header_checksum(packet: Packet, ip: bytes, before: bytes, after: bytes
     """Return the packet with the checksum of the IPv4 header after these words in it have changed."""
     if packet.version == 6:
         return ip
-    return _updated(ip, HEADER_CHECKSUM_AT, before, after)
+    return checksum.updated_words(ip, HEADER_CHECKSUM_AT, before, after)
 
 
 def _with_transport_checksum(packet: Packet, ip: bytes, before: bytes, after: bytes) -> bytes:
@@ -175,16 +222,7 @@ def _with_transport_checksum(packet: Packet, ip: bytes, before: bytes, after: by
     at = packet.transport_offset + CHECKSUM_AT[packet.protocol]
     if packet.protocol == UDP and ip[at : at + 2] == bytes(2):
         return ip
-    changed = _updated(ip, at, before, after)
+    changed = checksum.updated_words(ip, at, before, after)
     if packet.protocol == UDP and changed[at : at + 2] == bytes(2):
         return changed[:at] + b"\xff\xff" + changed[at + 2 :]
     return changed
-
-
-def _updated(data: bytes, at: int, before: bytes, after: bytes) -> bytes:
-    """Return `data` with the checksum at this place updated, word by word (RFC 1624)."""
-    value = int.from_bytes(data[at : at + 2], "big")
-    words = f"!{len(before) // 2}H"
-    for old, new in zip(struct.unpack(words, before), struct.unpack(words, after), strict=True):
-        value = checksum.updated_checksum(value, old, new)
-    return data[:at] + value.to_bytes(2, "big") + data[at + 2 :]

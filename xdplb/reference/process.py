@@ -79,7 +79,7 @@ def _process(journey: Journey, frame: bytes) -> tuple[bytes, int]:
     packet = parse_frame(frame, journey.config.features)
     classified = _classify(journey, packet)
     if classified.reply_of is not None:
-        return send_reply(journey, packet, classified.reply_of, classified.passed_for)
+        return send_reply(journey, classified.packet, classified.reply_of, classified.passed_for)
     _admit(journey, classified)
     if classified.packet_class is PacketClass.PING:
         raise answer_ping(classified.packet)
@@ -93,7 +93,7 @@ def _classify(journey: Journey, packet: Packet) -> Classified:
     if classified.passed_for is not None:
         if packet.fragmented is Fragmented.FIRST and classified.passed_for in FIRST_TELLS[packet.version]:
             _pass_fragments(journey, packet)
-        if (backend := find_reply(journey, packet, classified.passed_for)) is not None:
+        if (backend := find_reply(journey, classified.packet, classified.passed_for)) is not None:
             return replace(classified, packet_class=PacketClass.REPLY, reply_of=backend)
         raise Stop(classified.passed_for)
     if classified.vip is not None:
