@@ -27,6 +27,7 @@ class Feature(StrEnum):
     SYNC = "sync"  # other balancers are told of connections
     NICS = "nics"  # packets are counted by the NIC that they came in by
     NAT = "nat"  # forward = nat
+    NAT_DIRECT = "nat_direct"  # networks that NAT backends answer as they are
 
 
 Features = frozenset[Feature]
@@ -47,6 +48,7 @@ BITS = {
     Feature.SYNC: 12,
     Feature.NICS: 13,
     Feature.NAT: 14,
+    Feature.NAT_DIRECT: 15,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

@@ -48,7 +48,8 @@ def find_reply(journey: Journey, packet: Packet, passed_for: Reason) -> BackendE
     """Return the backend whose reply this is, None if it is none. It would be passed to the host for `passed_for`.
 
     RFC 3022, section 4.1, has a table of translations for that, filled by the packets; here it is the configuration. A
-    non-first fragment has no ports, and belongs to the reply that its first one was.
+    non-first fragment has no ports, and belongs to the reply that its first one was. What is for somebody who has asked
+    the backend itself is none, and so nothing is remembered of its first fragment.
     """
     if passed_for is Reason.PASS_FRAGMENT:
         return _find_fragment(journey, packet)
@@ -60,7 +61,7 @@ def find_reply(journey: Journey, packet: Packet, passed_for: Reason) -> BackendE
         return None
     by_port = [backend for backend in serving if backend.nat is not None and backend.nat.first_port]
     found: BackendEntry = (by_port or serving)[0]
-    return found
+    return None if _is_direct(found, packet.destination) else found
 
 
 def send_reply(journey: Journey, packet: Packet, backend: BackendEntry, passed_for: Reason | None) -> tuple[bytes, int]:
@@ -120,6 +121,11 @@ def _find_fragment(journey: Journey, packet: Packet) -> BackendEntry | None:
     if backend is None or backend.epoch != first.epoch or backend.address != packet.source:
         return None
     return backend
+
+
+def _is_direct(backend: BackendEntry, client: IPAddress) -> bool:
+    """Whether this client has asked the backend itself, and would not recognise an answer of the VIP."""
+    return backend.nat is not None and any(client in network for network in backend.nat.direct)
 
 
 def _backend(config: Config, backend_id: int) -> BackendEntry | None:

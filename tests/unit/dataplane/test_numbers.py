@@ -83,6 +83,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "sync": 12,
         "nics": 13,
         "nat": 14,
+        "nat_direct": 15,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -194,6 +195,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "quic_servers": {1: 1514847233},
     "nat_backends": {1: 878808948},
     "nat_index": {1: 1364443426},
+    "nat_direct": {1: 4076848236},
     "tx_ports": {1: 320501658},
     "flow_lines": {1: 3655101086},
     "flow_lines6": {1: 3600725209},
