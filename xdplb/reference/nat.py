@@ -23,7 +23,7 @@ from .packet import TCP, UDP, Fragmented, Packet
 from .reasons import Reason, Stop
 from .too_big import answer_too_big
 
-__all__ = ["find_reply", "rewritten_request", "send_reply", "serves"]
+__all__ = ["answers_directly", "find_reply", "rewritten_request", "send_reply", "serves"]
 
 SOURCE_AT, DESTINATION_AT = {4: 12, 6: 8}, {4: 16, 6: 24}
 HOP_LIMIT_AT = {4: 8, 6: 7}
@@ -61,7 +61,7 @@ def find_reply(journey: Journey, packet: Packet, passed_for: Reason) -> BackendE
         return None
     by_port = [backend for backend in serving if backend.nat is not None and backend.nat.first_port]
     found: BackendEntry = (by_port or serving)[0]
-    return None if _is_direct(found, packet.destination) else found
+    return None if answers_directly(found, packet.destination) else found
 
 
 def send_reply(journey: Journey, packet: Packet, backend: BackendEntry, passed_for: Reason | None) -> tuple[bytes, int]:
@@ -113,6 +113,11 @@ def serves(backend: BackendEntry, address: IPAddress, port: int, protocol: int) 
     return protocol in nat.protocols and (is_all or nat.first_port <= port <= nat.last_port)
 
 
+def answers_directly(backend: BackendEntry, client: IPAddress) -> bool:
+    """Whether this client has asked the backend itself, and would not recognise an answer of the VIP."""
+    return backend.nat is not None and any(client in network for network in backend.nat.direct)
+
+
 def _find_fragment(journey: Journey, packet: Packet) -> BackendEntry | None:
     first = journey.state.fragments.get(key_of(packet))
     if first is None or journey.now > first.last_seen + FRAGMENT_SECONDS * SECOND:
@@ -121,11 +126,6 @@ def _find_fragment(journey: Journey, packet: Packet) -> BackendEntry | None:
     if backend is None or backend.epoch != first.epoch or backend.address != packet.source:
         return None
     return backend
-
-
-def _is_direct(backend: BackendEntry, client: IPAddress) -> bool:
-    """Whether this client has asked the backend itself, and would not recognise an answer of the VIP."""
-    return backend.nat is not None and any(client in network for network in backend.nat.direct)
 
 
 def _backend(config: Config, backend_id: int) -> BackendEntry | None:
