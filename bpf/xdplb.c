@@ -22,6 +22,7 @@
 #include "lib/limits.h"
 #include "lib/parse.h"
 #include "lib/plain.h"
+#include "lib/reject.h"
 #include "lib/share_out.h"
 #include "lib/too_big.h"
 #include "lib/verdict.h"
@@ -90,7 +91,7 @@ static __always_inline enum reason choose_for_fragment(const struct packet *pack
 	if (reason != GO_ON)
 		return reason;
 	DECISION_FLAG(&journey->choice, DECISION_VIP);
-	journey->hash = hash_flow(packet, 0);
+	journey->hash = hash_flow(packet);
 	return limits_check(packet, journey->vip_id, VIP_LIMITED);
 }
 
@@ -99,7 +100,8 @@ static __always_inline enum reason choose(struct xdp_md *ctx, const struct packe
 {
 	if (packet->class == CLASS_FRAGMENT)
 		return choose_for_fragment(packet, journey);
-	journey->hash = hash_flow(packet, vip_is_straight(packet, &journey->vip) ? 0 : journey->vip.flags);
+	journey->hash = vip_is_straight(packet, &journey->vip) ? hash_flow(packet)
+	                                                       : hash_for_vip(packet, &journey->vip);
 	if (packet->class == CLASS_ICMP_ERROR)
 		return choose_for_error(packet, &journey->vip, journey->hash, &journey->choice);
 	return choose_for_request(ctx, packet, &journey->vip, journey->hash, &journey->choice);
@@ -190,7 +192,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, str
 		return stop(ctx, &packet, &journey, echo_answer(ctx, &packet));
 	reason = choose(ctx, &packet, &journey);
 	if (reason != GO_ON)
-		return stop(ctx, &packet, &journey, reason);
+		return stop(ctx, &packet, &journey, reject(ctx, &packet, journey.vip_id, reason));
 	reason = send(ctx, &packet, &journey);
 	if (reason != GO_ON)
 		return stop(ctx, &packet, &journey, reason);

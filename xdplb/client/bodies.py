@@ -185,7 +185,7 @@ __all__ = [
 ]
 
 AdminState = Literal["ready", "drain", "maint"]
-AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
+AllUnhealthy = Literal["fail-open", "fail-closed", "last-good", "reject"]
 Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]
@@ -206,7 +206,7 @@ DriftKind = Literal[
     "entry",
 ]
 Forward = Literal["dr", "ipip", "gue", "nat"]
-HashKind = Literal["5-tuple", "source"]
+HashKind = Literal["5-tuple", "source", "destination-port", "addresses"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
 Level = Literal["backend", "vip", "total"]

@@ -90,6 +90,10 @@ __all__ = [
     "HANDSHAKE_FIRST_BIT",
     "HANDSHAKE_RESET",
     "HANDSHAKE_WAIT_NS",
+    "HASH_ADDRESSES",
+    "HASH_BY_FLAG",
+    "HASH_DESTINATION_PORT",
+    "HASH_SHIFT",
     "LAYOUTS_ROOM",
     "LAYOUT_VERSION",
     "MAX_CANDIDATES",
@@ -116,6 +120,7 @@ __all__ = [
     "QUIC_KEY",
     "RULE_TCP",
     "RULE_UDP",
+    "SCHEDULER_BITS",
     "SCHEDULER_HASH",
     "SCHEDULER_LEAST",
     "SCHEDULER_ROTATION",
@@ -188,6 +193,11 @@ SCHEDULER_HASH = 0
 SCHEDULER_ROTATION = 1
 SCHEDULER_LEAST = 2
 SCHEDULER_TWO = 3
+SCHEDULER_BITS = 0x0F
+HASH_SHIFT = 4
+HASH_BY_FLAG = 0
+HASH_DESTINATION_PORT = 1
+HASH_ADDRESSES = 2
 
 VIP_RULES = 32
 RULE_TCP = 0x01
@@ -403,6 +413,8 @@ VIP_GUARD = np.dtype(
         ("access_list", "<u4"),
         ("rates", "<u4", (4,)),
         ("shares_all", "<u4"),
+        ("rejects", "<u4"),
+        ("unused", "<u4"),
     ]
 )
 

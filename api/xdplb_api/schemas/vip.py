@@ -113,13 +113,17 @@ TRACKING = (
     "Which flows are recorded: those in slots that change owners (`auto`) or all (`always`). Null: the default of the"
     " scheduler."
 )
-HASH = "What is hashed to spread connections over the backends. Null: the default of the scheduler."
+HASH = (
+    "What is hashed to spread connections over the backends: the client's address and both ports (`5-tuple`), its"
+    " address alone (`source`), the port that it asks alone (`destination-port`), or both addresses without ports"
+    " (`addresses`). Null: the default of the scheduler."
+)
 ON_UNHEALTHY = (
     "Open connections of a failed backend: sent to another one, which resets them (`reset`), or still to it (`keep`)."
 )
 ALL_UNHEALTHY = (
-    "Without a healthy backend: use the failed ones (`fail-open`), drop packets (`fail-closed`), or use those that"
-    " served last (`last-good`)."
+    "Without a healthy backend: use the failed ones (`fail-open`), drop packets (`fail-closed`), use those that served"
+    " last (`last-good`), or refuse connections at once (`reject`)."
 )
 IDLE_TIMEOUT = "The longest silence, in seconds, after which a connection still stays with its backend across a change."
 VLAN = "The VLAN tags of sent frames: those of the route to the backend (`next-hop`) or those they came with (`keep`)."
@@ -213,7 +217,18 @@ _PROTOCOL_RULES: list[JsonValue] = [
         syn_failover={"const": False},
     ),
 ]
-_KEY_RULES: list[JsonValue] = [*_PROTOCOL_RULES, _when("port", [0], last_port={"type": "null"})]
+_ONE_PORT_HASHED: JsonDict = {
+    "if": {
+        "properties": {"hash": {"enum": [HashKind.DESTINATION_PORT.value]}, "port": {"minimum": 1}},
+        "required": ["hash"],
+    },
+    "then": {"properties": {"last_port": {"type": "integer"}}, "required": ["last_port"]},
+}
+_KEY_RULES: list[JsonValue] = [
+    *_PROTOCOL_RULES,
+    _when("port", [0], last_port={"type": "null"}),
+    _ONE_PORT_HASHED,
+]
 
 
 class VipSettings(RequestBody):

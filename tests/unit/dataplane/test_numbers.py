@@ -55,6 +55,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_backend_rate": 51,
         "answer_echo": 96,
         "answer_too_big": 97,
+        "answer_rejected": 98,
     },
     "reasons of decap": {
         "unwrapped": 0,
@@ -83,7 +84,9 @@ GIVEN: dict[str, dict[str, int]] = {
         "sync": 12,
         "nics": 13,
         "nat": 14,
-        "nat_direct": 15,
+        "hash": 15,
+        "reject": 16,
+        "nat_direct": 17,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -122,13 +125,14 @@ GIVEN: dict[str, dict[str, int]] = {
         "SAMPLED": 0x80,
     },
     "SCHEDULER": {"HASH": 0, "ROTATION": 1, "LEAST": 2, "TWO": 3},
+    "HASH": {"BY_FLAG": 0, "DESTINATION_PORT": 1, "ADDRESSES": 2},
     "RULE": {"TCP": 0x01, "UDP": 0x02},
     "CAPTURE": {"IN": 0, "OUT": 1},
 }
 
 RETIRED: dict[str, dict[str, int]] = {}
 
-NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
+NOT_NUMBERS = {"SCHEDULER_BITS", "HASH_SHIFT", "VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
 NOT_NUMBERS |= {f"HANDSHAKE_{size}" for size in ("BITS", "BUCKETS", "BUSY", "FIRST_BIT", "WAIT_NS")}
 NOT_NUMBERS |= {"SHARED_FLOW", "SHARED_FLOWS_BYTES"}
 """Constants of layout that begin like a code and are sizes."""
@@ -204,7 +208,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "probation": {1: 1685708886},
     "probation6": {1: 2759491384},
     "fragments": {1: 1922578320, 2: 3171882862},
-    "vip_guards": {1: 723621004, 2: 292531003},
+    "vip_guards": {1: 723621004, 2: 292531003, 3: 2020619126},
     "vip_buckets": {1: 3847499996},
     "source_buckets": {1: 1497699981},
     "access4": {1: 2242809839},
