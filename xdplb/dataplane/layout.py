@@ -100,6 +100,7 @@ __all__ = [
     "META",
     "META_CARRIED",
     "META_READY",
+    "NAT_DIRECT_KEY",
     "NAT_ELSEWHERE",
     "NAT_GROUP",
     "NAT_HASH_BITS",
@@ -361,6 +362,8 @@ NAT_KEY = np.dtype(
 
 NAT_GROUP = np.dtype([("places", "<u8", (NAT_WAYS,))])
 
+NAT_DIRECT_KEY = np.dtype([("length", "<u4"), ("backend", "<u4"), ("address", "<u8", (2,))])
+
 FLOW_KEY = np.dtype(
     [
         ("source", ">u4"),
@@ -410,6 +413,8 @@ VIP_GUARD = np.dtype(
         ("access_list", "<u4"),
         ("rates", "<u4", (4,)),
         ("shares_all", "<u4"),
+        ("rejects", "<u4"),
+        ("unused", "<u4"),
     ]
 )
 

@@ -82,7 +82,10 @@ class PinnedReader:
                     for key, value in read_trie(trie)
                 )
         guards = self._array("vip_guards", layout.VIP_GUARD)
-        return {number: replace(vip, limits=vip_codec.limits_of(guards[number])) for number, vip in found.items()}
+        return {
+            number: replace(vip, limits=vip_codec.limits_of(guards[number]), rejects=bool(guards[number]["rejects"]))
+            for number, vip in found.items()
+        }
 
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:
@@ -96,7 +99,8 @@ class PinnedReader:
         values, loads = self._array("backends", layout.BACKEND), self._array("backend_loads", layout.BACKEND_LOAD)
         doubts = self._array("backend_doubts", layout.BACKEND_DOUBT)
         servers, nat = self._keys("quic_servers", layout.QUIC_KEY), self._keys("nat_backends", layout.NAT_KEY)
-        return backend_codec.decode_all(values, loads, doubts, servers, nat)
+        direct = self._keys("nat_direct", layout.NAT_DIRECT_KEY)
+        return backend_codec.decode_all(values, loads, doubts, servers, nat, direct=direct)
 
     @kernel_errors("read the access lists")
     def read_access(self) -> Mapping[int, AccessList]:

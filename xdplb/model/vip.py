@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .address import IPNetwork
 from .dns import DnsEntry
 from .errors import InvalidError
 from .key import Protocol, VipKey
 from .min_serving import MinServing
+from .nat_direct import checked_nat_direct
 
 __all__ = [
     "AllUnhealthy",
@@ -133,12 +135,14 @@ class OnUnhealthy(StrEnum):
 class AllUnhealthy(StrEnum):
     """What to do if no backend is healthy.
 
-    Use those that failed their check (`fail-open`), drop (`fail-closed`), or use those that served last (`last-good`).
+    Use those that failed their check (`fail-open`), drop (`fail-closed`), use those that served last (`last-good`), or
+    tell clients at once that nobody serves (`reject`).
     """
 
     FAIL_OPEN = "fail-open"
     FAIL_CLOSED = "fail-closed"
     LAST_GOOD = "last-good"
+    REJECT = "reject"
 
 
 class Passive(StrEnum):
@@ -230,7 +234,7 @@ class Vip:
 
     `tracking` and `hash` may be given as None, for the scheduler's default. They are never None afterwards.
     With fewer than `min_serving` primary backends serving, backups serve too. Below `panic_share` of healthy backends,
-    0 to 1, all are used.
+    0 to 1, all are used. NAT backends answer the networks `nat_direct` from their own addresses.
     """
 
     key: VipKey
@@ -253,6 +257,7 @@ class Vip:
     announce: Announce = Announce.NEVER
     sync: Sync = Sync.MOVING
     dns: DnsEntry | None = None
+    nat_direct: tuple[IPNetwork, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
@@ -273,6 +278,7 @@ class Vip:
             raise InvalidError.field(
                 "/dns", f"{self.key.addresses_text} has many addresses", hint="omit dns, or use a VIP of one address"
             )
+        object.__setattr__(self, "nat_direct", checked_nat_direct(self.key, self.nat_direct))
         self._check_limits()
 
     @property

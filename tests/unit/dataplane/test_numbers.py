@@ -55,6 +55,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_backend_rate": 51,
         "answer_echo": 96,
         "answer_too_big": 97,
+        "answer_rejected": 98,
     },
     "reasons of decap": {
         "unwrapped": 0,
@@ -84,6 +85,8 @@ GIVEN: dict[str, dict[str, int]] = {
         "nics": 13,
         "nat": 14,
         "hash": 15,
+        "reject": 16,
+        "nat_direct": 17,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -196,6 +199,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "quic_servers": {1: 1514847233},
     "nat_backends": {1: 878808948},
     "nat_index": {1: 1364443426},
+    "nat_direct": {1: 4076848236},
     "tx_ports": {1: 320501658},
     "flow_lines": {1: 3655101086},
     "flow_lines6": {1: 3600725209},
@@ -204,7 +208,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "probation": {1: 1685708886},
     "probation6": {1: 2759491384},
     "fragments": {1: 1922578320, 2: 3171882862},
-    "vip_guards": {1: 723621004, 2: 292531003},
+    "vip_guards": {1: 723621004, 2: 292531003, 3: 2020619126},
     "vip_buckets": {1: 3847499996},
     "source_buckets": {1: 1497699981},
     "access4": {1: 2242809839},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.answers.packet_words import backend_words
 from xdplb.control.explain.comparison import Comparison
+from xdplb.control.explain.nat_sentences import reply_sentences, request_sentences
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundVip
@@ -68,6 +69,7 @@ def _of_vips(story: Story) -> Iterator[str]:
     vips = story.comparison.vips
     if not vips:
         yield f"no VIP accepts packets for {story.question.destination}"
+        yield from reply_sentences(story.question.flow, story.config.backends.values())
         return
     first, *others = vips
     name = story.vip.vip.name if story.vip is not None else None
@@ -155,6 +157,7 @@ def _of_choice(story: Story) -> Iterator[str]:
         yield f"it goes to its second choice: {backend}{_why_not_first(story)}"
     elif decision.placement is Placement.SCHEDULER:
         yield _scheduler_text(story, story.comparison.vips[0], backend)
+    yield from request_sentences(story.question.flow, story.config.backends.get(decision.backend_id or 0))
     standing = story.eligibility.get(decision.backend_id or 0)
     if standing is not None and standing.reason:
         yield f"{backend}: {standing.reason}"
@@ -189,6 +192,10 @@ def _no_backend(story: Story) -> str:
     return "no backend of the VIP is usable" + (f" ({'; '.join(told[:SHOWN])})" if told else "")
 
 
+def _rejected(story: Story) -> str:
+    return f"{_no_backend(story)}, and the client is told at once (all_unhealthy is reject)"
+
+
 def _backend_down(story: Story) -> str:
     return f"{story.name(story.decision.backend_id)} cannot be sent to: it is down, or its next hop is not known"
 
@@ -220,6 +227,7 @@ STOPS: Mapping[Reason, Callable[[Story], str]] = {
     Reason.DROP_LAND: lambda _: "its source is the VIP itself",
     Reason.DROP_MARTIAN: lambda story: f"{story.question.flow.source} is not the address of a host on the network",
     Reason.DROP_TOO_BIG: _too_big,
+    Reason.ANSWER_REJECTED: _rejected,
     Reason.DROP_INTERNAL: lambda _: "it would go out by a NIC that xdplb is not attached to",
 }
 """The sentence for each reason to stop. The packet made for a question cannot stop for any other reason."""
