@@ -64,6 +64,9 @@ BPF_TABLE_PINNED("hash", struct nat_key, __u32, nat_backends, NAT_BACKENDS, PIN_
  * in which it changes one place by one store. Until it has filled it, each group says that all are in nat_backends.
  */
 BPF_TABLE_PINNED("array", __u32, struct nat_index, nat_index, 1, PIN_DIR "/nat_index");
+
+/* Where their replies go. */
+BPF_TABLE_PINNED("array", __u32, struct client_way, client_ways, 2, PIN_DIR "/client_ways");
 #endif
 
 /* Open flows of moving and pinned slots, and of VIPs that track always; the steady path does not touch them. */

@@ -36,6 +36,8 @@ STRUCTS = {
     "quic_key": layout.QUIC_KEY,
     "nat_key": layout.NAT_KEY,
     "nat_group": layout.NAT_GROUP,
+    "client_prefix": layout.CLIENT_PREFIX,
+    "client_way": layout.CLIENT_WAY,
     "nat_index": layout.nat_index(nat_groups(CAPACITY)),
     "flow_key": layout.FLOW_KEY,
     "flow6_key": layout.FLOW6_KEY,

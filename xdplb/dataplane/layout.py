@@ -49,6 +49,10 @@ __all__ = [
     "CHOSEN_REPLY",
     "CHOSEN_SCHEDULER",
     "CHOSEN_SECOND",
+    "CLIENT_FEW",
+    "CLIENT_OTHERS",
+    "CLIENT_PREFIX",
+    "CLIENT_WAY",
     "DECISION",
     "DECISION_AT_RISK",
     "DECISION_NEW",
@@ -209,6 +213,8 @@ NAT_HASH_SHIFT = 8
 NAT_ELSEWHERE = 1
 NAT_SEED = 0x9E3779B97F4A7C15
 NAT_SEED6 = 0xD1B54A32D192ED03
+CLIENT_OTHERS = 8
+CLIENT_FEW = 4
 BACKEND_USABLE = 0x01
 BACKEND_VLAN = 0x02
 BACKEND_QINQ = 0x04
@@ -350,6 +356,9 @@ NAT_KEY = np.dtype(
 )
 
 NAT_GROUP = np.dtype([("places", "<u8", (NAT_WAYS,))])
+
+CLIENT_PREFIX = np.dtype([("network", "<u8"), ("mask", "<u8")])
+CLIENT_WAY = np.dtype([("hop", BACKEND), ("has_more", "<u8"), ("others", CLIENT_PREFIX, (CLIENT_OTHERS,))])
 
 FLOW_KEY = np.dtype(
     [

@@ -73,6 +73,7 @@ class Maps:
     shared_losses: BpfMap | None = None
     nat_backends: BpfMap | None = None
     nat_index: BpfMap | None = None
+    client_ways: BpfMap | None = None
     nic_stats: BpfMap | None = None
 
     @classmethod
