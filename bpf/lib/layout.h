@@ -250,10 +250,6 @@ struct nat_group {
 	__u64 places[NAT_WAYS];
 };
 
-struct nat_index {
-	struct nat_group groups[NAT_GROUPS];
-};
-
 /* The way that replies go to nearly all clients, by IP version (0 for IPv4), so that few ask the kernel for theirs. `hop` is
  * as a backend's; it has no tags. Clients in a prefix of `others` are not on this way, or may not be: of IPv6, the first
  * half of an address is compared.

@@ -150,7 +150,6 @@ __all__ = [
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
     "bucket_cost",
-    "nat_index",
     "vip6_index",
     "vip_index",
 ]
@@ -569,11 +568,6 @@ def vip_index(groups: int) -> np.dtype[np.void]:
 def vip6_index(groups: int) -> np.dtype[np.void]:
     """Return the dtype of the index of IPv6 VIPs with this many groups."""
     return np.dtype([("seeds", "<u8", (3,)), ("unused", "<u8"), ("entries", VIP6_ENTRY, (groups * VIP_GROUP_SIZE,))])
-
-
-def nat_index(groups: int) -> np.dtype[np.void]:
-    """Return the dtype of the index of NAT backends with this many groups."""
-    return np.dtype([("groups", NAT_GROUP, (groups,))])
 
 
 def bucket_cost(rate: int) -> int:

@@ -177,7 +177,7 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         MapSpec("vip_strays", MapType.ARRAY, U32, U64, capacity.vips),
         MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY, U32, ids, BPF_F_NO_PREALLOC),
         MapSpec("nat_backends", MapType.HASH, layout.NAT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
-        MapSpec("nat_index", MapType.ARRAY, U32, layout.nat_index(nat_groups(capacity)), 1, BPF_F_MMAPABLE),
+        MapSpec("nat_index", MapType.ARRAY, U32, layout.NAT_GROUP, nat_groups(capacity), BPF_F_MMAPABLE),
         _array("client_ways", layout.CLIENT_WAY, 2),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )

@@ -40,7 +40,7 @@ VERSIONS: dict[str, int] = {
     "vip_strays": 1,
     "quic_servers": 1,
     "nat_backends": 1,
-    "nat_index": 1,
+    "nat_index": 2,
     "client_ways": 1,
     "tx_ports": 1,
     "flow_lines": 1,

@@ -193,7 +193,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "vip_strays": {1: 1917049742},
     "quic_servers": {1: 1514847233},
     "nat_backends": {1: 878808948},
-    "nat_index": {1: 1364443426},
+    "nat_index": {1: 1364443426, 2: 2360397001},
     "client_ways": {1: 1201731781},
     "tx_ports": {1: 320501658},
     "flow_lines": {1: 3655101086},
