@@ -90,7 +90,7 @@ static __always_inline enum reason choose_for_fragment(const struct packet *pack
 	if (reason != GO_ON)
 		return reason;
 	DECISION_FLAG(&journey->choice, DECISION_VIP);
-	journey->hash = hash_flow(packet, 0);
+	journey->hash = hash_flow(packet);
 	return limits_check(packet, journey->vip_id, VIP_LIMITED);
 }
 
@@ -99,7 +99,8 @@ static __always_inline enum reason choose(struct xdp_md *ctx, const struct packe
 {
 	if (packet->class == CLASS_FRAGMENT)
 		return choose_for_fragment(packet, journey);
-	journey->hash = hash_flow(packet, vip_is_straight(packet, &journey->vip) ? 0 : journey->vip.flags);
+	journey->hash = vip_is_straight(packet, &journey->vip) ? hash_flow(packet)
+	                                                       : hash_for_vip(packet, &journey->vip);
 	if (packet->class == CLASS_ICMP_ERROR)
 		return choose_for_error(packet, &journey->vip, journey->hash, &journey->choice);
 	return choose_for_request(ctx, packet, &journey->vip, journey->hash, &journey->choice);

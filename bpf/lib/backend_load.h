@@ -11,7 +11,7 @@
 
 static __always_inline int backend_load_is_kept(const struct vip *vip)
 {
-	return vip->scheduler == SCHEDULER_LEAST || vip->scheduler == SCHEDULER_TWO;
+	return VIP_SCHEDULER(vip) == SCHEDULER_LEAST || VIP_SCHEDULER(vip) == SCHEDULER_TWO;
 }
 
 static __always_inline void backend_load_add(const struct vip *vip, __u32 backend_id)

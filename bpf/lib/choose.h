@@ -33,7 +33,7 @@ static __always_inline int choose_needs_flow(const struct packet *packet, const 
 /* Whether the previous owner of the slot gets an old connection that has no record. */
 static __always_inline int choose_previous(const struct vip *vip, __u64 slot)
 {
-	return vip->scheduler == SCHEDULER_HASH && slot_is_moving(slot) &&
+	return VIP_SCHEDULER(vip) == SCHEDULER_HASH && slot_is_moving(slot) &&
 	       backend_is_usable(backend_find(SLOT_PREVIOUS(slot)));
 }
 
@@ -166,7 +166,7 @@ static __always_inline void choose_by_scheduler(const struct packet *packet, con
                                                 struct choice *choice)
 {
 #ifdef WITH_SCHEDULERS
-	if (vip->scheduler != SCHEDULER_HASH) {
+	if (VIP_SCHEDULER(vip) != SCHEDULER_HASH) {
 		choose_blur(packet, choice);
 		choose_unseal(packet, choice);
 		asm volatile(""
@@ -270,7 +270,7 @@ static __always_inline enum reason choose_for_error(const struct packet *packet,
 	else if (second_choice_is_asked(packet, vip) && second_choice_for_error(packet, vip, choice))
 		return choose_settle(packet, choice);
 #endif
-	if (vip->scheduler != SCHEDULER_HASH)
+	if (VIP_SCHEDULER(vip) != SCHEDULER_HASH)
 		return PASS_NOT_TCP_UDP;
 	if (packet->protocol == IPPROTO_TCP && choose_previous(vip, slot)) {
 		choice->id = SLOT_PREVIOUS(slot);

@@ -24,15 +24,33 @@ static __always_inline __u64 hash_mix(__u64 x)
 	return x;
 }
 
-static __always_inline __u64 hash_flow(const struct packet *packet, __u8 vip_flags)
+/* Returns an address as one word. */
+static __always_inline __u64 hash_fold(const struct packet *packet, const __u64 address[2])
 {
-	__u64 key = packet->source[0];
+	return packet->version == 6 ? address[0] * HASH6_ODD ^ address[1] : address[0];
+}
 
-	if (packet->version == 6)
-		key = key * HASH6_ODD ^ packet->source[1];
-	if (!(vip_flags & VIP_HASH_SOURCE))
-		key ^= (__u64)packet->ports << 32;
-	return hash_mix(key ^ HASH_SEED);
+/* The client's address and both ports, as nearly all VIPs hash. */
+static __always_inline __u64 hash_flow(const struct packet *packet)
+{
+	return hash_mix(hash_fold(packet, packet->source) ^ (__u64)packet->ports << 32 ^ HASH_SEED);
+}
+
+/* What the VIP says. Masks, not branches, of which the verifier would follow each. */
+static __always_inline __u64 hash_for_vip(const struct packet *packet, const struct vip *vip)
+{
+	__u64 key = hash_fold(packet, packet->source);
+	__u64 ports = packet->ports & ((vip->flags / VIP_HASH_SOURCE & 1) - 1ULL);
+
+#ifdef WITH_HASH
+	__u64 port_alone = -(__u64)(vip->scheduler >> HASH_SHIFT & 1);
+	__u64 addresses = -(__u64)(vip->scheduler >> HASH_SHIFT >> 1 & 1);
+	__u64 asked = hash_fold(packet, packet->destination) & addresses;
+
+	key = (key & ~port_alone) ^ (packet->version == 6 ? asked * HASH6_ODD : asked << 32);
+	ports &= ~(port_alone & 0xffff) & ~addresses;
+#endif
+	return hash_mix(packet_blur(packet, key ^ ports << 32 ^ HASH_SEED));
 }
 
 #endif

@@ -35,7 +35,15 @@
 #define SCHEDULER_ROTATION 1 /* rr, wrr: each new flow takes the next slot */
 #define SCHEDULER_LEAST                                                                                      \
 	2 /* lc, wlc: of the owners of the first `candidates` slots, the one with the least load */
-#define SCHEDULER_TWO 3 /* p2c: of the owners of two slots, the one with the less load */
+#define SCHEDULER_TWO 3     /* p2c: of the owners of two slots, the one with the less load */
+#define SCHEDULER_BITS 0x0f /* of its byte; the other bits are flags */
+#define VIP_SCHEDULER(vip) ((vip)->scheduler & SCHEDULER_BITS)
+
+/* What the slot depends on instead of the client's address and both ports, if it is not VIP_HASH_SOURCE: a bit each. */
+#define HASH_SHIFT 4 /* in the scheduler's byte */
+#define HASH_BY_FLAG 0
+#define HASH_DESTINATION_PORT 1 /* the destination port alone */
+#define HASH_ADDRESSES 2        /* both addresses, and no port */
 
 #define MAX_CANDIDATES                                                                                       \
 	128 /* as many as SCHEDULER_LEAST compares for a new flow: each costs some nanoseconds */
@@ -45,13 +53,13 @@ struct vip {
 	__u16 id;           /* index into vip_tables, vip_stats and vip_guards */
 	__u16 idle_seconds; /* a record that was silent for longer yields to a new flow */
 	__u8 flags;         /* VIP_* */
-	__u8 scheduler;     /* SCHEDULER_* */
+	__u8 scheduler;     /* SCHEDULER_*, HASH_* */
 	__u8 quic; /* low half: bytes of the server ID in a connection ID, 0 for none; high half: the config ID */
 	__u8 candidates; /* for SCHEDULER_LEAST */
 };
 
-/* What few VIPs have, as bits of struct vip's 8 bytes: flags that packets see, a scheduler that is not SCHEDULER_HASH,
- * QUIC connection IDs.
+/* What few VIPs have, as bits of struct vip's 8 bytes: flags that packets see, a scheduler that is not SCHEDULER_HASH, a hash
+ * of something else, QUIC connection IDs.
  */
 #define VIP_SPECIAL_FLAGS (VIP_TRACK_ALWAYS | VIP_HASH_SOURCE | VIP_ACCESS | VIP_LIMITED | VIP_SECOND_CHOICE)
 #define VIP_SPECIAL (0x00ffff0000000000ULL | (__u64)VIP_SPECIAL_FLAGS << 32)

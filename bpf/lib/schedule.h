@@ -116,7 +116,7 @@ static __always_inline __u32 schedule_flow(const struct vip *vip, const struct v
 {
 	if (!table)
 		return NO_BACKEND;
-	switch (vip->scheduler) {
+	switch (VIP_SCHEDULER(vip)) {
 	case SCHEDULER_ROTATION:
 		return schedule_by_rotation(table, vip->id, hash);
 	case SCHEDULER_LEAST:

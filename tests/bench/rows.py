@@ -13,7 +13,7 @@ from tests.bench.harness import FIXED, FRESH, RANDOM
 from tests.bench.services import LISTED, MIXED, NAT_SHIFT, SINGLE, Service
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_PASS, XDP_TX
 from xdplb.model.next_hop import VlanTag
-from xdplb.model.vip import Forward, RateLimits, Scheduler
+from xdplb.model.vip import Forward, HashKind, RateLimits, Scheduler
 
 __all__ = ["FLOWS_1M", "Row", "rows"]
 
@@ -132,7 +132,7 @@ def _several() -> Iterator[Row]:
 
 
 def _choices() -> Iterator[Row]:
-    source, always, quic = Service(hash_source=True), Service(tracks=True), Service(quic=True)
+    source, always, quic = Service(hash=HashKind.SOURCE), Service(tracks=True), Service(quic=True)
     yield Row("hash = source: DR, 1 M flows", source, traffic.tcp, RANDOM, FLOWS_1M)
     second, strays = Service(second_choice=True), Service(second_choice=True, strays=True)
     yield Row("syn_failover: DR, 1 flow", second, traffic.tcp)

@@ -19,7 +19,7 @@ from xdplb.dataplane.plane import BackendEntry, NatWay, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import ClientWay, NextHop, VlanTag
-from xdplb.model.vip import NO_LIMITS, Forward, Protocol, QuicIds, RateLimits, Scheduler, VipKey
+from xdplb.model.vip import NO_LIMITS, Forward, HashKind, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 
 __all__ = ["BACKENDS", "LISTED", "MIXED", "NAT_SHIFT", "SINGLE", "Service", "Services"]
 
@@ -52,7 +52,7 @@ class Service:
     moving: bool = False
     pinned: bool = False
     tracks: bool = False
-    hash_source: bool = False
+    hash: HashKind = HashKind.FIVE_TUPLE
     second_choice: bool = False
     strays: bool = False
     scheduler: Scheduler = Scheduler.MAGLEV
@@ -110,8 +110,8 @@ class Services:
             vip_id,
             _key(service, vip_id),
             service.tracks,
-            service.hash_source,
             900,
+            service.hash,
             service.scheduler,
             candidates(configured, frozenset()) if service.scheduler is Scheduler.WLC else 0,
             QuicIds(server_id_bytes=2) if service.quic else None,

@@ -19,7 +19,7 @@ from xdplb.dataplane.libbpf import Fd, RunResult, prog_test_run
 from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.next_hop import NextHop, VlanTag
-from xdplb.model.vip import Forward, Protocol, VipKey
+from xdplb.model.vip import Forward, HashKind, Protocol, VipKey
 
 __all__ = ["EPOCH", "IDLE_SECONDS", "VIP6_IDS", "VIP_IDS", "Balancer", "Record", "backend", "slot", "vip_entry"]
 
@@ -95,7 +95,7 @@ def backend(
 
 def vip_entry(vip_id: int, key: str, **fields: Any) -> VipEntry:
     """Return the entry of a VIP as it is written on the command line, `203.0.113.0/24:80-89/tcp`."""
-    options: dict[str, Any] = {"track_always": False, "hash_source": False, "idle_seconds": IDLE_SECONDS, **fields}
+    options: dict[str, Any] = {"track_always": False, "idle_seconds": IDLE_SECONDS, **fields}
     return VipEntry(vip_id, VipKey.parse(key), **options)
 
 
@@ -126,7 +126,7 @@ class Balancer:
             for number in range(counters.info.max_entries):
                 counters.update(number, bytes(counters.value_bytes))
 
-    def write_vips(self, *, track_always: bool = False, hash_source: bool = False) -> None:
+    def write_vips(self, *, track_always: bool = False, hash_kind: HashKind = HashKind.FIVE_TUPLE) -> None:
         """Set all VIPs, without tables."""
         self.plane.write_vips(
             [
@@ -134,7 +134,7 @@ class Balancer:
                     vip_id,
                     VipKey(ip_address(address), packets.VIP_PORT, protocol),
                     track_always=track_always,
-                    hash_source=hash_source,
+                    hash=hash_kind,
                     idle_seconds=IDLE_SECONDS,
                 )
                 for address, ids in ((packets.VIP, VIP_IDS), (packets.VIP6, VIP6_IDS))
@@ -159,12 +159,12 @@ class Balancer:
         backends: Collection[BackendEntry],
         *,
         track_always: bool = False,
-        hash_source: bool = False,
+        hash_kind: HashKind = HashKind.FIVE_TUPLE,
     ) -> None:
         """Set the VIPs, their tables and the backends."""
         self.plane.write_backends(list(backends))
         self.write_slots(slots)
-        self.write_vips(track_always=track_always, hash_source=hash_source)
+        self.write_vips(track_always=track_always, hash_kind=hash_kind)
 
     def send(self, frame: bytes, *, metadata: bytes = b"") -> RunResult:
         """Run the program on a frame, with `metadata` of another program in front of it."""

@@ -52,7 +52,6 @@ def _vip(vip_id: int, version: int, port: int) -> VipEntry:
         vip_id,
         VipKey(ip_address(VIPS[version]), port, Protocol.TCP),
         track_always=False,
-        hash_source=False,
         idle_seconds=IDLE_SECONDS,
         has_access_list=port == packets.VIP_PORT,
     )

@@ -15,7 +15,7 @@ from tests.bpf import packets
 from tests.bpf.balancer import Balancer, backend, slot
 from xdplb.balance.hashing import TABLE_SIZE, flow_hash, slot_of
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_REDIRECT, XDP_TX
-from xdplb.model.vip import Forward
+from xdplb.model.vip import Forward, HashKind
 
 pytestmark = pytest.mark.root
 
@@ -91,7 +91,7 @@ def test_ipip_source_varies_with_the_flow(balancer: Balancer) -> None:
     sources = set()
     for port in range(20000, 20100):
         frame = packets.tcp("A", source_port=port)
-        hashed = int(_hash([packets.CLIENT], [port])[0])
+        hashed = int(_hash([packets.CLIENT], [port], HashKind.FIVE_TUPLE)[0])
         bits = int.from_bytes((hashed & 0xFFFFFFFF).to_bytes(4, "little"), "big") & mask
         source = str(IPv4Address(int(IPv4Address("10.200.0.0")) | bits))
         assert balancer.send(frame).packet == packets.through_ipip(frame, backend_id, source)
@@ -149,26 +149,25 @@ def test_no_room_in_front_of_the_frame(balancer: Balancer) -> None:
     assert (result.verdict, result.packet) == (XDP_TX, packets.through_dr(packets.tcp("PA"), backend_id))
 
 
-def _hash(sources: list[str], ports: list[int], *, hash_source: bool = False) -> np.ndarray:
+def _hash(sources: list[str], ports: list[int], kind: HashKind) -> np.ndarray:
     return flow_hash(
         np.array([int(IPv4Address(source)) for source in sources], np.uint32),
         np.array(ports, np.uint16),
         np.full(len(ports), packets.VIP_PORT, np.uint16),
-        hash_source=hash_source,
+        kind,
+        destination=int(IPv4Address(packets.VIP)),
     )
 
 
-@pytest.mark.parametrize("hash_source", [False, True])
-def test_slots_are_those_the_control_plane_computes(balancer: Balancer, hash_source: bool) -> None:
+@pytest.mark.parametrize("kind", HashKind)
+def test_slots_are_those_the_control_plane_computes(balancer: Balancer, kind: HashKind) -> None:
     """Many flows over slots that belong to 200 backends in turn: each goes where the Python twin says."""
     owners = np.arange(TABLE_SIZE, dtype=np.uint32) % 200 + 1
-    balancer.set_up(owners, [backend(number) for number in range(1, 201)], hash_source=hash_source)
+    balancer.set_up(owners, [backend(number) for number in range(1, 201)], hash_kind=kind)
     random = np.random.default_rng(1)
     sources = [str(IPv4Address(int(number))) for number in random.integers(1 << 24, 127 << 24, 300)]
     ports = [int(port) for port in random.integers(1, 65536, 300)]
-    for source, port, number in zip(
-        sources, ports, slot_of(_hash(sources, ports, hash_source=hash_source)), strict=True
-    ):
+    for source, port, number in zip(sources, ports, slot_of(_hash(sources, ports, kind)), strict=True):
         frame = packets.tcp("A", source=source, source_port=port)
         assert balancer.send(frame).packet == packets.through_dr(frame, int(owners[number]))
 
@@ -176,7 +175,7 @@ def test_slots_are_those_the_control_plane_computes(balancer: Balancer, hash_sou
 def test_hash_source_keeps_a_client_on_one_backend(balancer: Balancer) -> None:
     """All ports of a client go to one backend; with the 5-tuple they do not."""
     owners = np.arange(TABLE_SIZE, dtype=np.uint32) % 50 + 1
-    for hash_source, backends in ((True, 1), (False, 30)):
-        balancer.set_up(owners, [backend(number) for number in range(1, 51)], hash_source=hash_source)
+    for kind, backends in ((HashKind.SOURCE, 1), (HashKind.ADDRESSES, 1), (HashKind.FIVE_TUPLE, 30)):
+        balancer.set_up(owners, [backend(number) for number in range(1, 51)], hash_kind=kind)
         seen = {balancer.send(packets.tcp("A", source_port=port)).packet[:6] for port in range(1000, 1100)}
         assert len(seen) == 1 if backends == 1 else len(seen) >= backends

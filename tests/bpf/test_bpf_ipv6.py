@@ -25,7 +25,7 @@ from tests.bpf import leaving, packets
 from tests.bpf.balancer import Balancer, backend, slot
 from xdplb.balance.hashing import TABLE_SIZE, flow_hash6, slot_of
 from xdplb.dataplane.libbpf import XDP_DROP, XDP_PASS, XDP_TX
-from xdplb.model.vip import Forward
+from xdplb.model.vip import Forward, HashKind
 
 pytestmark = pytest.mark.root
 
@@ -107,15 +107,16 @@ def test_the_outer_source_varies_with_the_flow(balancer: Balancer) -> None:
         assert forwarded(balancer, frame, Forward.IPIP, 6, source="2001:db8:a::", source_mask=mask) == expected
 
 
-@pytest.mark.parametrize("hash_source", [False, True])
-def test_slots_are_those_the_control_plane_computes(balancer: Balancer, hash_source: bool) -> None:
+@pytest.mark.parametrize("kind", HashKind)
+def test_slots_are_those_the_control_plane_computes(balancer: Balancer, kind: HashKind) -> None:
     owners = np.arange(TABLE_SIZE, dtype=np.uint32) % 200 + 1
-    balancer.set_up(owners, [backend(number) for number in range(1, 201)], hash_source=hash_source)
+    balancer.set_up(owners, [backend(number) for number in range(1, 201)], hash_kind=kind)
     random = np.random.default_rng(1)
+    asked = divmod(int(IPv6Address(packets.VIP6)), 1 << 64)
     for _ in range(200):
         halves = random.integers(0, 2**63, 2, dtype=np.uint64)
         source, port = str(IPv6Address(int(halves[0]) << 64 | int(halves[1]))), int(random.integers(1, 65536))
-        number = slot_of(flow_hash6(halves, port, packets.VIP_PORT, hash_source=hash_source))[0]
+        number = slot_of(flow_hash6(halves, port, packets.VIP_PORT, kind, destination=asked))[0]
         frame = packets.tcp6(source=source, source_port=port)
         assert balancer.send(frame).packet == leaving.through(frame, int(owners[number]), Forward.DR)
 

@@ -43,7 +43,6 @@ def set_up(balancer: Balancer, limits: RateLimits, *, limits6: RateLimits | None
                 IDS[version],
                 VipKey(ip_address(vip), packets.VIP_PORT, Protocol.TCP),
                 track_always=False,
-                hash_source=False,
                 idle_seconds=IDLE_SECONDS,
                 limits=limits if version == 4 or limits6 is None else limits6,
             )

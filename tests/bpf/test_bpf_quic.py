@@ -90,7 +90,6 @@ def set_up(
                 vip_id,
                 VipKey(ip_address(address), packets.VIP_PORT, Protocol.UDP),
                 track_always=always,
-                hash_source=False,
                 idle_seconds=IDLE_SECONDS,
                 quic=QuicIds(len(server_id), config_id),
             )

@@ -87,7 +87,6 @@ def _vip(scheduler: Scheduler, count: int) -> VipEntry:
         VIP_ID,
         VipKey(IPv4Address(packets.VIP), packets.VIP_PORT, Protocol.TCP),
         track_always=True,
-        hash_source=False,
         idle_seconds=IDLE_SECONDS,
         scheduler=scheduler,
         candidates=count,

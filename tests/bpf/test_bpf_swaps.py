@@ -14,6 +14,7 @@ import pytest
 from tests.bpf import packets
 from tests.bpf.balancer import Balancer, backend, slot, vip_entry
 from xdplb.dataplane.libbpf import XDP_TX, obj_get, prog_test_run
+from xdplb.model.vip import HashKind
 
 pytestmark = pytest.mark.root
 
@@ -45,11 +46,9 @@ def meanwhile(*changes: Callable[[], None]) -> Iterator[list[int]]:
         thread.join()
 
 
-def write_prefixes(balancer: Balancer, *, hash_source: bool) -> None:
+def write_prefixes(balancer: Balancer, kind: HashKind = HashKind.FIVE_TUPLE) -> None:
     """Make the packets' addresses and ports part of prefixes and ranges, instead of VIPs of their own."""
-    balancer.plane.write_vips(
-        [vip_entry(number, key, hash_source=hash_source) for number, key in enumerate(PREFIXES, start=1)]
-    )
+    balancer.plane.write_vips([vip_entry(number, key, hash=kind) for number, key in enumerate(PREFIXES, start=1)])
 
 
 @pytest.mark.parametrize("version", FRAMES)
@@ -58,14 +57,14 @@ def test_no_packet_falls_between_two_states(balancer: Balancer, what: str, versi
     frame = FRAMES[version]
     balancer.set_up(slot(1), [backend(1), backend(2)])
     if what == "prefixes":
-        write_prefixes(balancer, hash_source=False)
+        write_prefixes(balancer)
     plane = balancer.plane
     changes: dict[str, list[Callable[[], None]]] = {
         "table": [lambda: balancer.write_slots(slot(2)), lambda: balancer.write_slots(slot(1))],
-        "index": [balancer.write_vips, lambda: balancer.write_vips(hash_source=True)],
+        "index": [balancer.write_vips, lambda: balancer.write_vips(hash_kind=HashKind.SOURCE)],
         "prefixes": [
-            lambda: write_prefixes(balancer, hash_source=True),
-            lambda: write_prefixes(balancer, hash_source=False),
+            lambda: write_prefixes(balancer, HashKind.SOURCE),
+            lambda: write_prefixes(balancer),
         ],
         "backends": [lambda: plane.write_backends([backend(1), backend(2)])],
         "moving table": [lambda: balancer.write_slots(slot(2, 1)), lambda: balancer.write_slots(slot(1))],

@@ -25,7 +25,6 @@ VIPS = [
         0,
         VipKey.parse("203.0.113.10:443/udp"),
         track_always=True,
-        hash_source=False,
         idle_seconds=60,
         quic=QuicIds(2),
         has_access_list=True,
@@ -34,13 +33,12 @@ VIPS = [
         1,
         VipKey.parse("[2001:db8::10]:443/tcp"),
         track_always=False,
-        hash_source=False,
         idle_seconds=60,
         has_access_list=True,
         limits=RateLimits(packets=100),
     ),
-    VipEntry(2, VipKey.parse("203.0.113.0/24:8000-8999/tcp"), track_always=False, hash_source=False, idle_seconds=60),
-    VipEntry(3, VipKey.parse("[2001:db8:f::/64]:80/tcp"), track_always=False, hash_source=False, idle_seconds=60),
+    VipEntry(2, VipKey.parse("203.0.113.0/24:8000-8999/tcp"), track_always=False, idle_seconds=60),
+    VipEntry(3, VipKey.parse("[2001:db8:f::/64]:80/tcp"), track_always=False, idle_seconds=60),
 ]
 BACKENDS = [
     BackendEntry(

@@ -176,7 +176,7 @@ def read_table(plane: Reading, vip_id: int) -> Slots:
 
 
 def vip(number: int, key: VipKey, **changes: Any) -> VipEntry:
-    return replace(VipEntry(number, key, track_always=False, hash_source=False, idle_seconds=900), **changes)
+    return replace(VipEntry(number, key, track_always=False, idle_seconds=900), **changes)
 
 
 def many_vips(count: int) -> list[VipEntry]:

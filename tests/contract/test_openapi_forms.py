@@ -152,15 +152,21 @@ CONDITIONS = [
     ({"scheduler": "sh", "hash": "5-tuple"}, False),
     ({"scheduler": "sh", "hash": "source"}, True),
     ({"scheduler": "sh", "hash": None}, True),
+    ({"hash": "destination-port"}, False),
+    ({"hash": "destination-port", "last_port": None}, False),
+    ({"hash": "destination-port", "last_port": 81}, True),
+    ({"hash": "destination-port", "port": 0}, True),
+    ({"hash": "addresses"}, True),
 ]
 
 
 def holds(schema: Any, body: Any) -> bool:
     """Return whether a body keeps to the rules of a schema; only of the words that the rules are made of."""
     checks: dict[str, Any] = {
-        "type": lambda given, of: of != "null" or given is None,
+        "type": lambda given, of: (given is None) == (of == "null"),
         "enum": lambda given, of: given in of,
         "maximum": lambda given, of: given <= of,
+        "minimum": lambda given, of: given >= of,
         "required": lambda given, of: set(of) <= set(given),
         "properties": lambda given, of: all(holds(each, given[name]) for name, each in of.items() if name in given),
     }

@@ -11,14 +11,14 @@ from xdplb.dataplane.access_index import is_denied
 from xdplb.dataplane.plane import DataPlane, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.errors import CapacityError
-from xdplb.model.vip import QuicIds, RateLimits, Scheduler, VipKey
+from xdplb.model.vip import HashKind, QuicIds, RateLimits, Scheduler, VipKey
 
 from .planes import CAPACITY, KEY, UDP, V6, V6_UDP, Kit, build, many_vips, vip
 
 
 def test_vips_are_replaced_as_a_whole(plane: DataPlane) -> None:
     first = vip(0, KEY, track_always=True, idle_seconds=65535)
-    second = vip(5, UDP, hash_source=True, idle_seconds=1)
+    second = vip(5, UDP, hash=HashKind.SOURCE, idle_seconds=1)
     plane.write_vips([first, second])
     assert plane.read_vips() == {0: first, 5: second}
     plane.write_vips([second])
@@ -52,7 +52,7 @@ def test_a_vip_twice_is_a_mistake_of_the_caller(plane: DataPlane) -> None:
 
 EVERY_KIND = [
     vip(0, KEY),
-    vip(1, UDP, track_always=True, hash_source=True, idle_seconds=65535),
+    vip(1, UDP, track_always=True, hash=HashKind.SOURCE, idle_seconds=65535),
     vip(2, VipKey.parse("203.0.113.11:53/tcp+udp")),
     vip(3, V6, scheduler=Scheduler.LC, track_always=True, candidates=128),
     vip(4, V6_UDP, quic=QuicIds(8, 6), has_access_list=True),

@@ -17,7 +17,7 @@ from xdplb.dataplane.plane import BackendEntry, NatWay, Slots, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.next_hop import NextHop, VlanTag
-from xdplb.model.vip import NO_LIMITS, Forward, Protocol, QuicIds, RateLimits, Scheduler, VipKey
+from xdplb.model.vip import NO_LIMITS, Forward, HashKind, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 from xdplb.reference.config import Config
 
 __all__ = ["CLIENTS", "EPOCH", "IDLE_SECONDS", "PORTS", "UNKNOWN_IDS", "VIP_ADDRESSES", "random_config"]
@@ -109,6 +109,14 @@ def _conflict(one: VipKey, other: VipKey) -> bool:
     )
 
 
+def _random_hash(chance: random.Random, features: Features, scheduler: Scheduler) -> HashKind:
+    if scheduler is Scheduler.SH or chance.random() < 0.3:
+        return HashKind.SOURCE
+    if Feature.HASH in features:
+        return chance.choice([HashKind.FIVE_TUPLE, HashKind.DESTINATION_PORT, HashKind.ADDRESSES])
+    return HashKind.FIVE_TUPLE
+
+
 def _random_vip(chance: random.Random, features: Features, vip_id: int, key: VipKey) -> VipEntry:
     scheduler = Scheduler.MAGLEV
     if Feature.SCHEDULERS in features and chance.random() < 0.5:
@@ -120,7 +128,7 @@ def _random_vip(chance: random.Random, features: Features, vip_id: int, key: Vip
         id=vip_id,
         key=key,
         track_always=scheduler.is_per_connection or chance.random() < 0.4,
-        hash_source=scheduler is Scheduler.SH or chance.random() < 0.3,
+        hash=_random_hash(chance, features, scheduler),
         idle_seconds=chance.choice(IDLE_SECONDS),
         scheduler=scheduler,
         candidates=chance.choice([0, 1, 5, 12, 128]) if scheduler in {Scheduler.LC, Scheduler.WLC} else 0,

@@ -3,7 +3,7 @@
 
     /slow?bytes=N&seconds=S    N bytes, sent evenly over S seconds
     /health                    200
-    POST                       the number of bytes received
+    POST                       the number of bytes received; with /digest, the SHA-256 of them
     anything else              the backend's name and the client's address
 
 Every answer names the backend in X-Backend and closes the connection. The UDP echo answers from the VIP's address and
@@ -12,6 +12,7 @@ puts the backend's name in front. Both speak IPv4 and IPv6.
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import sys
 import threading
@@ -44,7 +45,9 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(f"{self.name} {self.client_address[0].removeprefix('::ffff:')}\n".encode())
 
     def do_POST(self) -> None:
-        self._answer(f"{len(self.rfile.read(int(self.headers['Content-Length'])))}\n".encode())
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        told = hashlib.sha256(body).hexdigest() if self.path == "/digest" else len(body)
+        self._answer(f"{told}\n".encode())
 
     def _slowly(self, size: int, seconds: float) -> None:
         self._head(size)

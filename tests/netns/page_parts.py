@@ -190,7 +190,10 @@ PARTS = (
         places={"n each balancer": ("balancer",), "n each backend": BACKENDS, "A client": ("client",)},
         before=(
             *((host, _NAT_SERVICE.format(port=port)) for host, port in zip(BACKENDS, (8080, 8081), strict=True)),
-            ("balancer", "sysctl -a -r 'rp_filter|accept_local|forwarding$|ip_forward$' >/run/before-nat"),
+            (
+                "balancer",
+                "sysctl -a -r 'rp_filter|accept_local|send_redirects|forwarding$|ip_forward$' >/run/before-nat",
+            ),
         ),
         then={"curl *": _end_nat},
     ),

@@ -24,7 +24,29 @@ from .test_traffic_forwarding import udp_answers
 PORTS = {"dr1": 8080, "dr2": 8081}
 FILES_PORT, FILES_KEY = 8090, f"{VIP}:9000/tcp"
 KEY6 = f"[{VIP6}]:80/tcp"
-SIZE = 200_000_000
+SIZE, UPLOAD = 200_000_000, 30_000_000
+BY_FAMILY = {4: (KEY, ADDRESSES, f"http://{VIP}/"), 6: (KEY6, ADDRESSES6, f"http://[{VIP6}]/")}
+
+DNS_PORT = 5353
+ANSWER = 3600
+"""Bytes of text in the records of one name, which become three fragments."""
+
+BIND = """\
+options {{
+  directory "{folder}"; pid-file "{folder}/named.pid"; session-keyfile "{folder}/session.key"; lock-file none;
+  listen-on port {port} {{ any; }}; listen-on-v6 port {port} {{ any; }};
+  edns-udp-size 4096; max-udp-size 4096; minimal-responses yes;
+  recursion no; dnssec-validation no; notify no; empty-zones-enable no;
+}};
+controls {{ }};
+zone "example.test" {{ type primary; file "zone.db"; }};
+"""
+ZONE = """\
+$TTL 300
+@ IN SOA ns hostmaster 1 3600 600 86400 60
+@ IN NS ns
+ns IN A 10.0.0.1
+"""
 
 
 class NatBalancer(Balancer):
@@ -83,6 +105,29 @@ def serve(balancer: Balancer) -> None:
         until(lambda asked=asked: lab.run("client", asked, check=False).returncode == 0)  # type: ignore[misc]
 
 
+def serve_names(balancer: NatBalancer) -> None:
+    """Run BIND on both backends, with a name whose records are as large as UDP carries them."""
+    strings = [f"{number:0200d}" for number in range(ANSWER // 200)]
+    zone = ZONE + "".join(f'large IN TXT "{each}"\n' for each in strings)
+    for host in PORTS:
+        folder = balancer.lab.folder / f"names-{host}"
+        folder.mkdir()
+        (folder / "zone.db").write_text(zone)
+        (folder / "server.conf").write_text(BIND.format(folder=folder, port=DNS_PORT))
+        with (folder / "log").open("ab") as log:
+            balancer.lab.popen(host, ["named", "-g", "-c", str(folder / "server.conf")], stdout=log, stderr=log)
+        until(lambda host=host: len(asked_name(balancer, str(ADDRESSES[host]), DNS_PORT)) == len(strings))  # type: ignore[misc]
+
+
+def asked_name(balancer: NatBalancer, server: str, port: int) -> list[str]:
+    """Ask a server for that name by one datagram; return the records of the answer, if it is not a truncated one."""
+    how = ["+short", "+notcp", "+ignore", "+bufsize=4096", "+tries=1", "+time=5"]
+    told = balancer.lab.run(
+        "client", ["dig", f"@{server}", "-p", str(port), *how, "large.example.test", "TXT"], check=False
+    )
+    return [line for line in told.stdout.splitlines() if line.startswith('"')]
+
+
 def reply_by_balancer(balancer: Balancer, via: str | None) -> None:
     """Let the backends reach the client by the balancer, or by the router as before."""
     for host in PORTS:
@@ -132,11 +177,15 @@ def test_a_large_file_arrives_as_it_was(nat: NatBalancer) -> None:
     assert nat.drops().get("too_big", 0) == 0
 
 
-def test_an_upload_of_full_segments_arrives(nat: NatBalancer) -> None:
-    nat.add_nat(*PORTS)
+@pytest.mark.parametrize("family", [4, 6])
+def test_an_upload_arrives_as_it_was(nat: NatBalancer, family: int) -> None:
+    key, addresses, url = BY_FAMILY[family]
+    nat.add_nat(*PORTS, key=key, addresses=addresses)
     body = nat.lab.folder / "body"
-    body.write_bytes(bytes(3_000_000))
-    assert nat.text("-H", "Expect:", "--data-binary", f"@{body}") == "3000000\n"
+    body.write_bytes(os.urandom(UPLOAD))
+    asked = ["curl", "-gsSf", "-H", "Expect:", "--data-binary", f"@{body}", f"{url}digest"]
+    told = nat.lab.run("client", asked, timeout=COMMAND_SECONDS).stdout
+    assert told.strip() == hashlib.sha256(body.read_bytes()).hexdigest()
 
 
 def test_udp_goes_to_the_backends_and_answers_come_from_the_vip(nat: NatBalancer) -> None:
@@ -144,6 +193,23 @@ def test_udp_goes_to_the_backends_and_answers_come_from_the_vip(nat: NatBalancer
     answers = Counter(udp_answers(nat, 60))
     assert answers.keys() == {"dr1 hello", "dr2 hello"}
     assert min(answers.values()) > 10
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_answers_of_name_servers_come_in_fragments(nat: NatBalancer, family: int) -> None:
+    """The later fragments have no ports: they go the way of the first one."""
+    if not (nat.lab.folder / "names-dr1").exists():
+        serve_names(nat)
+    _, addresses, _ = BY_FAMILY[family]
+    vip = VIP6 if family == 6 else VIP
+    key = f"[{vip}]:53/udp" if family == 6 else f"{vip}:53/udp"
+    nat.add_nat(*PORTS, key=key, port=DNS_PORT, addresses=addresses)
+    for _ in range(20):
+        assert len(asked_name(nat, str(vip), 53)) == ANSWER // 200
+    (counted,) = nat.ask("stats")["vips"]
+    assert counted["packets"] == 20
+    assert counted["replies"] + nat.passed() >= 60
+    assert all(each["packets"] for each in counted["backends"])
 
 
 def test_ipv6_too(nat: NatBalancer) -> None:
@@ -180,6 +246,15 @@ def test_a_reply_through_a_balancer_that_has_seen_no_request_is_rewritten(nat: N
         assert other.daemon is not None
         other.daemon.terminate()
         other.daemon.wait()
+
+
+def test_what_else_a_backend_sends_a_client_moves_no_replies_past_the_balancer(nat: NatBalancer) -> None:
+    """The host routes it out by the NIC that it came in by, and must not tell the backend of the router instead."""
+    nat.add_nat("dr1")
+    asked = ["curl", "-sf", "-o", "/dev/null", "--max-time", "5", f"http://{ADDRESSES['dr1']}:{FILES_PORT}/"]
+    for _ in range(3):
+        nat.lab.run("client", asked)
+        assert nat.get(2) == {"dr1": 2}
 
 
 def test_doctor_says_that_the_host_must_forward(nat: NatBalancer) -> None:

@@ -92,7 +92,7 @@ class PacketPath:
         if vip is None:
             return None
         try:
-            choice = choose_for_request(journey, packet, vip, hash_flow(packet, vip.hash_source))
+            choice = choose_for_request(journey, packet, vip, hash_flow(packet, vip.hash))
             backend = settle(journey, choice)
         except Stop:
             return None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from tests.fuzz.scapy_frames import frames
 from tests.fuzz.worlds import random_config
 from xdplb.balance.hashing import flow_hash, flow_hash6, slot_of
 from xdplb.dataplane.features import Feature
-from xdplb.model.vip import Forward
+from xdplb.model.vip import Forward, HashKind
 from xdplb.reference import checksum
 from xdplb.reference.decision import Decision
 from xdplb.reference.echo import answer_ping
@@ -192,13 +191,13 @@ def test_the_hash_is_that_of_the_control_plane(world: tuple[int, str]) -> None:
         except (Stop, BadPacket):
             continue
         ports = packet.source_port, packet.destination_port
-        for by_source in (False, True):
+        for kind in HashKind:
             if packet.version == 4:
-                expected = flow_hash(int(packet.source), *ports, hash_source=by_source)
+                expected = flow_hash(int(packet.source), *ports, kind, destination=int(packet.destination))
             else:
-                halves = np.array([[int(packet.source) >> 64, int(packet.source) & 2**64 - 1]], np.uint64)
-                expected = flow_hash6(halves, *ports, hash_source=by_source)
-            hashed = hash_flow(packet, by_source)
+                halves, asked = (divmod(int(address), 1 << 64) for address in (packet.source, packet.destination))
+                expected = flow_hash6(halves, *ports, kind, destination=asked)
+            hashed = hash_flow(packet, kind)
             assert hashed == int(expected[0])
             assert slot_number(hashed) == int(slot_of(expected)[0])
         assert decision is not None

@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xdplb.model.vip import HashKind
+
 __all__ = ["HASH6_ODD", "HASH_SEED", "TABLE_SIZE", "flow_hash", "flow_hash6", "slot_of", "slots_of_flows"]
 
 TABLE_SIZE = 65537
@@ -22,34 +24,38 @@ def flow_hash(
     source: ArrayLike,
     source_port: ArrayLike,
     destination_port: ArrayLike,
-    hash_source: bool = False,
+    kind: HashKind = HashKind.FIVE_TUPLE,
+    *,
+    destination: ArrayLike = 0,
 ) -> NDArray[np.uint64]:
     """Return the 64-bit hash of each IPv4 flow. Addresses and ports are numbers in host order, scalars or columns.
 
-    With `hash_source` it depends on the client's address alone.
+    `kind` says what it depends on; `destination` matters only to `addresses`.
     """
     # The program reads addresses and ports in network order on a little-endian CPU, so it sees their bytes swapped.
-    key = np.atleast_1d(np.asarray(source, np.uint32)).byteswap().astype(np.uint64)
-    if not hash_source:
-        key = key | _ports(source_port, destination_port)
-    return _mix(key ^ np.uint64(HASH_SEED))
+    client = np.atleast_1d(np.asarray(source, np.uint32)).byteswap().astype(np.uint64)
+    if kind is HashKind.ADDRESSES:
+        asked = np.asarray(destination, np.uint32).byteswap().astype(np.uint64)
+        return _mix(client ^ asked << np.uint64(32) ^ np.uint64(HASH_SEED))
+    return _mix(_key(kind, client, source_port, destination_port) ^ np.uint64(HASH_SEED))
 
 
 def flow_hash6(
     source: ArrayLike,
     source_port: ArrayLike,
     destination_port: ArrayLike,
-    hash_source: bool = False,
+    kind: HashKind = HashKind.FIVE_TUPLE,
+    *,
+    destination: ArrayLike = (0, 0),
 ) -> NDArray[np.uint64]:
     """Return the 64-bit hash of each IPv6 flow, as `flow_hash` does.
 
-    An address is two 64-bit numbers, the upper half first: `source` has shape (2,) or (n, 2).
+    An address is two 64-bit numbers, the upper half first: `source` and `destination` have shape (2,) or (n, 2).
     """
-    halves = np.atleast_2d(np.asarray(source, np.uint64)).byteswap()
-    key = halves[:, 0] * np.uint64(HASH6_ODD) ^ halves[:, 1]
-    if not hash_source:
-        key = key ^ _ports(source_port, destination_port)
-    return _mix(key ^ np.uint64(HASH_SEED))
+    client = _folded(source)
+    if kind is HashKind.ADDRESSES:
+        return _mix(client ^ _folded(destination) * np.uint64(HASH6_ODD) ^ np.uint64(HASH_SEED))
+    return _mix(_key(kind, client, source_port, destination_port) ^ np.uint64(HASH_SEED))
 
 
 def slot_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
@@ -62,14 +68,35 @@ def slots_of_flows(
     version: int,
     source: NDArray[np.uint64],
     source_port: NDArray[np.uint16],
+    destination: NDArray[np.uint64],
     destination_port: NDArray[np.uint16],
     *,
-    hash_source: bool,
+    kind: HashKind,
 ) -> NDArray[np.uint32]:
-    """Return the slots of flows of one IP version. `source` has shape (n, 2); an IPv4 address is in its lower half."""
+    """Return the slots of flows of one IP version. Addresses have shape (n, 2), an IPv4 address in the lower half."""
     if version == 6:
-        return slot_of(flow_hash6(source, source_port, destination_port, hash_source))
-    return slot_of(flow_hash(source[:, 1], source_port, destination_port, hash_source))
+        return slot_of(flow_hash6(source, source_port, destination_port, kind, destination=destination))
+    return slot_of(flow_hash(source[:, 1], source_port, destination_port, kind, destination=destination[:, 1]))
+
+
+def _key(
+    kind: HashKind, client: NDArray[np.uint64], source_port: ArrayLike, destination_port: ArrayLike
+) -> NDArray[np.uint64]:
+    """Return what is hashed of each flow, unless it is of both addresses."""
+    if kind is HashKind.SOURCE:
+        return client
+    if kind is HashKind.DESTINATION_PORT:
+        return np.broadcast_to(
+            _ports(0, destination_port), np.broadcast_shapes(client.shape, np.shape(destination_port))
+        )
+    return client ^ _ports(source_port, destination_port)
+
+
+def _folded(address: ArrayLike) -> NDArray[np.uint64]:
+    """Return IPv6 addresses, of shape (2,) or (n, 2), as one word each."""
+    halves = np.atleast_2d(np.asarray(address, np.uint64)).byteswap()
+    folded: NDArray[np.uint64] = halves[:, 0] * np.uint64(HASH6_ODD) ^ halves[:, 1]
+    return folded
 
 
 def _ports(source_port: ArrayLike, destination_port: ArrayLike) -> NDArray[np.uint64]:

@@ -101,7 +101,8 @@ def _word_options() -> list[Callable[[_Command], _Command]]:
             "--hash",
             "hash_",
             type=_words(HashKind),
-            help=f"What maglev hashes.  [{_DEFAULTS.hash}]",
+            help="What maglev hashes: addresses and ports, the client's address, the port it asks, or both addresses.  "
+            f"[{_DEFAULTS.hash}]",
         ),
         click.option(
             "--on-unhealthy",

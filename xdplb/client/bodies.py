@@ -206,7 +206,7 @@ DriftKind = Literal[
     "entry",
 ]
 Forward = Literal["dr", "ipip", "gue", "nat"]
-HashKind = Literal["5-tuple", "source"]
+HashKind = Literal["5-tuple", "source", "destination-port", "addresses"]
 Health = Literal["unknown", "up", "down"]
 KnownBy = Literal["records", "records_since", "packet_counter", "slots"]
 Level = Literal["backend", "vip", "total"]

@@ -95,14 +95,7 @@ def forwarding_of(where: Where, said: str, forwarding: Forwarding, notes: Notes)
     if forwarding.method == "dr":
         return Forward.DR
     if forwarding.method == "nat":
-        notes.differs(
-            where,
-            said,
-            "NAT is not converted. It is dr: replies go straight to the client, and each backend needs the VIP's"
-            " address (xdplb backend-host setup VIP) and the same segment as the balancer; behind a router, use ipip."
-            ' For NAT, write forward = "nat", and port for each backend that has another one (docs/nat.md)',
-        )
-        return Forward.DR
+        return Forward.NAT
     if forwarding.checksum != "nocsum":
         notes.left_out(where, said, f"{forwarding.checksum}: tunnels have no checksums of their own")
     if forwarding.tunnel == "gue":

@@ -13,6 +13,7 @@ from xdplb.model.backend import AdminState, Backend, BackendRole, parse_backend_
 from xdplb.model.check_type import DEFAULTS_OF
 from xdplb.model.errors import InvalidError
 from xdplb.model.health import HealthCheck, fitted_checks
+from xdplb.model.nat import served_ports
 from xdplb.model.vip import Forward, Scheduler, Vip, VipKey
 
 from .notes import Notes, Where
@@ -70,6 +71,7 @@ def vips_of(services: Sequence[Service], notes: Notes) -> list[Converted]:
     taken: dict[VipKey, Where] = {}
     named: dict[str, VipKey] = {}
     addresses = _Addresses(key for service in services for key in service.keys)
+    translated = _Translated()
     for service in services:
         first: Converted | None = None
         for key in service.keys:
@@ -77,7 +79,7 @@ def vips_of(services: Sequence[Service], notes: Notes) -> list[Converted]:
                 service.notes.left_out(service.where, str(key), f"{taken[key]} has the same VIP")
                 continue
             taken[key] = service.where
-            data = _vip(service, key, addresses)
+            data = _vip(service, key, addresses, translated)
             name = data.get("name")
             if name is not None and named.setdefault(name, key) is not key:
                 service.notes.left_out(service.where, f"the name {name} of {key}", f"VIP {named[name]} has it")
@@ -88,6 +90,26 @@ def vips_of(services: Sequence[Service], notes: Notes) -> list[Converted]:
         if first is None:
             notes.update(service.notes)
     return made
+
+
+class _Translated:
+    """The ports of NAT backends that are a VIP's already: a reply from one of them must tell which VIP it is of."""
+
+    def __init__(self) -> None:
+        self._served: dict[tuple[IPAddress, int], list[tuple[range, VipKey]]] = {}
+
+    def misfit(self, key: VipKey, backend: Backend) -> str:
+        """Return why this cannot be a NAT backend of a VIP; else note that it is one, and return ""."""
+        if not key.is_one_address:
+            return f"{key} has many addresses, and a reply does not tell which of them its client has asked"
+        ports = served_ports(key, backend)
+        for protocol in key.protocol.numbers:
+            for others, vip in self._served.get((backend.address, protocol), []):
+                if max(ports[0], others[0]) <= min(ports[-1], others[-1]):
+                    return f"it serves VIP {vip} with this port too, and a reply would not tell which VIP it is of"
+        for protocol in key.protocol.numbers:
+            self._served.setdefault((backend.address, protocol), []).append((ports, key))
+        return ""
 
 
 class _Addresses:
@@ -107,9 +129,9 @@ class _Addresses:
         return self._single.get(address) or next((key for key in self._prefixes if key.has(address)), None)
 
 
-def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]:
+def _vip(service: Service, key: VipKey, addresses: _Addresses, translated: _Translated) -> dict[str, Any]:
     settings, notes = dict(service.settings), service.notes
-    reals = _backends(service, key, addresses)
+    reals = _backends(service, key, addresses, translated)
     if len(reals) > _MOST_COMPARED and settings.get("scheduler") in {Scheduler.LC, Scheduler.WLC}:
         notes.differs(
             service.where,
@@ -118,7 +140,8 @@ def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]
         )
         settings["scheduler"] = Scheduler.P2C
     settings = _accepted(service, key, settings, notes)
-    checks = _checks(service, key, notes)
+    checks = _checks(service, key, reals)
+    forward = _common_forward(service, reals)
     if "min_serving" in settings:
         settings["min_serving"] = settings["min_serving"].value
     return {
@@ -126,11 +149,17 @@ def _vip(service: Service, key: VipKey, addresses: _Addresses) -> dict[str, Any]
         "port": key.port,
         "last_port": None if key.last_port == key.port else key.last_port,
         "protocol": key.protocol.value,
-        "forward": service.forward.value,
+        "forward": forward.value,
         **settings,
         **_checks_data(checks),
-        "backends": [_backend(service, key, real, checks) for real in reals],
+        "backends": [_backend(forward, key, real, checks) for real in reals],
     }
+
+
+def _common_forward(service: Service, reals: Sequence[Real]) -> Forward:
+    """Return the way that packets reach all backends, or that of the service if they have several."""
+    found = {real.forward for real in reals if real.forward is not None}
+    return found.pop() if len(found) == 1 else service.forward
 
 
 def _accepted(service: Service, key: VipKey, settings: dict[str, Any], notes: Notes) -> dict[str, Any]:
@@ -145,13 +174,16 @@ def _accepted(service: Service, key: VipKey, settings: dict[str, Any], notes: No
             return settings
 
 
-def _backends(service: Service, key: VipKey, addresses: _Addresses) -> list[Real]:
-    """Return the real servers that can be backends: each address once, and none that is the address of a VIP."""
+def _backends(service: Service, key: VipKey, addresses: _Addresses, translated: _Translated) -> list[Real]:
+    """Return the real servers that can be backends: each address once, and none that is the address of a VIP.
+
+    With the way that packets reach them in this VIP, and a port if they have one of their own.
+    """
     found: dict[IPAddress, Real] = {}
     for real in service.reals:
         try:
             address = parse_backend_address(real.address)
-            Backend(address, real.weight, real.forward, AdminState.READY)
+            Backend(address, real.weight, real.forward, AdminState.READY, port=real.port or None)
         except InvalidError as error:
             why = f"{error.detail}; {error.hint}"
         else:
@@ -161,42 +193,66 @@ def _backends(service: Service, key: VipKey, addresses: _Addresses) -> list[Real
         if why:
             service.notes.left_out(real.where, real.said, why)
             continue
-        found[address] = real
-        if real.port not in {None, 0, key.port}:
-            service.notes.differs(
-                real.where,
-                real.said,
-                "with dr, ipip and gue, a backend has no port of its own: they leave the client's packet as it is, so"
-                f" it must serve port {key.port or 'that the client asks for'} itself",
-            )
+        found[address] = _fitted(service, key, real, address, translated)
     return list(found.values())
+
+
+def _fitted(service: Service, key: VipKey, real: Real, address: IPAddress, translated: _Translated) -> Real:
+    """Return a real server as a backend of this VIP: by NAT with its port, if it can be, else without one."""
+    forward = real.forward or service.forward
+    port = None if real.port in {None, 0, key.port} else real.port
+    if forward is Forward.NAT:
+        own = port if key.port else None
+        why = translated.misfit(key, Backend(address, port=own))
+        if not why:
+            if port != own:
+                service.notes.differs(real.where, real.said, f"VIP {key} is for all ports, and keeps each of them")
+            return replace(real, forward=forward, port=own)
+        service.notes.differs(
+            real.where,
+            real.said,
+            f"it cannot be nat: {why}. It is dr: the backend needs the VIP's address (xdplb backend-host setup VIP) and"
+            " the balancer's segment; or give the service another port or address for nat",
+        )
+        forward = Forward.DR
+    if port is not None:
+        service.notes.differs(
+            real.where,
+            real.said,
+            "with dr, ipip and gue, a backend has no port of its own: they leave the client's packet as it is, so"
+            f" it must serve port {key.port or 'that the client asks for'} itself",
+        )
+    return replace(real, forward=forward, port=None)
 
 
 def _misfit(service: Service, real: Real, address: IPAddress, key: VipKey, addresses: _Addresses) -> str:
     """Return why an address cannot be a backend of a VIP, empty if it can."""
     if (taken := addresses.vip_of(address)) is not None:
         return f"it is an address of the VIP {taken}: packets to it would loop"
-    if (real.forward or service.forward) is Forward.DR and address.version != key.address.version:
-        return "with dr, a backend has the VIP's family: use ipip or gue for it"
+    forward = real.forward or service.forward
+    if not forward.is_tunnel and address.version != key.address.version:
+        return f"with {forward}, a backend has the VIP's family: use ipip or gue for it"
     return ""
 
 
-def _backend(service: Service, key: VipKey, real: Real, checks: tuple[HealthCheck, ...]) -> dict[str, Any]:
+def _backend(forward: Forward, key: VipKey, real: Real, checks: tuple[HealthCheck, ...]) -> dict[str, Any]:
     """Return a backend; what is the default is left out."""
     own = _own_check(real, checks, key) or {}
     return {
         "address": str(parse_backend_address(real.address)),
+        "port": real.port,
         "weight": real.weight,
-        "forward": None if real.forward in {None, service.forward} else real.forward.value,
+        "forward": None if real.forward in {None, forward} else real.forward.value,
         "role": BackendRole.BACKUP.value if real.is_backup else None,
         "checked": False if real.is_backup or (checks and not real.checks) else None,
         **own,
     }
 
 
-def _checks(service: Service, key: VipKey, notes: Notes) -> tuple[HealthCheck, ...]:
+def _checks(service: Service, key: VipKey, reals: Sequence[Real]) -> tuple[HealthCheck, ...]:
     """Return the VIP's checks: those that most of its backends have, since all of them have the same."""
-    found = [real.checks for real in service.reals if real.checks]
+    notes = service.notes
+    found = [real.checks for real in reals if real.checks]
     if not found:
         return ()
     chosen = Counter(found).most_common(1)[0][0]  # of equals, the first
@@ -205,7 +261,7 @@ def _checks(service: Service, key: VipKey, notes: Notes) -> tuple[HealthCheck, .
     except InvalidError as error:
         notes.left_out(service.where, "its checks", f"{error.detail}; without a check, its backends count as up")
         return ()
-    for real in service.reals:
+    for real in reals:
         if real.checks and _own_check(real, chosen, key) is None:
             told = " and ".join(map(_told, chosen))
             notes.differs(real.where, real.said, f"its checks are other ones there; a VIP has the same for all: {told}")
@@ -227,7 +283,7 @@ def _own_check(real: Real, checks: tuple[HealthCheck, ...], key: VipKey) -> dict
         if values != {getattr(check, name) for check in checks}:
             if len(values) > 1 or (None in values and (name == "path" or not key.port)):
                 return None
-            own[f"check_{name}"] = values.pop() or key.port
+            own[f"check_{name}"] = values.pop() or real.port or key.port
     alike = [replace(check, **_of_others(own, other)) for check, other in zip(real.checks, checks, strict=True)]
     return own if tuple(alike) == checks else None
 

@@ -27,6 +27,7 @@ class Feature(StrEnum):
     SYNC = "sync"  # other balancers are told of connections
     NICS = "nics"  # packets are counted by the NIC that they came in by
     NAT = "nat"  # forward = nat
+    HASH = "hash"  # hash = destination-port or addresses
 
 
 Features = frozenset[Feature]
@@ -47,6 +48,7 @@ BITS = {
     Feature.SYNC: 12,
     Feature.NICS: 13,
     Feature.NAT: 14,
+    Feature.HASH: 15,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

@@ -106,8 +106,8 @@ class VipEntry:
     id: int
     key: VipKey
     track_always: bool
-    hash_source: bool
     idle_seconds: int
+    hash: HashKind = HashKind.FIVE_TUPLE
     scheduler: Scheduler = Scheduler.MAGLEV
     candidates: int = 0
     quic: QuicIds | None = None
@@ -132,8 +132,8 @@ class VipEntry:
             vip_id,
             vip.key,
             vip.tracks_always,
-            vip.hash is HashKind.SOURCE,
             vip.idle_timeout_seconds,
+            vip.hash or HashKind.FIVE_TUPLE,
             vip.scheduler,
             candidates,
             vip.quic,

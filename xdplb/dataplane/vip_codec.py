@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.key import VipKey
-from xdplb.model.vip import NO_LIMITS, Protocol, QuicIds, RateLimits, Scheduler
+from xdplb.model.vip import NO_LIMITS, HashKind, Protocol, QuicIds, RateLimits, Scheduler
 
 from . import layout
 from .plane import VipEntry
@@ -30,6 +30,14 @@ SCHEDULERS = {
 
 NAMES = {number: scheduler for scheduler, number in SCHEDULERS.items()}
 
+HASHES = {
+    HashKind.DESTINATION_PORT: layout.HASH_DESTINATION_PORT,
+    HashKind.ADDRESSES: layout.HASH_ADDRESSES,
+}
+"""The kinds of hash that are no flag."""
+
+HASH_NAMES = {number: kind for kind, number in HASHES.items()}
+
 PROTOCOLS = {6: Protocol.TCP, 17: Protocol.UDP}
 
 COSTS = ("packet_cost", "flow_cost", "source_packet_cost", "source_flow_cost")
@@ -43,7 +51,7 @@ def encode(vips: Sequence[VipEntry]) -> NDArray[np.void]:
         scheduler, is_alias = SCHEDULERS[vip.scheduler]
         flags = (
             layout.VIP_TRACK_ALWAYS * vip.track_always
-            | layout.VIP_HASH_SOURCE * vip.hash_source
+            | layout.VIP_HASH_SOURCE * (vip.hash is HashKind.SOURCE)
             | layout.VIP_ACCESS * vip.has_access_list
             | layout.VIP_LIMITED * (vip.limits != NO_LIMITS)
             | layout.VIP_ALIAS * is_alias
@@ -53,7 +61,8 @@ def encode(vips: Sequence[VipEntry]) -> NDArray[np.void]:
         )
         quic = vip.quic.server_id_bytes | vip.quic.config_id << 4 if vip.quic else 0
         value["id"], value["idle_seconds"], value["flags"] = vip.id, vip.idle_seconds, flags
-        value["scheduler"], value["quic"], value["candidates"] = scheduler, quic, vip.candidates
+        value["scheduler"] = scheduler | HASHES.get(vip.hash, layout.HASH_BY_FLAG) << layout.HASH_SHIFT
+        value["quic"], value["candidates"] = quic, vip.candidates
     return values
 
 
@@ -69,15 +78,20 @@ def decode(value: np.void, key: VipKey) -> VipEntry:
         id=int(value["id"]),
         key=key,
         track_always=bool(flags & layout.VIP_TRACK_ALWAYS),
-        hash_source=bool(flags & layout.VIP_HASH_SOURCE),
         idle_seconds=int(value["idle_seconds"]),
-        scheduler=NAMES[scheduler, bool(flags & layout.VIP_ALIAS)],
+        hash=_hash_of(flags, scheduler),
+        scheduler=NAMES[scheduler & layout.SCHEDULER_BITS, bool(flags & layout.VIP_ALIAS)],
         candidates=int(value["candidates"]),
         quic=QuicIds(quic & 0xF, quic >> 4) if quic else None,
         has_access_list=bool(flags & layout.VIP_ACCESS),
         is_sampled=bool(flags & layout.VIP_SAMPLED),
         second_choice=bool(flags & layout.VIP_SECOND_CHOICE),
     )
+
+
+def _hash_of(flags: int, scheduler: int) -> HashKind:
+    by_flag = HashKind.SOURCE if flags & layout.VIP_HASH_SOURCE else HashKind.FIVE_TUPLE
+    return HASH_NAMES.get(scheduler >> layout.HASH_SHIFT & 3, by_flag)
 
 
 def write_limits(guard: NDArray[np.void], limits: RateLimits) -> None:

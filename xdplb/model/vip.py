@@ -111,10 +111,16 @@ class Tracking(StrEnum):
 
 
 class HashKind(StrEnum):
-    """What the slot is computed from."""
+    """What the slot is computed from.
+
+    The client's address and both ports (`5-tuple`), its address alone (`source`), the port that it asks alone
+    (`destination-port`), or both addresses without ports (`addresses`).
+    """
 
     FIVE_TUPLE = "5-tuple"
     SOURCE = "source"
+    DESTINATION_PORT = "destination-port"
+    ADDRESSES = "addresses"
 
 
 class OnUnhealthy(StrEnum):
@@ -297,6 +303,12 @@ class Vip:
         elif self.scheduler is Scheduler.SH and self.hash is not HashKind.SOURCE:
             raise InvalidError.field(
                 "/hash", "sh hashes the source", hint="omit hash or set it to source, or use maglev"
+            )
+        if self.hash is HashKind.DESTINATION_PORT and len(self.key.ports) == 1:
+            raise InvalidError.field(
+                "/hash",
+                f"the VIP has port {self.key.port} alone, so all packets would go to one backend",
+                hint="give the VIP a range of ports, or use another hash, such as addresses",
             )
 
     def _check_limits(self) -> None:

@@ -159,11 +159,13 @@ def _fixed_addresses() -> None:
 
 
 def forward_packets() -> None:
-    """Make the namespace that this runs in a router, of both families."""
+    """Make the namespace that this runs in a router, of both families, that tells nobody of a shorter way."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
     for scope in ("all", "default"):
         Path(f"/proc/sys/net/ipv4/conf/{scope}/rp_filter").write_text("0")
+    for nic in Path("/proc/sys/net/ipv4/conf").iterdir():
+        (nic / "send_redirects").write_text("0")
 
 
 def _attach(name: str, program: int) -> None:

@@ -7,6 +7,8 @@ fill (RFC 8900 says more).
 
 from __future__ import annotations
 
+from xdplb.model.vip import HashKind
+
 from .flow_hash import hash_flow
 from .flow_state import Fragment, FragmentKey
 from .journey import Choice, Journey, Placement
@@ -39,7 +41,7 @@ def choose_for_fragment(journey: Journey, packet: Packet) -> Choice:
     if not journey.config.is_current(found.backend, found.epoch):
         raise Stop(Reason.DROP_FRAGMENT)
     journey.vip_id = found.vip
-    journey.hash = hash_flow(packet, by_source=False)
+    journey.hash = hash_flow(packet, HashKind.FIVE_TUPLE)
     vip = journey.config.vips.get(found.vip)
     if vip is not None:
         check_limits(journey, packet, vip)

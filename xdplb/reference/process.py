@@ -133,7 +133,7 @@ def _choose(journey: Journey, classified: Classified) -> Choice:
     packet, vip = classified.packet, classified.vip
     if vip is None:
         return choose_for_fragment(journey, packet)
-    hashed = hash_flow(packet, vip.hash_source)
+    hashed = hash_flow(packet, vip.hash)
     journey.hash = hashed
     if classified.packet_class is PacketClass.ICMP_ERROR:
         return choose_for_error(journey, packet, vip, hashed)

@@ -28,18 +28,22 @@ def flows_of_vip(vip: VipEntry, table: Slots | None, count: int, chance: random.
     ports = draw.integers(1024, 65535, _CANDIDATES, np.uint16)
     key = vip.key
     destination_port = chance.choice(key.ports)
+    places = draw.integers(0, min(key.network.num_addresses, 1 << 32), _CANDIDATES, np.uint64)
+    upper, lower = divmod(int(key.network[0]), 1 << 64)
+    asked = np.uint64(lower) + places
     if key.address.version == 4:
         sources: NDArray[Any] = draw.integers(
             0x0B000001, 0x7EFFFFFF, _CANDIDATES, np.uint32
         )  # 11.0.0.1 to 126.255.255.255
-        hashes = flow_hash(sources, ports, destination_port, vip.hash_source)
+        hashes = flow_hash(sources, ports, destination_port, vip.hash, destination=asked)
     else:
         halves = draw.integers(0, 1 << 63, (_CANDIDATES, 2), np.uint64)
         halves[:, 0] = halves[:, 0] >> np.uint64(3) | np.uint64(0x2000 << 48)  # 2000::/3, global unicast
-        sources, hashes = halves, flow_hash6(halves, ports, destination_port, vip.hash_source)
+        to = np.column_stack([np.full(_CANDIDATES, upper, np.uint64), asked])
+        sources, hashes = halves, flow_hash6(halves, ports, destination_port, vip.hash, destination=to)
     found = []
     for place in _spread(hashes, table, count).tolist():
-        destination = key.network[chance.randrange(min(key.network.num_addresses, 1 << 32))]
+        destination = key.network[int(places[place])]
         protocol = chance.choice(key.protocol.numbers)
         source = _address(sources[place], key.address.version)
         found.append(FlowId(source, int(ports[place]), destination, destination_port, protocol))

@@ -112,7 +112,11 @@ TRACKING = (
     "Which flows are recorded: those in slots that change owners (`auto`) or all (`always`). Null: the default of the"
     " scheduler."
 )
-HASH = "What is hashed to spread connections over the backends. Null: the default of the scheduler."
+HASH = (
+    "What is hashed to spread connections over the backends: the client's address and both ports (`5-tuple`), its"
+    " address alone (`source`), the port that it asks alone (`destination-port`), or both addresses without ports"
+    " (`addresses`). Null: the default of the scheduler."
+)
 ON_UNHEALTHY = (
     "Open connections of a failed backend: sent to another one, which resets them (`reset`), or still to it (`keep`)."
 )
@@ -208,7 +212,18 @@ _PROTOCOL_RULES: list[JsonValue] = [
         syn_failover={"const": False},
     ),
 ]
-_KEY_RULES: list[JsonValue] = [*_PROTOCOL_RULES, _when("port", [0], last_port={"type": "null"})]
+_ONE_PORT_HASHED: JsonDict = {
+    "if": {
+        "properties": {"hash": {"enum": [HashKind.DESTINATION_PORT.value]}, "port": {"minimum": 1}},
+        "required": ["hash"],
+    },
+    "then": {"properties": {"last_port": {"type": "integer"}}, "required": ["last_port"]},
+}
+_KEY_RULES: list[JsonValue] = [
+    *_PROTOCOL_RULES,
+    _when("port", [0], last_port={"type": "null"}),
+    _ONE_PORT_HASHED,
+]
 
 
 class VipSettings(RequestBody):

@@ -20,7 +20,7 @@ from xdplb.net.lab import Lab, kept_labs, reap
 from xdplb.net.lab_cluster import ClusterLab
 from xdplb.net.lab_hosts import Hosts
 
-from . import breaking, clustering, configuring, failover, preparing, rolling, showing, upgrading
+from . import breaking, clustering, configuring, failover, nat, preparing, rolling, showing, upgrading
 from .playing import say_how_to_play
 from .screen import Screen
 from .world import DemoError, World
@@ -50,7 +50,7 @@ SHOWS: dict[str, tuple[Steps, str]] = {
 }
 """What there is to show with one balancer: its steps, and what its backends run."""
 
-CLUSTER = "cluster"
+CLUSTER, NAT = "cluster", "nat"
 
 
 def main() -> int:
@@ -65,6 +65,8 @@ def main() -> int:
         with _ended_by_signals():
             if options.show == CLUSTER:
                 lab: Hosts = _show_cluster(screen)
+            elif options.show == NAT:
+                lab = _show_nat(screen)
             else:
                 lab = _show(screen, *SHOWS[options.show], keep=options.keep, svg=options.svg)
         if not options.keep:
@@ -94,6 +96,14 @@ def _show_cluster(screen: Screen) -> ClusterLab:
     with pass_program() as program, ClusterLab(port_program=program.fileno()) as lab:
         stage = clustering.Stage(lab, screen)
         for step in clustering.STEPS:
+            step(stage, screen)
+    return lab
+
+
+def _show_nat(screen: Screen) -> ClusterLab:
+    with pass_program() as program, ClusterLab(port_program=program.fileno()) as lab:
+        stage = nat.Stage(lab, screen)
+        for step in nat.STEPS:
             step(stage, screen)
     return lab
 
@@ -144,14 +154,14 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo")
-    parser.add_argument("show", nargs="?", default="tour", choices=[*SHOWS, CLUSTER], help="what to show")
+    parser.add_argument("show", nargs="?", default="tour", choices=[*SHOWS, CLUSTER, NAT], help="what to show")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="of failover: draw how long connections took")
     parser.add_argument("--keep", action="store_true", help="leave the lab up, and print commands to try in it")
     parser.add_argument("--clean", nargs="?", const="", metavar="LAB", help="remove a lab that was left up, or all")
     parser.add_argument("--no-color", action="store_true", help="no colours")
     options = parser.parse_args()
-    if options.show == CLUSTER and options.keep:
-        parser.error("the lab of the cluster cannot be kept: --keep is for the others")
+    if options.show not in SHOWS and options.keep:
+        parser.error(f"the lab of {options.show} cannot be kept: --keep is for {', '.join(SHOWS)}")
     return options
 
 

@@ -2,6 +2,7 @@
 """The HTTP server of a backend: `python -m demo.web NAME PORT`. It answers with its name, and serves slow downloads.
 
     /download?bytes=N&seconds=S    N bytes, sent evenly over S seconds; the same bytes on every backend
+    /client                        the client's address
     anything else                  the name
 
 Every answer has the name in the header `X-Backend` and closes the connection, so each request is a new connection.
@@ -44,8 +45,11 @@ class Handler(BaseHTTPRequestHandler):
             query = parse_qs(url.query)
             self._send_slowly(download(int(query["bytes"][0])), float(query["seconds"][0]))
         else:
-            self._head(len(self.name) + 1)
-            self.wfile.write(f"{self.name}\n".encode())
+            self._send_line(self.client_address[0] if url.path == "/client" else self.name)
+
+    def _send_line(self, text: str) -> None:
+        self._head(len(text) + 1)
+        self.wfile.write(f"{text}\n".encode())
 
     def _send_slowly(self, content: bytes, seconds: float) -> None:
         self._head(len(content))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from xdplb.balance.hashing import TABLE_SIZE, flow_hash, flow_hash6, slot_of
+from xdplb.model.vip import HashKind
 
 VECTORS = [
     ("198.51.100.7", 40000, 443, 0x602558304FC44BD7, 24613, 0xB1F5BF949356F9B8),
@@ -41,7 +42,7 @@ def test_known_answers(source, source_port, port, expected, slot, _by_source):
 
 @pytest.mark.parametrize(("source", "source_port", "port", "_expected", "_slot", "by_source"), VECTORS)
 def test_known_answers_of_the_hash_of_the_source_alone(source, source_port, port, _expected, _slot, by_source):
-    assert flow_hash(int(IPv4Address(source)), source_port, port, hash_source=True).tolist() == [by_source]
+    assert flow_hash(int(IPv4Address(source)), source_port, port, HashKind.SOURCE).tolist() == [by_source]
 
 
 @pytest.mark.parametrize("vector", VECTORS6, ids=lambda vector: vector[0])
@@ -51,7 +52,7 @@ def test_known_answers_of_ipv6(vector):
     assert hashes.dtype == np.uint64
     assert hashes.tolist() == [expected]
     assert slot_of(hashes).tolist() == [slot]
-    assert flow_hash6(halves(source), source_port, port, hash_source=True).tolist() == [by_source]
+    assert flow_hash6(halves(source), source_port, port, HashKind.SOURCE).tolist() == [by_source]
 
 
 def test_columns_of_ipv6_give_what_single_flows_give():

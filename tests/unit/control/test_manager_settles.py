@@ -21,7 +21,7 @@ from xdplb.control.flows.drain import DrainState
 from xdplb.dataplane.layout import FLOW_ESTABLISHED, FLOW_FIN, FLOW_RST, FLOW_SECOND_CHOICE
 from xdplb.dataplane.plane import BackendCounters
 from xdplb.model.errors import ConflictError
-from xdplb.model.vip import QuicIds, Tracking, Vip, VipKey
+from xdplb.model.vip import HashKind, QuicIds, Tracking, Vip, VipKey
 
 # --- drains ----------------------------------------------------------------------------------------------------------
 
@@ -318,7 +318,8 @@ def test_records_that_would_come_back_with_a_later_move_are_deleted(
             world.plane.add_flow(f"198.51.100.{last}", 2000, vip.key, backend=1)
         await manager.patch_vip("web", changes)
         left = world.plane.scan_flows()
-        slots = slot_of(flow_hash(left.source[:, 1], left.source_port, left.destination_port, "hash" in changes))
+        kind = HashKind(str(changes.get("hash", "5-tuple")))
+        slots = slot_of(flow_hash(left.source[:, 1], left.source_port, left.destination_port, kind))
         assert unpack(world.table())[1][slots].all()
 
     run(tmp_path, scenario)

@@ -15,7 +15,7 @@ from xdplb.dataplane.plane import BackendEntry, VipEntry
 from xdplb.model.vip import Forward, VipKey
 from xdplb.net.icmp_message import Quote
 
-VIP = VipEntry(3, VipKey.parse("203.0.113.10:80/tcp"), track_always=False, hash_source=False, idle_seconds=60)
+VIP = VipEntry(3, VipKey.parse("203.0.113.10:80/tcp"), track_always=False, idle_seconds=60)
 
 
 def sent(address: str, source: str, mask: int) -> SentPackets:

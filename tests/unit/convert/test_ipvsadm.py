@@ -23,6 +23,11 @@ SAVED = """\
 """
 
 
+def masqueraded(service: str, real: str) -> str:
+    """Return a service of TCP with one real server by NAT."""
+    return f"-A -t {service}\n-a -t {service} -r {real} -m\n"
+
+
 def made(tmp_path: Path, text: str) -> tuple[list[Any], list[Note]]:
     file = tmp_path / "saved"
     file.write_text(text)
@@ -83,7 +88,15 @@ ipvsadm --add-server --tcp-service 203.0.113.10:80 --real-server 10.0.0.11 --ipi
         ("-A -t 203.0.113.10:80\n-A -t 203.0.113.10:80 -s rr", "the same service"),
         ("--set 900 120 300", "only -A and -a"),
         ("--start-daemon master", "only -A and -a"),
-        ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:8080 -m", "NAT is not converted"),
+        (masqueraded("203.0.113.1:0", "10.0.0.1:8080"), "keeps each of them"),
+        (
+            masqueraded("203.0.113.1:80", "10.0.0.1:80") + masqueraded("203.0.113.2:80", "10.0.0.1:80"),
+            "it cannot be nat: it serves VIP 203.0.113.1:80/tcp with this port too",
+        ),
+        (
+            masqueraded("203.0.113.1:0", "10.0.0.1:0") + masqueraded("203.0.113.2:80", "10.0.0.1:8080"),
+            "it cannot be nat: it serves VIP 203.0.113.1:0/tcp with this port too",
+        ),
         ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:8080 -g", "must serve port 80"),
         ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:80 -x 9", "no thresholds"),
         ("-A -t 203.0.113.1:80\n-a -t 203.0.113.1:80 -r 10.0.0.1:80 -i --tun-type gre", "no gre tunnels"),
@@ -124,3 +137,26 @@ def test_many_backends_are_not_compared_all(tmp_path: Path) -> None:
     (vip,), (note,) = made(tmp_path, f"-A -t 203.0.113.10:80 -s wlc\n{reals}")
     assert vip["scheduler"] == "p2c"
     assert "129 backends" in str(note)
+
+
+def test_masquerading_is_nat_with_the_ports_of_the_real_servers(tmp_path: Path) -> None:
+    """TCP and UDP on one port are two services; replies of the two are told apart."""
+    text = "".join(
+        f"-A {kind} 203.0.113.10:80\n-a {kind} 203.0.113.10:80 -r 10.0.0.1:8080 -m\n"
+        f"-a {kind} 203.0.113.10:80 -r 10.0.0.2:80 -m\n"
+        for kind in ("-t", "-u")
+    )
+    vips, notes = made(tmp_path, text)
+    assert notes == []
+    assert [vip["forward"] for vip in vips] == ["nat", "nat"]
+    for vip in vips:
+        assert [each.get("port") for each in vip["backends"]] == [8080, None]
+        assert not any(each.get("forward") for each in vip["backends"])
+
+
+def test_nat_beside_direct_routing_is_each_of_the_two(tmp_path: Path) -> None:
+    service = "203.0.113.10:80"
+    text = f"-A -t {service}\n-a -t {service} -r 10.0.0.1:8080 -m\n-a -t {service} -r 10.0.0.2:80 -g"
+    (vip,), notes = made(tmp_path, text)
+    assert notes == []
+    assert [(each.get("forward"), each.get("port")) for each in vip["backends"]] == [(None, 8080), ("dr", None)]

@@ -187,14 +187,60 @@ def test_a_line_of_a_service(tmp_path: Path, inner: str, fields: dict[str, objec
         ("lvs_method TUN type gue port 5555", "gue", "listen there"),
         ("lvs_method TUN type gre", "ipip", "no gre tunnels"),
         ("lvs_method TUN type ipip csum", "ipip", "no checksums"),
-        ("lb_kind NAT", "dr", "NAT is not converted"),
-        ("", "dr", "no lb_kind, so NAT"),
+        ("lb_kind NAT", "nat", None),
+        ("lvs_method NAT", "nat", None),
+        ("", "nat", None),
     ],
 )
 def test_how_packets_reach_backends(tmp_path: Path, method: str, forward: str, told: str | None) -> None:
     (vip,), notes = made(tmp_path, service("").replace("lb_kind DR", method))
     assert vip["forward"] == forward
     assert [told] == [told for note in notes if told in str(note)] if told else notes == []
+
+
+NAT = """
+virtual_server 203.0.113.10 80 {
+    lb_kind NAT
+    sorry_server 10.0.0.9 8089
+    real_server 10.0.0.1 8080 {
+        TCP_CHECK {
+        }
+    }
+    real_server 10.0.0.2 8081 {
+        TCP_CHECK {
+        }
+    }
+    real_server 10.0.0.3 8080 {
+        lvs_method DR
+        TCP_CHECK {
+            connect_port 9000
+        }
+    }
+}
+"""
+
+
+def test_nat_keeps_the_ports_and_checks_them(tmp_path: Path) -> None:
+    (vip,), notes = made(tmp_path, NAT)
+    assert [(each.get("forward"), each.get("port"), each.get("check_port")) for each in vip["backends"]] == [
+        (None, 8080, None),
+        (None, 8081, None),
+        ("dr", None, 9000),
+        (None, 8089, None),
+    ]
+    assert "port" not in vip["health_check"]
+    (note,) = notes
+    assert "it must serve port 80 itself" in str(note)
+
+
+def test_a_prefix_cannot_be_nat_and_says_so(tmp_path: Path) -> None:
+    (vip,), notes = made(
+        tmp_path,
+        NAT.replace("203.0.113.10 80", "203.0.113.8/29 80").replace("203.0.113.8/29", "group g")
+        + "virtual_server_group g {\n 203.0.113.8/29 80\n}\n",
+    )
+    assert vip["forward"] == "dr"
+    assert sum("it cannot be nat: 203.0.113.8/29:80/tcp has many addresses" in str(note) for note in notes) == 3
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,25 @@ from xdplb.net.route_facts import takes_for_forged
 VIP = "203.0.113.10"
 
 
-def findings(proc: Path, address: str, forward: str, *, forwarding: str = "1", forged: bool = False) -> list[Finding]:
+def findings(
+    proc: Path,
+    address: str,
+    forward: str,
+    *,
+    forwarding: str = "1",
+    forged: bool = False,
+    redirects: dict[str, str] | None = None,
+) -> list[Finding]:
     """Return what is found for one backend behind eth1, on a host with these settings."""
     version = 6 if ":" in address else 4
-    setting = proc / f"ipv{version}" / "conf" / "eth0" / "forwarding"
-    setting.parent.mkdir(parents=True)
-    setting.write_text(forwarding)
+    settings = {"ipv4": {"send_redirects": {"all": "0", "eth0": "0"} | (redirects or {})}}
+    settings.setdefault(f"ipv{version}", {})["forwarding"] = {"eth0": forwarding}
+    for family, names in settings.items():
+        for name, values in names.items():
+            for nic, value in values.items():
+                setting = proc / family / "conf" / nic / name
+                setting.parent.mkdir(parents=True, exist_ok=True)
+                setting.write_text(value)
     backend = {"address": address, "forward": forward, "status": {"interface": "eth1"}}
     vip = f"{VIP}:80/tcp" if version == 4 else "[2001:db8::10]:80/tcp"
     return list(
@@ -41,6 +54,19 @@ def test_a_host_that_would_drop_the_replies_that_are_left_to_it(tmp_path: Path) 
     assert found.level is Level.WARN
     assert f"from {VIP} that come in by eth1 for forged" in found.detail
     assert "net.ipv4.conf.eth1.accept_local=1" in found.fix
+
+
+@pytest.mark.parametrize("where", ["all", "eth0"])
+def test_a_host_that_tells_backends_of_ways_past_it(tmp_path: Path, where: str) -> None:
+    (found,) = findings(tmp_path, "10.0.0.1", "nat", redirects={where: "1"})
+    assert found.level is Level.WARN
+    assert found.detail.startswith(f"net.ipv4.conf.{where}.send_redirects is 1: ")
+    assert found.fix == "sysctl -w net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0"
+
+
+def test_redirects_of_ipv4_do_not_matter_to_backends_of_ipv6(tmp_path: Path) -> None:
+    (found,) = findings(tmp_path, "2001:db8:1::1", "nat", redirects={"all": "1"})
+    assert found.level is Level.OK
 
 
 def test_a_host_that_has_all(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 CAPACITY = Capacity(vips=16, backends=64, flows=4096)
-VIP = VipEntry(3, VipKey.parse("203.0.113.10:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
+VIP = VipEntry(3, VipKey.parse("203.0.113.10:443/tcp"), track_always=False, idle_seconds=60)
 
 
 def up(

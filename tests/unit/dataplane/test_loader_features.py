@@ -31,7 +31,7 @@ VLAN: Features = frozenset({Feature.VLAN})
 NICS: Features = frozenset({Feature.NICS})
 GUE: Features = frozenset({Feature.GUE})
 MAPS6 = {"flows6", "probation6", "vip_index6"}
-VIP6 = VipEntry(4, VipKey.parse("[2001:db8::10]:443/tcp"), track_always=False, hash_source=False, idle_seconds=60)
+VIP6 = VipEntry(4, VipKey.parse("[2001:db8::10]:443/tcp"), track_always=False, idle_seconds=60)
 
 
 def names(pin_dir: Path) -> set[str]:

@@ -83,6 +83,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "sync": 12,
         "nics": 13,
         "nat": 14,
+        "hash": 15,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -121,13 +122,14 @@ GIVEN: dict[str, dict[str, int]] = {
         "SAMPLED": 0x80,
     },
     "SCHEDULER": {"HASH": 0, "ROTATION": 1, "LEAST": 2, "TWO": 3},
+    "HASH": {"BY_FLAG": 0, "DESTINATION_PORT": 1, "ADDRESSES": 2},
     "RULE": {"TCP": 0x01, "UDP": 0x02},
     "CAPTURE": {"IN": 0, "OUT": 1},
 }
 
 RETIRED: dict[str, dict[str, int]] = {}
 
-NOT_NUMBERS = {"VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
+NOT_NUMBERS = {"SCHEDULER_BITS", "HASH_SHIFT", "VIP_GROUP_SIZE", "VIP_RULES", "FLOW_BUSY", "FLOW_KEY_BITS", "FLOW_WAYS"}
 NOT_NUMBERS |= {f"HANDSHAKE_{size}" for size in ("BITS", "BUCKETS", "BUSY", "FIRST_BIT", "WAIT_NS")}
 NOT_NUMBERS |= {"SHARED_FLOW", "SHARED_FLOWS_BYTES"}
 """Constants of layout that begin like a code and are sizes."""

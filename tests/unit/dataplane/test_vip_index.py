@@ -18,7 +18,7 @@ from xdplb.dataplane.vip_index import IPV4, IPV6, Family
 from xdplb.dataplane.vip_parts import VipParts
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import CapacityError
-from xdplb.model.vip import Protocol, VipKey
+from xdplb.model.vip import HashKind, Protocol, VipKey
 
 MASK64 = 2**64 - 1
 ports = st.integers(1, 65535)
@@ -29,7 +29,10 @@ keys6 = st.builds(VipKey, addresses6, ports, st.sampled_from(Protocol))
 
 
 def entries_of(found: Sequence[VipKey]) -> list[VipEntry]:
-    return [VipEntry(number, key, number % 2 == 0, number % 3 == 0, 1 + number) for number, key in enumerate(found)]
+    return [
+        VipEntry(number, key, number % 2 == 0, 1 + number, list(HashKind)[number % 4])
+        for number, key in enumerate(found)
+    ]
 
 
 def built(family: Family, vips: Sequence[VipEntry], groups: int) -> np.ndarray:

@@ -34,7 +34,7 @@ def test_changes_lead_to_the_same_parts_as_a_new_start(changes) -> None:
     for wanted, gone in changes:
         left = {vip_id: vip for vip_id, vip in parts.vips.items() if vip_id not in gone and vip_id not in wanted}
         new = {
-            vip_id: VipEntry(vip_id, key, track_always=False, hash_source=False, idle_seconds=seconds)
+            vip_id: VipEntry(vip_id, key, track_always=False, idle_seconds=seconds)
             for vip_id, (key, seconds) in wanted.items()
             if key not in {vip.key for vip in left.values()}
         }

@@ -18,7 +18,7 @@ from xdplb.model.vip import Protocol, VipKey
 
 
 def entry(number: int, key: VipKey) -> VipEntry:
-    return VipEntry(number, key, track_always=False, hash_source=False, idle_seconds=60)
+    return VipEntry(number, key, track_always=False, idle_seconds=60)
 
 
 def entries_of(texts: list[str]) -> list[VipEntry]:

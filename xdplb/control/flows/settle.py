@@ -236,8 +236,9 @@ def slots_of(vip: VipEntry, flows: FlowRecords, records: NDArray[np.intp]) -> ND
         vip.key.address.version,
         flows.source[records],
         flows.source_port[records],
+        flows.destination[records],
         flows.destination_port[records],
-        hash_source=vip.hash_source,
+        kind=vip.hash,
     )
 
 

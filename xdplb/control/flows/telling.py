@@ -23,6 +23,7 @@ from xdplb.dataplane.plane import BackendEntry, FlowRecords, VipEntry
 from xdplb.model.address import IPAddress
 from xdplb.model.key import VipKey
 from xdplb.model.shared_record import ENDED, SHARED_RECORD, SharedRecords, SharedSlots
+from xdplb.model.vip import HashKind
 
 __all__ = ["Arrived", "Finder", "Placed", "moving_slots", "of_shared", "place", "records_to_tell", "slots_to_move"]
 
@@ -136,9 +137,9 @@ def place(
     slots = np.zeros(len(records), np.uint32)
     owners, previous = np.zeros(len(records), np.uint16), np.zeros(len(records), np.uint16)
     tracks = np.zeros(len(records), np.bool_)
-    for hashes_source in {vip.hash_source for vip in known.values()}:
-        chosen = there & np.isin(vips, [vip.id for vip in known.values() if vip.hash_source is hashes_source])
-        _hash(records, chosen, slots, hashes_source=hashes_source)
+    for kind in {vip.hash for vip in known.values()}:
+        chosen = there & np.isin(vips, [vip.id for vip in known.values() if vip.hash is kind])
+        _hash(records, chosen, slots, kind)
     for vip_id, chosen_ in _by_vip(vips):
         table, mine = tables[vip_id], slots[chosen_]
         owners[chosen_], previous[chosen_] = table.owners.of_slots(mine), table.previous.of_slots(mine)
@@ -183,13 +184,13 @@ def _backends_of(
     return found[group, 0], found[group, 1]
 
 
-def _hash(records: SharedRecords, chosen: NDArray[np.bool_], slots: NDArray[np.uint32], *, hashes_source: bool) -> None:
+def _hash(records: SharedRecords, chosen: NDArray[np.bool_], slots: NDArray[np.uint32], kind: HashKind) -> None:
     """Fill in the slots of the chosen records."""
     for version in (4, 6):
         mine = np.flatnonzero(chosen & (records["version"] == version))
         if len(mine):
-            source, *ports = [records[name][mine] for name in ("source", "source_port", "destination_port")]
-            slots[mine] = slots_of_flows(version, source, *ports, hash_source=hashes_source)
+            names = ("source", "source_port", "destination", "destination_port")
+            slots[mine] = slots_of_flows(version, *(records[name][mine] for name in names), kind=kind)
 
 
 def _by_vip(vips: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:

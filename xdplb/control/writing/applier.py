@@ -51,6 +51,7 @@ from xdplb.model.durations import Durations
 from xdplb.model.key import Protocol
 from xdplb.model.nic import DesiredNic
 from xdplb.model.shared_record import SharedRecords, SharedSlots
+from xdplb.model.vip import HashKind
 
 __all__ = ["Applier"]
 
@@ -541,9 +542,9 @@ def _finds_other_records(before: Mapping[int, VipEntry], after: Mapping[int, Vip
     return any(_looks_up(old) != _looks_up(new) for old, new in changed)
 
 
-def _looks_up(vip: VipEntry) -> tuple[bool, ...]:
+def _looks_up(vip: VipEntry) -> tuple[HashKind, bool, bool]:
     """Return on what it depends which records packets of a VIP find."""
-    return vip.hash_source, vip.track_always, vip.second_choice
+    return vip.hash, vip.track_always, vip.second_choice
 
 
 def _open_records(flows: FlowRecords, chosen: NDArray[np.intp]) -> int:

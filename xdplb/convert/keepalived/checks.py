@@ -102,7 +102,7 @@ class _Asked:
             if port is not None and 0 < port < 65536:
                 return port
             self.notes.left_out(each.where, str(each), "it is no port; the VIP's is checked")
-        # With NAT the real server may have another port. It must serve the VIP's from now on, so that one is checked.
+        # Without a port it is the one that the traffic goes to: with NAT the backend's own, else the VIP's.
         return None if kind.protocol is self.around.protocol else self.around.own_port
 
     def tell_rest(self, known: Iterable[str]) -> None:

@@ -177,7 +177,7 @@ def _name(statement: Statement | None, notes: Notes) -> dict[str, object]:
 
 def _forward(method: Statement | None, statement: Statement, notes: Notes) -> Forward:
     if method is None:
-        return forwarding_of(statement.where, f"{statement}: no lb_kind, so NAT", Forwarding("nat"), notes)
+        return forwarding_of(statement.where, str(statement), Forwarding("nat"), notes)
     return forwarding_of(method.where, str(method), _forwarding(method), notes)
 
 

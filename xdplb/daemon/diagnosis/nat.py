@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What NAT needs of the host: that it forwards packets, since a backend's replies come back through it."""
+"""What NAT needs of the host: that it forwards packets, and that replies of backends keep coming back through it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def examine_nat(
     reached = {vip: nat for vip, own in backends.items() if (nat := [each for each in own if each["forward"] == "nat"])}
     versions = sorted({ip_address(backend["address"]).version for own in reached.values() for backend in own})
     faults = [*_not_forwarding(nics, versions, proc), *_dropped(reached, is_dropped)]
+    if 4 in versions:  # of IPv6, the kernel has no such setting
+        faults += _redirecting(nics, proc)
     yield from faults
     if reached and not faults:
         yield ok("nat", "the host forwards the replies of NAT backends")
@@ -59,6 +61,21 @@ def _dropped(
             f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{nic}.rp_filter=0;"
             f" if {address} is an address of this host, also net.ipv4.conf.{nic}.accept_local=1",
         )
+
+
+def _redirecting(nics: Sequence[str], proc: Path) -> Iterator[Finding]:
+    """Yield a finding for each NIC by which the host tells backends of shorter ways; either setting is enough."""
+    for nic in nics:
+        names = [f"net.ipv4.conf.{each}.send_redirects" for each in ("all", nic)]
+        on = [name for name in names if _read(proc.joinpath(*name.split(".")[1:])) == "1"]
+        if on:
+            yield warn(
+                "nat",
+                f"{' and '.join(on)} {'is' if len(on) == 1 else 'are'} 1: if a backend sends a client anything else,"
+                " such as an answer to a ping, the host tells it a way to that client past the balancer, and its"
+                " replies to that client take it",
+                "sysctl -w " + " ".join(f"{name}=0" for name in names),
+            )
 
 
 def _read(path: Path) -> str:
