@@ -47,6 +47,7 @@ enum reason {
 	DROP_BACKEND_RATE = 51, /* a new connection for a backend that gets as many as it may, and no other one can take it */
 	ANSWER_ECHO = 96, /* an echo request to a VIP's address */
 	ANSWER_TOO_BIG = 97, /* did not fit the MTU; the sender was told by ICMP */
+	ANSWER_REJECTED = 98, /* no backend is usable, and the VIP has its clients told so: by a RST, or by ICMP */
 	REASONS = 128        /* above every number: the packet is sent on */
 };
 /* clang-format on */

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     DROP_BACKEND_RATE = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
+    ANSWER_REJECTED = auto()
 
     @property
     def verdict(self) -> Verdict:
