@@ -68,6 +68,10 @@ BPF_TABLE_PINNED("array", __u32, struct nat_group, nat_index, NAT_GROUPS, PIN_DI
 
 /* Where their replies go. */
 BPF_TABLE_PINNED("array", __u32, struct client_way, client_ways, 2, PIN_DIR "/client_ways");
+#ifdef WITH_NAT_DIRECT
+/* Whom they answer as they are: administrators, who have asked a backend itself. */
+BPF_TABLE_PINNED("lpm_trie", struct nat_direct_key, __u32, nat_direct, NAT_BACKENDS, PIN_DIR "/nat_direct");
+#endif
 #endif
 
 /* Open flows of moving and pinned slots, and of VIPs that track always; the steady path does not touch them. */

@@ -104,6 +104,7 @@ __all__ = [
     "META",
     "META_CARRIED",
     "META_READY",
+    "NAT_DIRECT_KEY",
     "NAT_ELSEWHERE",
     "NAT_GROUP",
     "NAT_HASH_BITS",
@@ -366,6 +367,7 @@ NAT_KEY = np.dtype(
 
 NAT_GROUP = np.dtype([("places", "<u8", (NAT_WAYS,))])
 
+NAT_DIRECT_KEY = np.dtype([("length", "<u4"), ("backend", "<u4"), ("address", "<u8", (2,))])
 CLIENT_PREFIX = np.dtype([("network", "<u8"), ("mask", "<u8")])
 CLIENT_WAY = np.dtype([("hop", BACKEND), ("has_more", "<u8"), ("others", CLIENT_PREFIX, (CLIENT_OTHERS,))])
 

@@ -53,6 +53,7 @@ OPTIONAL: dict[str, Features] = {
     "shared_flows": frozenset({Feature.SYNC}),
     "shared_losses": frozenset({Feature.SYNC}),
     "nat_backends": frozenset({Feature.NAT}),
+    "nat_direct": frozenset({Feature.NAT_DIRECT}),
     "nat_index": frozenset({Feature.NAT}),
     "client_ways": frozenset({Feature.NAT}),
     "nic_stats": frozenset({Feature.NICS}),
@@ -179,6 +180,7 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         MapSpec("nat_backends", MapType.HASH, layout.NAT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
         MapSpec("nat_index", MapType.ARRAY, U32, layout.NAT_GROUP, nat_groups(capacity), BPF_F_MMAPABLE),
         _array("client_ways", layout.CLIENT_WAY, 2),
+        MapSpec("nat_direct", MapType.LPM_TRIE, layout.NAT_DIRECT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )
 

@@ -42,6 +42,7 @@ VERSIONS: dict[str, int] = {
     "nat_backends": 1,
     "nat_index": 2,
     "client_ways": 1,
+    "nat_direct": 1,
     "tx_ports": 1,
     "flow_lines": 1,
     "flow_lines6": 1,

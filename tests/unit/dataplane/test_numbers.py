@@ -86,6 +86,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "nat": 14,
         "hash": 15,
         "reject": 16,
+        "nat_direct": 17,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -199,6 +200,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "nat_backends": {1: 878808948},
     "nat_index": {1: 1364443426, 2: 2360397001},
     "client_ways": {1: 1201731781},
+    "nat_direct": {1: 4076848236},
     "tx_ports": {1: 320501658},
     "flow_lines": {1: 3655101086},
     "flow_lines6": {1: 3600725209},
