@@ -166,6 +166,7 @@ def test_connections_reach_both_backends_at_their_own_ports(nat: NatBalancer) ->
     assert nat.text() in {f"{host} {ADDRESSES['client']}\n" for host in PORTS}
     replies = {each["backend"]: each["replies"] for each in nat.ask("stats")["vips"][0]["backends"]}
     assert min(replies.values()) > 10
+    assert nat.cli("stats").stdout.splitlines()[0].split()[-1] == "REPLIES"
 
 
 def test_a_large_file_arrives_as_it_was(nat: NatBalancer) -> None:
