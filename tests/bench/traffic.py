@@ -23,6 +23,7 @@ __all__ = [
     "LISTED",
     "NAT_BACKENDS",
     "NAT_CLIENTS",
+    "TUNNEL_END",
     "VIPS",
     "echo",
     "extended",
@@ -34,6 +35,7 @@ __all__ = [
     "tagged",
     "tcp",
     "udp",
+    "unwrapped",
 ]
 
 VIPS = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
@@ -46,6 +48,9 @@ NAT_BACKENDS = {4: "10.2.0.0", 6: "2001:db8:2::"}
 
 NAT_CLIENTS = {4: "198.51.100.12", 6: "2001:db8:c:c::"}
 """Clients of these, to which there is a route by the NIC that replies come in by."""
+
+TUNNEL_END = "10.0.0.1"
+"""The address at which tunnels end, for all sources."""
 
 SHORTEST = 64
 PACKET_ID = 0xFFFF
@@ -72,6 +77,13 @@ def reply(port: int, version: int = 4) -> bytes:
     """Return a segment of a NAT backend to a client, from this port."""
     ip = _ip(version, NAT_CLIENTS[version], NAT_BACKENDS[version])
     return _frame(ip / TCP(sport=port, dport=1, flags="A"))
+
+
+def unwrapped(port: int, *, gue: bool, end: str = TUNNEL_END) -> bytes:
+    """Return a segment in a tunnel to `end`."""
+    outer = _ip(4, end)
+    inner = IP(src="192.0.2.7", dst=VIPS[4]) / TCP(sport=1, dport=port, flags="A")
+    return _frame(outer / UDP(sport=1, dport=6080, chksum=0) / inner if gue else outer / inner)
 
 
 def udp(port: int, version: int = 4, *, to: str | None = None) -> bytes:

@@ -37,6 +37,8 @@ STRUCTS = {
     "nat_key": layout.NAT_KEY,
     "nat_group": layout.NAT_GROUP,
     "nat_index": layout.nat_index(nat_groups(CAPACITY)),
+    "tunnel_ends": layout.TUNNEL_ENDS,
+    "tunnel_key": layout.TUNNEL_KEY,
     "flow_key": layout.FLOW_KEY,
     "flow6_key": layout.FLOW6_KEY,
     "flow": layout.FLOW,

@@ -34,6 +34,7 @@ RUNS = {
     "second": range(3),
     "sharing": range(3),
     "nat": range(5),
+    "unwrapping": range(3),
     "capturing": range(1),
 }
 """The seeds of worlds of PACKETS packets for each profile: together over 100,000. In 72 a fragment comes that would

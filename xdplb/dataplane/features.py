@@ -28,6 +28,7 @@ class Feature(StrEnum):
     NICS = "nics"  # packets are counted by the NIC that they came in by
     NAT = "nat"  # forward = nat
     HASH = "hash"  # hash = destination-port or addresses
+    DECAP = "decap"  # tunnels end here
 
 
 Features = frozenset[Feature]
@@ -49,6 +50,7 @@ BITS = {
     Feature.NICS: 13,
     Feature.NAT: 14,
     Feature.HASH: 15,
+    Feature.DECAP: 16,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

@@ -74,6 +74,8 @@ class Maps:
     nat_backends: BpfMap | None = None
     nat_index: BpfMap | None = None
     nic_stats: BpfMap | None = None
+    tunnel_sources: BpfMap | None = None
+    unwrapped_packets: BpfMap | None = None
 
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:

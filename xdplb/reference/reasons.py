@@ -30,6 +30,7 @@ class Reason(StrEnum):
     PASS_FRAGMENT = auto()
     PASS_TUNNEL_ERROR = auto()
     PASS_NAT_REPLY = auto()
+    PASS_TUNNEL = auto()
     DROP_FRAGMENT = auto()
     DROP_NO_BACKEND = auto()
     DROP_BACKEND_DOWN = auto()
@@ -50,6 +51,8 @@ class Reason(StrEnum):
     DROP_SOURCE_MAC = auto()
     DROP_TCP_FRAGMENT = auto()
     DROP_BACKEND_RATE = auto()
+    DROP_TUNNEL_SOURCE = auto()
+    DROP_ECN = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
 
