@@ -22,6 +22,7 @@
 #include "lib/limits.h"
 #include "lib/parse.h"
 #include "lib/plain.h"
+#include "lib/reject.h"
 #include "lib/share_out.h"
 #include "lib/too_big.h"
 #include "lib/verdict.h"
@@ -194,7 +195,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, str
 		return stop(ctx, &packet, &journey, echo_answer(ctx, &packet));
 	reason = choose(ctx, &packet, &journey);
 	if (reason != GO_ON)
-		return stop(ctx, &packet, &journey, reason);
+		return stop(ctx, &packet, &journey, reject(ctx, &packet, journey.vip_id, reason));
 	reason = send(ctx, &packet, &journey);
 	if (reason != GO_ON)
 		return stop(ctx, &packet, &journey, reason);

@@ -383,6 +383,8 @@ struct vip_guard {
 	__u32 access_list; /* its number in the masks below */
 	__u32 rates[4];    /* for the control plane alone: what the costs were made from, per second */
 	__u32 shares_all;  /* 1: all its records go to other balancers, also where slots tell the same */
+	__u32 rejects;     /* 1: clients are told if there is no backend */
+	__u32 unused;
 };
 
 struct bucket {

@@ -98,7 +98,7 @@ BPF_TABLE_PINNED("lru_hash", struct flow6_key, struct flow, probation6, MAX_FLOW
 BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 16384, PIN_DIR "/fragments");
 
 /* What a VIP lets in. Access lists of all VIPs are one element of one inner map, swapped whole. */
-#if defined(WITH_ACCESS) || defined(WITH_LIMITS) || defined(WITH_SYNC)
+#if defined(WITH_ACCESS) || defined(WITH_LIMITS) || defined(WITH_SYNC) || defined(WITH_REJECT)
 BPF_TABLE_PINNED("array", __u32, struct vip_guard, vip_guards, MAX_VIPS, PIN_DIR "/vip_guards");
 #endif
 #ifdef WITH_ACCESS
@@ -143,7 +143,7 @@ __attribute__((section("maps/ringbuf:" PIN_DIR "/shared_flows"))) struct shared_
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, shared_losses, 1, PIN_DIR "/shared_losses");
 #endif
 
-/* How soon the next answer to a packet that is too big may be made: a rate limit for each CPU. */
+/* How soon the next answer but to a ping may be made: a rate limit for each CPU. */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, answer_budget, 1, PIN_DIR "/answer_budget");
 
 /* Counters are per CPU: no lock, no cache line that moves between CPUs. */

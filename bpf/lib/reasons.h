@@ -50,6 +50,7 @@ enum reason {
 	DROP_ECN = 53, /* in a tunnel that ends here, with congestion marked on a packet whose sender does not know ECN (RFC 6040, 4.2) */
 	ANSWER_ECHO = 96, /* an echo request to a VIP's address */
 	ANSWER_TOO_BIG = 97, /* did not fit the MTU; the sender was told by ICMP */
+	ANSWER_REJECTED = 98, /* no backend is usable, and the VIP has its clients told so: by a RST, or by ICMP */
 	REASONS = 128        /* above every number: the packet is sent on */
 };
 /* clang-format on */

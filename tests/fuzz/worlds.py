@@ -160,6 +160,7 @@ def _random_vip(chance: random.Random, features: Features, vip_id: int, key: Vip
         is_sampled=Feature.PASSIVE in features and chance.random() < 0.7,
         second_choice=Feature.SECOND_CHOICE in features and chance.random() < 0.6,
         shares_all=Feature.SYNC in features and chance.random() < 0.5,
+        rejects=Feature.REJECT in features and chance.random() < 0.5,
     )
 
 

@@ -51,7 +51,7 @@ BY_TASK = (
     Part("health.md", ("Health: who gets connections when backends fail",), before=_web()),
     Part(
         "health.md",
-        ("Backups", "Panic: too few are healthy", "Slow start", "Flap damping", "max_new_flows"),
+        ("Backups", "Refusing at once", "Panic: too few are healthy", "Slow start", "Flap damping", "max_new_flows"),
         before=_web(),
     ),
     Part(

@@ -194,7 +194,7 @@ def check(play: Play, made: VipDraft) -> None:
         assert found == well, "rather those that are ejected than any that fails its check"
     elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_OPEN:
         assert bool(found) is any(health[n].health is Health.DOWN for n in asked)
-    elif play.vip.vip.all_unhealthy is AllUnhealthy.FAIL_CLOSED:
+    elif play.vip.vip.all_unhealthy in {AllUnhealthy.FAIL_CLOSED, AllUnhealthy.REJECT}:
         assert not found
     else:
         assert all(health[n].was_up for n in found), "last-good lets in no one that never was up"

@@ -112,7 +112,8 @@ def _word_options() -> list[Callable[[_Command], _Command]]:
         click.option(
             "--all-unhealthy",
             type=_words(AllUnhealthy),
-            help="If no backend is healthy: use those that failed, drop, or use those that served last.  "
+            help="If no backend is healthy: use those that failed, drop, use those that served last, or refuse "
+            "at once.  "
             f"[{_DEFAULTS.all_unhealthy}]",
         ),
         click.option(

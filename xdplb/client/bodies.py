@@ -185,7 +185,7 @@ __all__ = [
 ]
 
 AdminState = Literal["ready", "drain", "maint"]
-AllUnhealthy = Literal["fail-open", "fail-closed", "last-good"]
+AllUnhealthy = Literal["fail-open", "fail-closed", "last-good", "reject"]
 Announce = Literal["never", "healthy", "always"]
 BackendRole = Literal["primary", "backup"]
 CheckType = Literal["http", "https", "tcp", "tls", "udp", "dns", "icmp", "exec", "agent"]

@@ -27,6 +27,7 @@ class Feature(StrEnum):
     SYNC = "sync"  # other balancers are told of connections
     NICS = "nics"  # packets are counted by the NIC that they came in by
     NAT = "nat"  # forward = nat
+    REJECT = "reject"  # all_unhealthy = reject
     HASH = "hash"  # hash = destination-port or addresses
     DECAP = "decap"  # tunnels end here
 
@@ -50,7 +51,8 @@ BITS = {
     Feature.NICS: 13,
     Feature.NAT: 14,
     Feature.HASH: 15,
-    Feature.DECAP: 16,
+    Feature.REJECT: 16,
+    Feature.DECAP: 17,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

@@ -421,6 +421,8 @@ VIP_GUARD = np.dtype(
         ("access_list", "<u4"),
         ("rates", "<u4", (4,)),
         ("shares_all", "<u4"),
+        ("rejects", "<u4"),
+        ("unused", "<u4"),
     ]
 )
 

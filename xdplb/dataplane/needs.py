@@ -27,6 +27,7 @@ VIP_NEEDS: Mapping[Feature, Callable[[VipEntry], bool]] = {
     Feature.LIMITS: lambda vip: vip.limits != NO_LIMITS,
     Feature.PASSIVE: lambda vip: vip.is_sampled,
     Feature.SECOND_CHOICE: lambda vip: vip.second_choice,
+    Feature.REJECT: lambda vip: vip.rejects,
     Feature.HASH: lambda vip: vip.hash in (HashKind.DESTINATION_PORT, HashKind.ADDRESSES),
 }
 """What the program must be compiled for with a VIP of which this is true."""

@@ -82,7 +82,10 @@ class PinnedReader:
                     for key, value in read_trie(trie)
                 )
         guards = self._array("vip_guards", layout.VIP_GUARD)
-        return {number: replace(vip, limits=vip_codec.limits_of(guards[number])) for number, vip in found.items()}
+        return {
+            number: replace(vip, limits=vip_codec.limits_of(guards[number]), rejects=bool(guards[number]["rejects"]))
+            for number, vip in found.items()
+        }
 
     @kernel_errors("read a VIP's table")
     def read_table(self, vip_id: int) -> Slots | None:

@@ -19,7 +19,18 @@ from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.next_hop import NextHop
 from xdplb.model.shared_record import SharedRecords
-from xdplb.model.vip import NO_LIMITS, Forward, HashKind, QuicIds, RateLimits, Scheduler, Sync, Vip, VipKey
+from xdplb.model.vip import (
+    NO_LIMITS,
+    AllUnhealthy,
+    Forward,
+    HashKind,
+    QuicIds,
+    RateLimits,
+    Scheduler,
+    Sync,
+    Vip,
+    VipKey,
+)
 
 from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Features
@@ -101,6 +112,7 @@ class VipEntry:
     connection may go to another backend than the one that comes first, since that one is suspect or has enough.
     `is_sampled`: handshakes are noted of the share of its connections that `write_shares` gave it. `shares_all`: other
     balancers are told of all its connections that are recorded, and not only of those that slots do not tell.
+    `rejects`: clients are told if it has no backend.
     """
 
     id: int
@@ -116,6 +128,7 @@ class VipEntry:
     second_choice: bool = False
     is_sampled: bool = False
     shares_all: bool = False
+    rejects: bool = False
 
     @classmethod
     def of(
@@ -142,6 +155,7 @@ class VipEntry:
             second_choice,
             vip.samples_handshakes,
             vip.sync is Sync.ALL,
+            vip.all_unhealthy is AllUnhealthy.REJECT,
         )
 
 

@@ -49,7 +49,7 @@ VERSIONS: dict[str, int] = {
     "probation": 1,
     "probation6": 1,
     "fragments": 2,
-    "vip_guards": 2,
+    "vip_guards": 3,
     "vip_buckets": 1,
     "source_buckets": 1,
     "access4": 1,

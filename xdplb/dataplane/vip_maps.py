@@ -150,7 +150,12 @@ class VipMaps:
             found = vip_prefixes.parse(self._swapped.read_trie(outer, name))
         guards = self._guards.held
         return [
-            replace(vip, limits=vip_codec.limits_of(guards[number]), shares_all=bool(guards[number]["shares_all"]))
+            replace(
+                vip,
+                limits=vip_codec.limits_of(guards[number]),
+                shares_all=bool(guards[number]["shares_all"]),
+                rejects=bool(guards[number]["rejects"]),
+            )
             for number, vip in found.items()
         ]
 
@@ -176,7 +181,7 @@ class VipMaps:
         guards = self._guards.held[ids]
         for number, vip in enumerate(vips):
             vip_codec.write_limits(guards[number : number + 1], vip.limits)
-            guards[number]["shares_all"] = vip.shares_all
+            guards[number]["shares_all"], guards[number]["rejects"] = vip.shares_all, vip.rejects
         self._guards.write_changes(np.array(ids, np.uint32), guards)
 
 

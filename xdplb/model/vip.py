@@ -133,12 +133,14 @@ class OnUnhealthy(StrEnum):
 class AllUnhealthy(StrEnum):
     """What to do if no backend is healthy.
 
-    Use those that failed their check (`fail-open`), drop (`fail-closed`), or use those that served last (`last-good`).
+    Use those that failed their check (`fail-open`), drop (`fail-closed`), use those that served last (`last-good`), or
+    tell clients at once that nobody serves (`reject`).
     """
 
     FAIL_OPEN = "fail-open"
     FAIL_CLOSED = "fail-closed"
     LAST_GOOD = "last-good"
+    REJECT = "reject"
 
 
 class Passive(StrEnum):

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from xdplb.dataplane.plane import BackendEntry
+
 from .access import check_access
 from .check import check_packet, check_ping
 from .choose import choose_for_error, choose_for_request, settle
@@ -25,6 +27,7 @@ from .nat import find_reply, send_reply
 from .packet import Fragmented, Packet
 from .parse import parse_frame
 from .reasons import BadPacket, Reason, Stop, Verdict
+from .reject import reject
 from .share import share
 from .slot import NO_BACKEND
 from .unwrap import unwrap
@@ -148,7 +151,7 @@ def _send(journey: Journey, packet: Packet, choice: Choice) -> tuple[bytes, int]
     assert journey.hash is not None, "the backend was chosen by it"
     assert journey.vip_id is not None, "the backend was chosen for it"
     journey.choice = choice
-    backend = settle(journey, choice)
+    backend = _settle(journey, packet, choice)
     sent = forward(journey, packet, backend, journey.hash)
     if journey.vip is not None:
         write_record(journey, packet, journey.vip, choice)
@@ -158,6 +161,16 @@ def _send(journey: Journey, packet: Packet, choice: Choice) -> tuple[bytes, int]
         remember(journey, packet, backend.id, backend.epoch, journey.vip_id)
     count_sent(journey, packet, choice)
     return sent
+
+
+def _settle(journey: Journey, packet: Packet, choice: Choice) -> BackendEntry:
+    """Return the backend chosen; raise Stop if there is none, which the VIP may want the client to be told."""
+    try:
+        return settle(journey, choice)
+    except Stop as stop:
+        if stop.reason is Reason.DROP_NO_BACKEND and journey.vip is not None:
+            raise reject(journey, packet, journey.vip) from None
+        raise
 
 
 def _stop(journey: Journey, stop: Stop) -> Decision:

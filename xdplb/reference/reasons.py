@@ -55,6 +55,7 @@ class Reason(StrEnum):
     DROP_ECN = auto()
     ANSWER_ECHO = auto()
     ANSWER_TOO_BIG = auto()
+    ANSWER_REJECTED = auto()
 
     @property
     def verdict(self) -> Verdict:

@@ -121,8 +121,8 @@ ON_UNHEALTHY = (
     "Open connections of a failed backend: sent to another one, which resets them (`reset`), or still to it (`keep`)."
 )
 ALL_UNHEALTHY = (
-    "Without a healthy backend: use the failed ones (`fail-open`), drop packets (`fail-closed`), or use those that"
-    " served last (`last-good`)."
+    "Without a healthy backend: use the failed ones (`fail-open`), drop packets (`fail-closed`), use those that served"
+    " last (`last-good`), or refuse connections at once (`reject`)."
 )
 IDLE_TIMEOUT = "The longest silence, in seconds, after which a connection still stays with its backend across a change."
 VLAN = "The VLAN tags of sent frames: those of the route to the backend (`next-hop`) or those they came with (`keep`)."

@@ -313,7 +313,8 @@ def test_dr_does_not_reach_behind_a_gateway_and_ipip_does():
 
 
 @pytest.mark.parametrize(
-    ("all_unhealthy", "owners"), [(AllUnhealthy.FAIL_OPEN, {1, 2}), (AllUnhealthy.FAIL_CLOSED, {0})]
+    ("all_unhealthy", "owners"),
+    [(AllUnhealthy.FAIL_OPEN, {1, 2}), (AllUnhealthy.FAIL_CLOSED, {0}), (AllUnhealthy.REJECT, {0})],
 )
 def test_without_a_healthy_backend_all_unhealthy_decides(all_unhealthy, owners):
     wanted = vip(*TWO_BACKENDS, all_unhealthy=all_unhealthy)

@@ -291,6 +291,9 @@ def test_an_option_that_is_not_needed_says_so(
     assert f"{otherwise} was not needed: no maps with VIPs are in use" in caplog.text
 
 
+MEDIA = VipKey.parse("203.0.113.17:5000-5999/udp")
+
+
 async def every_kind(door: Door) -> None:
     """Make VIPs of every kind, and backends in every situation."""
     await door.create_vip(
@@ -314,6 +317,8 @@ async def every_kind(door: Door) -> None:
         asked = [Backend(ip_address(f"10.0.1.{n}"), n, Forward.GUE if n == 3 else None) for n in (1, 2, 3)]
         await door.replace_backends(text, [*asked, replace(backend(9), admin_state=AdminState.MAINT)])
     await door.create_vip(Vip(VipKey.parse("203.0.113.15:80/tcp"), hash=HashKind.SOURCE))
+    await door.create_vip(Vip(VipKey.parse("203.0.113.16:80/tcp"), hash=HashKind.ADDRESSES))
+    await door.create_vip(Vip(MEDIA, hash=HashKind.DESTINATION_PORT, all_unhealthy=AllUnhealthy.REJECT))
     await door.create_backend("web", backend(77))
     await door.delete_backend("web", "10.0.0.77")
 
@@ -349,6 +354,7 @@ def test_what_the_maps_hold_is_adopted_and_stays_as_it_is(tmp_path: Path, caplog
         kept = replace(made.vip, name=vip.vip.name, all_unhealthy=vip.vip.all_unhealthy)
         assert kept == (vip.vip if vip.backends else replace(vip.vip, forward=Forward.DR))
         assert made.access == vip.access
+    assert state.vips[MEDIA].vip.all_unhealthy is AllUnhealthy.REJECT
     web = {str(address): one.backend for address, one in state.vips[WEB.key].backends.items()}
     assert {address: one.weight for address, one in web.items()} == {
         "10.0.0.1": 2,

@@ -58,6 +58,7 @@ GIVEN: dict[str, dict[str, int]] = {
         "drop_ecn": 53,
         "answer_echo": 96,
         "answer_too_big": 97,
+        "answer_rejected": 98,
     },
     "reasons of decap": {
         "unwrapped": 0,
@@ -87,7 +88,8 @@ GIVEN: dict[str, dict[str, int]] = {
         "nics": 13,
         "nat": 14,
         "hash": 15,
-        "decap": 16,
+        "reject": 16,
+        "decap": 17,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -210,7 +212,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "probation": {1: 1685708886},
     "probation6": {1: 2759491384},
     "fragments": {1: 1922578320, 2: 3171882862},
-    "vip_guards": {1: 723621004, 2: 292531003},
+    "vip_guards": {1: 723621004, 2: 292531003, 3: 2020619126},
     "vip_buckets": {1: 3847499996},
     "source_buckets": {1: 1497699981},
     "access4": {1: 2242809839},

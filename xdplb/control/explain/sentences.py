@@ -189,6 +189,10 @@ def _no_backend(story: Story) -> str:
     return "no backend of the VIP is usable" + (f" ({'; '.join(told[:SHOWN])})" if told else "")
 
 
+def _rejected(story: Story) -> str:
+    return f"{_no_backend(story)}, and the client is told at once (all_unhealthy is reject)"
+
+
 def _backend_down(story: Story) -> str:
     return f"{story.name(story.decision.backend_id)} cannot be sent to: it is down, or its next hop is not known"
 
@@ -220,6 +224,7 @@ STOPS: Mapping[Reason, Callable[[Story], str]] = {
     Reason.DROP_LAND: lambda _: "its source is the VIP itself",
     Reason.DROP_MARTIAN: lambda story: f"{story.question.flow.source} is not the address of a host on the network",
     Reason.DROP_TOO_BIG: _too_big,
+    Reason.ANSWER_REJECTED: _rejected,
     Reason.DROP_INTERNAL: lambda _: "it would go out by a NIC that xdplb is not attached to",
 }
 """The sentence for each reason to stop. The packet made for a question cannot stop for any other reason."""

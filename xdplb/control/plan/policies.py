@@ -56,6 +56,8 @@ class Policy(StrEnum):
     """No backend is healthy, so those serve that were the last healthy ones."""
     FAIL_CLOSED = "fail-closed"
     """No backend is healthy, and none serves."""
+    REJECT = "reject"
+    """The same, and clients are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ _ALL_UNHEALTHY = {
     AllUnhealthy.FAIL_OPEN: Policy.FAIL_OPEN,
     AllUnhealthy.FAIL_CLOSED: Policy.FAIL_CLOSED,
     AllUnhealthy.LAST_GOOD: Policy.LAST_GOOD,
+    AllUnhealthy.REJECT: Policy.REJECT,
 }
 
 _POLICY_WORDS = {
@@ -233,4 +236,5 @@ _POLICY_WORDS = {
     Policy.FAIL_OPEN: "no backend is healthy, so those whose check failed serve (fail-open)",
     Policy.LAST_GOOD: "no backend is healthy, so those that were healthy last serve (last-good)",
     Policy.FAIL_CLOSED: "no backend is healthy, so no new connection is accepted (fail-closed)",
+    Policy.REJECT: "no backend is healthy, so new connections are refused at once (reject)",
 }

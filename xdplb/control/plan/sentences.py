@@ -192,7 +192,8 @@ _CAUSES = {
 }
 
 _WARNINGS = {
-    Concern.NO_BACKEND: "VIP {vip} has no usable backend now: its packets are dropped until it has one",
+    Concern.NO_BACKEND: "VIP {vip} has no usable backend now: its packets are dropped, or refused if all_unhealthy is"
+    " reject, until it has one",
     Concern.NO_NEW_CONNECTIONS: "no backend of VIP {vip} takes new connections now: they are dropped until one does;"
     " open ones go on",
     Concern.CONNECTIONS_BREAK: "open connections of VIP {vip} break: {detail}; to let them end first, use xdplb backend"

@@ -23,7 +23,7 @@ from xdplb.control.state.snapshot import BoundVip, Snapshot
 from xdplb.dataplane.plane import BackendEntry, Reading, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.backend import WEIGHT_RANGE, AdminState, Backend, Health, KnownHealth
-from xdplb.model.vip import Forward, Tracking, Vip, VlanTags
+from xdplb.model.vip import AllUnhealthy, Forward, Tracking, Vip, VlanTags
 
 __all__ = ["Adopted", "adopt", "weights_of"]
 
@@ -134,6 +134,7 @@ def _vip(found: _Found) -> DesiredVip:
         scheduler=entry.scheduler,
         tracking=Tracking.ALWAYS if entry.track_always else Tracking.AUTO,
         hash=entry.hash,
+        all_unhealthy=AllUnhealthy.REJECT if entry.rejects else AllUnhealthy.FAIL_OPEN,
         idle_timeout_seconds=entry.idle_seconds,
         vlan=VlanTags.KEEP if any(backend.keep_tags for backend in found.backends) else VlanTags.NEXT_HOP,
         quic=entry.quic,
