@@ -277,6 +277,13 @@ struct nat_index {
 	struct nat_group groups[NAT_GROUPS];
 };
 
+/* A network to which the answers of a NAT backend go as they are, as key of an LPM trie; the value is the backend's id too. */
+struct nat_direct_key {
+	__u32 length;     /* of the prefix, and 32 more for the id */
+	__u32 backend;    /* its id */
+	__u64 address[2]; /* as in struct packet; one of IPv4 is followed by 0 */
+};
+
 /* --- flows -----------------------------------------------------------------------------------------------------
  *
  * A record that a SYN has made lies in `probation` (or probation6) until the connection sends another packet, then in

@@ -64,6 +64,10 @@ BPF_TABLE_PINNED("hash", struct nat_key, __u32, nat_backends, NAT_BACKENDS, PIN_
  * in which it changes one place by one store. Until it has filled it, each group says that all are in nat_backends.
  */
 BPF_TABLE_PINNED("array", __u32, struct nat_index, nat_index, 1, PIN_DIR "/nat_index");
+#ifdef WITH_NAT_DIRECT
+/* Whom they answer as they are: administrators, who have asked a backend itself. */
+BPF_TABLE_PINNED("lpm_trie", struct nat_direct_key, __u32, nat_direct, NAT_BACKENDS, PIN_DIR "/nat_direct");
+#endif
 #endif
 
 /* Whose tunnels end at the balancer, and how many packets came out of them. */

@@ -51,6 +51,28 @@ static __always_inline int nat_is_fragment(const struct packet *packet)
 	                   packet->class == CLASS_FRAGMENT && nat_find_fragment(packet) != NO_BACKEND);
 }
 
+/* Whether this reply is for somebody who has asked the backend itself, and would not recognise one that comes from the VIP.
+ * Its other fragments follow the first one, of which nothing is recorded.
+ */
+static __always_inline int nat_is_direct(const struct packet *packet, __u32 id)
+{
+#ifdef WITH_NAT_DIRECT
+	struct nat_direct_key key;
+
+	if (packet_is_later_fragment(packet))
+		return 0;
+	key = (struct nat_direct_key){
+		.length = 32 + (packet->version == 6 ? 128 : 32),
+		.backend = id,
+		.address = {packet->destination[0], packet->destination[1]},
+	};
+
+	return nat_direct.lookup(&key) != NULL;
+#else
+	return 0;
+#endif
+}
+
 static __always_inline enum reason nat_check(struct xdp_md *ctx, const struct packet *packet)
 {
 	if (packet->version == 4 && !check_header_sum(ctx, packet))
@@ -155,7 +177,7 @@ static __always_inline enum reason nat_reply(struct xdp_md *ctx, struct packet *
 	if (id == NO_BACKEND)
 		return reason;
 	choice->backend = backend_find(id);
-	if (!nat_is_from(packet, choice->backend))
+	if (!nat_is_from(packet, choice->backend) || nat_is_direct(packet, id))
 		return reason;
 	packet->class = CLASS_REPLY;
 	found = nat_route(ctx, packet, choice->backend, &route);

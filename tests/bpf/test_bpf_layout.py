@@ -35,6 +35,7 @@ STRUCTS = {
     "backend_doubt": layout.BACKEND_DOUBT,
     "quic_key": layout.QUIC_KEY,
     "nat_key": layout.NAT_KEY,
+    "nat_direct_key": layout.NAT_DIRECT_KEY,
     "nat_group": layout.NAT_GROUP,
     "nat_index": layout.nat_index(nat_groups(CAPACITY)),
     "tunnel_ends": layout.TUNNEL_ENDS,

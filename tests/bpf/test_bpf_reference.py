@@ -34,6 +34,7 @@ RUNS = {
     "second": range(3),
     "sharing": range(3),
     "nat": range(5),
+    "nat-direct": range(2),
     "unwrapping": range(3),
     "capturing": range(1),
 }

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ BACKENDS = [
         *(3, 0, 0, IPv4Address("10.0.0.3"), Forward.NAT),
         usable=True,
         next_hop=HOP,
-        nat=NatWay(IPv4Address("203.0.113.10"), 8000, 8080, 8081, (6,)),
+        nat=NatWay(IPv4Address("203.0.113.10"), 8000, 8080, 8081, (6,), (IPv4Network("192.0.2.0/25"),)),
     ),
 ]
 SLOTS = np.arange(layout.TABLE_SIZE, dtype=np.uint32) % 2 + 1
@@ -108,6 +108,13 @@ def spoil_owners(owned: BpfMap) -> None:
     owned.update(b"\x11" * owned.info.key_size, 3)
 
 
+def spoil_direct(owned: BpfMap) -> None:
+    """Let a network belong to nobody, and add one that is not asked for."""
+    for key, _ in list(owned.items()):
+        owned.update(key, 9)
+        owned.update(key[:-1] + b"\x11", 3)
+
+
 SPOILS: dict[str, Callable[[BpfMap], None]] = {
     "vip_index": spoil_inner,
     "vip_index6": spoil_inner,
@@ -120,6 +127,7 @@ SPOILS: dict[str, Callable[[BpfMap], None]] = {
     "backend_loads": lambda found: spoil(found, 1),
     "quic_servers": spoil_owners,
     "nat_backends": spoil_owners,
+    "nat_direct": spoil_direct,
     "nat_index": spoil,
     "table_prints": spoil,
 }

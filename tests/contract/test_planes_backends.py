@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,12 @@ def nat_backend(number: int, **changes: Any) -> BackendEntry:
     "changes",
     [
         {"forward": Forward.NAT, "nat": NAT},
+        {"forward": Forward.NAT, "nat": replace(NAT, direct=(ip_network("192.0.2.0/24"),))},
         {"forward": Forward.GUE},
         {"keep_tags": True},
         {"next_hop": replace(HOP, tags=(VlanTag(5),))},
     ],
-    ids=["nat", "gue", "tags kept", "tagged"],
+    ids=["nat", "nat directly", "gue", "tags kept", "tagged"],
 )
 def test_a_backend_for_what_was_not_required(plain: DataPlane, changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="require it first"):
@@ -102,9 +103,30 @@ def test_a_server_id_goes_from_one_backend_to_another(kit: Kit) -> None:
 def test_the_ports_of_a_nat_backend_change_and_go_with_it(kit: Kit) -> None:
     kit.plane.write_backends([nat_backend(1), nat_backend(2), nat_backend(3)])
     moved = nat_backend(2, first_port=9000, last_port=9001, protocols=(17,))
+    assert kit.again().read_backends()[2] == nat_backend(2)
     kit.plane.write_backends([moved, backend(3)])
     kit.plane.clear_backends([1])
     assert kit.again().read_backends() == {2: moved, 3: backend(3)}
+
+
+def test_the_networks_that_a_nat_backend_answers_directly_change_and_go_with_it(kit: Kit) -> None:
+    inner, outer = ip_network("192.0.2.0/25"), ip_network("192.0.2.0/24")
+    six = NatWay(ip_address("2001:db8:f::1"), 0, 80, 80, (6,), (ip_network("2001:db8:c::/64"),))
+    kit.plane.write_backends(
+        [
+            nat_backend(1, direct=(outer, inner)),
+            nat_backend(2, direct=(inner,)),
+            backend(
+                3, **OUTER6 | {"next_hop": replace(HOP6, source=six.vip)}, forward=Forward.NAT, nat=six, inner_version=6
+            ),
+        ]
+    )
+    held = {number: found.nat.direct for number, found in kit.again().read_backends().items() if found.nat}
+    assert held == {1: (outer, inner), 2: (inner,), 3: six.direct}
+    kit.plane.write_backends([nat_backend(1, direct=(inner,)), backend(2)])
+    kit.plane.clear_backends([3])
+    held = {number: found.nat.direct for number, found in kit.again().read_backends().items() if found.nat}
+    assert held == {1: (inner,)}
 
 
 def test_without_a_next_hop_a_backend_is_not_usable(plane: DataPlane) -> None:

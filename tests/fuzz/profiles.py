@@ -26,6 +26,7 @@ PROFILES: dict[str, Features] = {
     "guarding": frozenset({Feature.IPV6, Feature.WILDCARD, Feature.ACCESS, Feature.LIMITS}),
     "sampling": frozenset({Feature.IPV6, Feature.PASSIVE}),
     "nat": frozenset({Feature.IPV6, Feature.NAT, Feature.VLAN, Feature.WILDCARD}),
+    "nat-direct": frozenset({Feature.IPV6, Feature.NAT, Feature.NAT_DIRECT}),
     "unwrapping": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN, Feature.GUE, Feature.DECAP}),
     "capturing": frozenset(Feature),
 }

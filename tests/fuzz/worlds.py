@@ -80,7 +80,7 @@ def random_config(chance: random.Random, features: Features) -> Config:
     tables = {vip.id: _random_table(chance, vip, backends) for vip in vips.values() if chance.random() < 0.95}
     backends |= _with_quic_ids(chance, vips, backends)
     if Feature.NAT in features:
-        backends |= _with_nat(chance, vips, backends)
+        backends |= _with_nat(chance, vips, backends, direct=Feature.NAT_DIRECT in features)
     access = {vip.id: _random_access(chance, vip) for vip in vips.values() if vip.has_access_list}
     return Config(
         vips=vips,
@@ -263,10 +263,19 @@ def _with_quic_ids(
     return changed
 
 
+DIRECT = {
+    4: (ip_network("192.0.2.0/30"), ip_network("198.51.100.1/32")),
+    6: (ip_network("2001:db8:c::/64"),),
+}
+
+
 def _with_nat(
-    chance: random.Random, vips: dict[int, VipEntry], backends: dict[int, BackendEntry]
+    chance: random.Random, vips: dict[int, VipEntry], backends: dict[int, BackendEntry], *, direct: bool
 ) -> dict[int, BackendEntry]:
-    """Return some of the backends as NAT backends, on addresses of their own family."""
+    """Return some of the backends as NAT backends, on addresses of their own family.
+
+    With `direct`, every second one answers some clients as it is.
+    """
     changed = {}
     for place, backend in enumerate(backends.values()):
         family = backend.inner_version
@@ -283,6 +292,7 @@ def _with_nat(
             first_port=first,
             last_port=last,
             protocols=vip.key.protocol.numbers,
+            direct=DIRECT[family] if direct and place % 2 else (),
         )
         hop = backend.next_hop
         changed[backend.id] = replace(

@@ -24,6 +24,7 @@ from .test_traffic_forwarding import udp_answers
 PORTS = {"dr1": 8080, "dr2": 8081}
 FILES_PORT, FILES_KEY = 8090, f"{VIP}:9000/tcp"
 KEY6 = f"[{VIP6}]:80/tcp"
+ADMINISTRATOR = "198.51.100.77"
 SIZE, UPLOAD = 200_000_000, 30_000_000
 BY_FAMILY = {4: (KEY, ADDRESSES, f"http://{VIP}/"), 6: (KEY6, ADDRESSES6, f"http://[{VIP6}]/")}
 
@@ -165,6 +166,7 @@ def test_connections_reach_both_backends_at_their_own_ports(nat: NatBalancer) ->
     assert nat.text() in {f"{host} {ADDRESSES['client']}\n" for host in PORTS}
     replies = {each["backend"]: each["replies"] for each in nat.ask("stats")["vips"][0]["backends"]}
     assert min(replies.values()) > 10
+    assert nat.cli("stats").stdout.splitlines()[0].split()[-1] == "REPLIES"
 
 
 def test_a_large_file_arrives_as_it_was(nat: NatBalancer) -> None:
@@ -246,6 +248,30 @@ def test_a_reply_through_a_balancer_that_has_seen_no_request_is_rewritten(nat: N
         assert other.daemon is not None
         other.daemon.terminate()
         other.daemon.wait()
+
+
+def test_administrators_reach_a_backend_itself_and_clients_the_vip(nat: NatBalancer) -> None:
+    """Who is in nat_direct gets a backend's answers as they are, by way of the balancer, and nothing from the VIP."""
+    nat.add_nat(*PORTS)
+    own, through = f"http://{ADDRESSES['dr1']}:{PORTS['dr1']}/", f"http://{VIP}/"
+
+    def gets(url: str) -> bool:
+        asked = ["curl", "-sf", "--max-time", "2", "--interface", ADMINISTRATOR, "-o", "/dev/null", url]
+        return nat.lab.run("client", asked, check=False).returncode == 0
+
+    nat.lab.configure("client", f"address add {ADMINISTRATOR}/32 dev eth0")
+    nat.lab.configure("router", f"route add {ADDRESSES['dr1']} via {ADDRESSES['balancer']}")
+    try:
+        assert (gets(own), gets(through)) == (False, True)
+        nat.cli("vip", "set", KEY, "--nat-direct", "198.51.100.64/26", "--nat-direct", "192.0.2.0/24")
+        assert "nat-direct" in nat.cli("vip", "show", KEY).stdout
+        assert (gets(own), gets(through)) == (True, False)
+        assert nat.get(20).keys() <= PORTS.keys()
+        nat.cli("vip", "set", KEY, "--nat-direct", "off")
+        assert (gets(own), gets(through)) == (False, True)
+    finally:
+        nat.lab.configure("router", f"route del {ADDRESSES['dr1']}")
+        nat.lab.configure("client", f"address del {ADMINISTRATOR}/32 dev eth0")
 
 
 def test_what_else_a_backend_sends_a_client_moves_no_replies_past_the_balancer(nat: NatBalancer) -> None:

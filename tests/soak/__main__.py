@@ -18,6 +18,7 @@ from tests.netns.talking import Talk, serve_talks
 from tests.soak.faults import FAULTS, NICS, World
 from tests.soak.ledger import Ledger
 from tests.soak.report import Report, held_by
+from tests.soak.transfers import transfer
 from tests.waiting import until
 
 CONNECTIONS = 150
@@ -31,6 +32,10 @@ def main() -> int:
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):  # so that the lab is removed
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if arguments.transfers is not None:
+        wrong = transfer(arguments.transfers)
+        print("\n".join(wrong) or "every byte arrived as it was sent, and nothing was dropped")
+        return 1 if wrong else 0
     seed = secrets.randbelow(1 << 32) if arguments.seed is None else arguments.seed
     print(f"scripts/soak: seed {seed}, {arguments.minutes:g} minutes", flush=True)
     random.seed(seed)
@@ -52,6 +57,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60, help="how long (60)")
     parser.add_argument("--seed", type=int, help="seed of the faults (random)")
     parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only these (all)")
+    parser.add_argument(
+        "--transfers",
+        type=int,
+        nargs="?",
+        const=1000,
+        metavar="MB",
+        help="instead: move so much each way by NAT (1000)",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the lab up if something goes wrong")
     return parser.parse_args()
 

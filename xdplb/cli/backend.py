@@ -411,7 +411,7 @@ def _row(backend: BackendOut) -> tuple[object, ...]:
         status["health"],
         percent(status["share"]),
         status["flows"],
-        backend["forward"],
+        f"{backend['forward']} :{backend['port']}" if backend.get("port") else backend["forward"],
         status["interface"],
         status["mac"],
         backend.get("role"),

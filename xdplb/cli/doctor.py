@@ -87,7 +87,7 @@ def _ask(client: Client, *, named: bool) -> Running | None:
     backends: dict[str, list[Any]] = {vip_text(vip): [] for vip in status["vips"]}
     for backend in client.backends.all().json()["backends"]:
         backends.setdefault(backend["vip"], []).append(backend)
-    return Running(status, backends, Place.of(client.dataplane().json()), _nodes(client))
+    return Running(status, backends, Place.of(client.dataplane().json()), _nodes(client), client.stats().json())
 
 
 def _nodes(client: Client) -> list[Any]:

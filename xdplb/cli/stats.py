@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -21,8 +21,15 @@ from .watching import watchable
 
 __all__ = ["command"]
 
-_HEADINGS = ("PACKETS", "BYTES", "NEW FLOWS", "AT RISK", "RECORDS")
-_FIELDS = ("packets", "bytes", "new_flows", "at_risk", "records")
+_COUNTERS = {
+    "PACKETS": "packets",
+    "BYTES": "bytes",
+    "NEW FLOWS": "new_flows",
+    "AT RISK": "at_risk",
+    "RECORDS": "records",
+    "REPLIES": "replies",
+}
+"""The counters of VIPs and backends, by the heading of their column."""
 
 _Rows = dict[tuple[str, ...], list[float | None]]
 """Counters by what they count: a VIP and a backend (or `all`), or an action and a reason."""
@@ -49,9 +56,10 @@ def command(connection: Connection, vip: str | None, rate: float | None, as_json
     """Show the counters of all VIPs, or of one VIP, since it was added.
 
     Bytes are those of the frames as they came in. AT RISK counts packets of open TCP connections that have no record
-    although their slot moves or is pinned. RECORDS counts the flows that were recorded. An evicted flow record is one
-    that the full flow table dropped, since the daemon started. An unwrapped packet came in a tunnel that ends here
-    (--decap-at of up), and is counted again by what became of it.
+    although their slot moves or is pinned. RECORDS counts the flows that were recorded. REPLIES, which only backends by
+    nat have, counts packets sent on to clients. An evicted flow record is one that the full flow table dropped, since
+    the daemon started. An unwrapped packet came in a tunnel that ends here (--decap-at of up),
+    and is counted again by what became of it.
     """
     if rate is not None and not rate:
         raise click.UsageError("--rate needs a time, such as 1s")
@@ -83,14 +91,21 @@ def _show_rates(before: Any, read: Callable[[], Any], wait: float, *, as_json: b
         _print(found, _tenths, "/S")
 
 
-def _flows(body: dict[str, Any]) -> _Rows:
-    return dict(row for vip in body.get("vips", [body]) for row in _of_vip(vip))
+def _headings(body: dict[str, Any]) -> list[str]:
+    """Return the headings to show: replies only where there are some, since most VIPs have none."""
+    replies = any(vip["replies"] for vip in body.get("vips", [body]))
+    return [heading for heading in _COUNTERS if heading != "REPLIES" or replies]
 
 
-def _of_vip(vip: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[float | None]]]:
-    yield (vip["vip"], "all"), [vip[field] for field in _FIELDS]
+def _flows(body: dict[str, Any], headings: Sequence[str]) -> _Rows:
+    fields = [_COUNTERS[heading] for heading in headings]
+    return dict(row for vip in body.get("vips", [body]) for row in _of_vip(vip, fields))
+
+
+def _of_vip(vip: dict[str, Any], fields: Sequence[str]) -> Iterator[tuple[tuple[str, ...], list[float | None]]]:
+    yield (vip["vip"], "all"), [vip[field] for field in fields]
     for each in vip["backends"]:
-        yield (vip["vip"], each["backend"]), [each.get(field) for field in _FIELDS]
+        yield (vip["vip"], each["backend"]), [each.get(field) for field in fields]
 
 
 def _reasons(body: dict[str, Any]) -> _Rows:
@@ -109,9 +124,10 @@ def _tenths(count: float | None) -> str:
 
 
 def _print(body: Any, show: Callable[[Any], str], unit: str = "") -> None:
+    headings = _headings(body)
     table(
-        [Column("VIP"), Column("BACKEND"), *(Column(heading + unit, right=True) for heading in _HEADINGS)],
-        [(*key, *map(show, row)) for key, row in _flows(body).items()],
+        [Column("VIP"), Column("BACKEND"), *(Column(heading + unit, right=True) for heading in headings)],
+        [(*key, *map(show, row)) for key, row in _flows(body, headings).items()],
     )
     if "vips" not in body:
         return

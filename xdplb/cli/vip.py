@@ -182,6 +182,7 @@ def show(connection: Connection, vip: str, as_json: bool) -> None:
             ("in-dns", _dns_status_text(status.get("dns"))),
             ("idle-timeout", duration_text(body["idle_timeout_seconds"])),
             ("vlan", body["vlan"]),
+            ("nat-direct", ", ".join(body.get("nat_direct", [])) or None),
             ("quic", _quic_text(body["quic"])),
             ("limits", _limits_text(body["limits"])),
             ("access", _access_text(status["access"])),

@@ -121,6 +121,12 @@ def _word_options() -> list[Callable[[_Command], _Command]]:
             type=_words(VlanTags),
             help=f"The VLAN tags of forwarded frames: those of the route, or those they came with.  [{_DEFAULTS.vlan}]",
         ),
+        click.option(
+            "--nat-direct",
+            metavar="PREFIX|off",
+            multiple=True,
+            help="A network that NAT backends answer from their own addresses; give it once for each.  [off]",
+        ),
     ]
 
 
@@ -237,6 +243,9 @@ def policy(given: dict[str, Any]) -> dict[str, Any]:
     quic = {name.removeprefix("quic_"): fields.pop(name) for name in list(fields) if name.startswith("quic_")}
     if quic:
         fields["quic"] = None if quic.get("server_id_bytes") == _OFF else quic
+    direct = fields.pop("nat_direct", ())
+    if direct:
+        fields["nat_direct"] = [] if _OFF in direct else list(direct)
     dns = {name.removeprefix("dns_"): fields.pop(name) for name in list(fields) if name.startswith("dns_")}
     if dns:
         fields["dns"] = None if dns.get("name") == _OFF else dns

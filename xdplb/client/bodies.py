@@ -644,6 +644,7 @@ class ConfigVip(TypedDict):
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
+    nat_direct: NotRequired[list[str]]
     address: str
     port: int
     last_port: NotRequired[int | None]
@@ -701,6 +702,7 @@ class CreateVipEdit(TypedDict):
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
+    nat_direct: NotRequired[list[str]]
     address: str
     port: int
     last_port: NotRequired[int | None]
@@ -1336,6 +1338,7 @@ class PatchVipEdit(TypedDict):
     announce: NotRequired[Announce | None]
     sync: NotRequired[Sync | None]
     dns: NotRequired[DnsPatch | None]
+    nat_direct: NotRequired[list[str] | None]
     kind: Literal["patch_vip"]
     vip: str
 
@@ -1520,6 +1523,7 @@ class PutVipEdit(TypedDict):
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
+    nat_direct: NotRequired[list[str]]
     address: str
     port: int
     last_port: NotRequired[int | None]
@@ -1844,6 +1848,7 @@ class VipChangedOut(TypedDict):
     announce: Announce
     sync: Sync
     dns: DnsOut | None
+    nat_direct: list[str]
     generation: int
     status: VipStatusOut
     warnings: NotRequired[list[WarningOut]]
@@ -1881,6 +1886,7 @@ class VipOut(TypedDict):
     announce: Announce
     sync: Sync
     dns: DnsOut | None
+    nat_direct: list[str]
     generation: int
     status: VipStatusOut
 
@@ -1911,6 +1917,7 @@ class VipPatch(TypedDict):
     announce: NotRequired[Announce | None]
     sync: NotRequired[Sync | None]
     dns: NotRequired[DnsPatch | None]
+    nat_direct: NotRequired[list[str] | None]
 
 
 class VipPost(TypedDict):
@@ -1938,6 +1945,7 @@ class VipPost(TypedDict):
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
+    nat_direct: NotRequired[list[str]]
     address: str
     port: int
     last_port: NotRequired[int | None]
@@ -1973,6 +1981,7 @@ class VipPut(TypedDict):
     generation: NotRequired[Any]
     status: NotRequired[Any]
     warnings: NotRequired[Any]
+    nat_direct: NotRequired[list[str]]
     backends: NotRequired[list[BackendIn] | None]
     health_check: NotRequired[HealthCheckIn | None]
     checks: NotRequired[list[HealthCheckIn] | None]

@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.next_hop import MAX_TAGS, NextHop, VlanTag
 from xdplb.model.vip import Forward
 
 from . import layout
 from .plane import BackendEntry, NatWay
 
-__all__ = ["checksum_base", "decode", "decode_all", "encode", "nat_keys"]
+__all__ = ["checksum_base", "decode", "decode_all", "encode", "nat_direct_keys", "nat_keys"]
 
 FORWARD_NUMBERS = {
     (Forward.DR, 4): layout.FORWARD_DR,
@@ -77,6 +77,16 @@ def nat_keys(backend: BackendEntry) -> list[bytes]:
     keys["version"] = backend.address.version
     pairs = [(port, protocol) for port in range(nat.first_port, nat.last_port + 1) for protocol in nat.protocols]
     keys["port"], keys["protocol"] = zip(*pairs, strict=True) if pairs else ((), ())
+    return [key.tobytes() for key in keys]
+
+
+def nat_direct_keys(backend: BackendEntry) -> list[bytes]:
+    """Return the keys of a backend in the `nat_direct` map: the networks that it answers as it is."""
+    direct = () if backend.nat is None else backend.nat.direct
+    keys = np.zeros(len(direct), layout.NAT_DIRECT_KEY)
+    for key, network in zip(keys, direct, strict=True):
+        key["length"], key["backend"] = 32 + network.prefixlen, backend.id
+        key["address"] = _in_memory(network.network_address)
     return [key.tobytes() for key in keys]
 
 
@@ -193,10 +203,12 @@ def decode(
     weight: int = 1,
     quic_server_id: bytes | None = None,
     keys: Collection[bytes] = (),
+    *,
+    direct: Collection[bytes] = (),
 ) -> BackendEntry:
     """Return the backend in a value, shape (1,), of the `backends` map. It has its own source if its mask has bits.
 
-    `keys` are those that it has in `nat_backends`.
+    `keys` are those that it has in `nat_backends`, `direct` those in `nat_direct`.
     """
     field = value[0]
     flags = int(field["flags"])
@@ -216,15 +228,23 @@ def decode(
         weight=weight,
         quic_server_id=quic_server_id,
         takes_new=not flags & layout.BACKEND_NOTHING_NEW,
-        nat=_decode_nat(field, source, keys) if field["forward"] == layout.FORWARD_NAT else None,
+        nat=_decode_nat(field, source, keys, direct) if field["forward"] == layout.FORWARD_NAT else None,
     )
 
 
-def _decode_nat(field: np.void, vip: IPAddress, keys: Collection[bytes]) -> NatWay:
+def _decode_nat(field: np.void, vip: IPAddress, keys: Collection[bytes], direct: Collection[bytes]) -> NatWay:
     found = np.frombuffer(b"".join(keys), layout.NAT_KEY)
     ports, protocols = found["port"].tolist(), found["protocol"].tolist()
     shift = int(field["checksum"]) & 0xFFFF
-    return NatWay(vip, shift, min(ports, default=0), max(ports, default=0), tuple(sorted(set(protocols))))
+    networks = tuple(sorted(_network(key, vip.version) for key in direct))
+    return NatWay(vip, shift, min(ports, default=0), max(ports, default=0), tuple(sorted(set(protocols))), networks)
+
+
+def _network(key: bytes, version: int) -> IPNetwork:
+    """Return the network in a key of the `nat_direct` map."""
+    found = np.frombuffer(key, layout.NAT_DIRECT_KEY)[0]
+    packed = found["address"].tobytes()
+    return ip_network((packed[:4] if version == 4 else packed, int(found["length"]) - 32))
 
 
 def decode_all(
@@ -233,11 +253,13 @@ def decode_all(
     doubts: NDArray[np.void],
     servers: Mapping[int, Collection[bytes]],
     nat: Mapping[int, Collection[bytes]],
+    *,
+    direct: Mapping[int, Collection[bytes]],
 ) -> dict[int, BackendEntry]:
     """Return the backends by id, in order, from the whole maps `backends`, `backend_loads` and `backend_doubts`.
 
-    `servers` and `nat` are the keys in `quic_servers` and `nat_backends`, by backend; one of the former begins with the
-    server ID, and a backend has one at most.
+    `servers`, `nat` and `direct` are the keys in `quic_servers`, `nat_backends` and `nat_direct`, by backend; one of
+    the first begins with the server ID, and a backend has one at most.
     Most hosts are backends of many VIPs, in entries that differ by VIP and epoch alone: each is decoded once.
     """
     ids = np.flatnonzero(values["forward"]).tolist()
@@ -276,7 +298,9 @@ def decode_all(
             server_ids.get(number),
             like.takes_new,
             rates[number],
-            None if like.nat is None else _decode_nat(values[number], like.nat.vip, nat.get(number, ())),
+            None
+            if like.nat is None
+            else _decode_nat(values[number], like.nat.vip, nat.get(number, ()), direct.get(number, ())),
         )
     return entries
 

@@ -36,11 +36,17 @@ class BackendMaps:
         self._doubts = Mirror(maps.backend_doubts, layout.BACKEND_DOUBT, theirs=("empty_at",))
         self._servers = OwnedKeys(lambda: maps.quic_servers)
         self._nat = OwnedKeys(lambda: maps.nat_backends)
+        self._direct = OwnedKeys(lambda: maps.nat_direct)
         self._nat_index = NatIndex(lambda: maps.nat_index)
         self._nat_index.fill(self._nat.owners)
         self.ids: list[int] = []
         """Those there are, in order."""
         self._find()
+
+    @property
+    def answers_directly(self) -> bool:
+        """Whether there are networks that NAT backends answer as they are."""
+        return bool(self._direct.owners)
 
     def values(self) -> NDArray[np.void]:
         """Return the whole map of backends, by id, as it was written."""
@@ -53,10 +59,11 @@ class BackendMaps:
         self._doubts.read()
         self._servers.read()
         self._nat.read()
+        self._direct.read()
         self._nat_index.fill(self._nat.owners)
         self._find()
         held = self._values.held, self._loads.held, self._doubts.held
-        return backend_codec.decode_all(*held, self._servers.of, self._nat.of)
+        return backend_codec.decode_all(*held, self._servers.of, self._nat.of, direct=self._direct.of)
 
     def write(self, backends: Sequence[BackendEntry]) -> None:
         """Write these. Counters and load of a new (id, epoch) are zeroed first."""
@@ -85,6 +92,7 @@ class BackendMaps:
         for number in ids:
             self._servers.give(number, ())
             self._give_nat(number, ())
+            self._direct.give(number, ())
         keys = np.array(ids, np.uint32)
         self._values.write(keys, np.zeros(len(ids), layout.BACKEND))
         self._loads.write(keys, np.zeros(len(ids), layout.BACKEND_LOAD))
@@ -113,6 +121,7 @@ class BackendMaps:
         yield from (("backend_doubts", changed) for changed in self._doubts.verify())
         yield "quic_servers", self._servers.restore()
         yield "nat_backends", self._nat.restore()
+        yield "nat_direct", self._direct.restore()
         yield "nat_index", self._nat_index.restore()
 
     def _find(self) -> None:
@@ -172,8 +181,9 @@ class BackendMaps:
             server_id = backend.quic_server_id
             if server_id is not None or self._servers.has(backend.id):
                 self._servers.give(backend.id, () if server_id is None else [quic_key(backend.vip_id, server_id)])
-            if backend.nat is not None or self._nat.has(backend.id):
+            if backend.nat is not None or self._nat.has(backend.id) or self._direct.has(backend.id):
                 self._give_nat(backend.id, backend_codec.nat_keys(backend))
+                self._direct.give(backend.id, backend_codec.nat_direct_keys(backend))
 
     def _give_nat(self, backend_id: int, keys: Collection[bytes]) -> None:
         """Let this backend have these NAT ports and no others. What the index has, the map has too at any moment."""

@@ -134,6 +134,8 @@ class BccPlane:
         Additional maps are created first, maps no longer needed are removed last. After an error all is as before.
         """
         features |= needs_of(self._vips.held.values()) | needs_of_values(self._backends.values())
+        if self._backends.answers_directly:
+            features |= {Feature.NAT_DIRECT}
         maps = self._maps
         with self._counted(), ExitStack() as undo:
             with kernel_errors_in("create the maps"):

@@ -508,6 +508,6 @@ class FakePlane:
 def _read_back(backend: BackendEntry) -> BackendEntry:
     """Return what the maps would say of it."""
     value = backend_codec.encode([backend])
-    keys = backend_codec.nat_keys(backend)
-    read = backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id, keys)
+    keys, direct = backend_codec.nat_keys(backend), backend_codec.nat_direct_keys(backend)
+    read = backend_codec.decode(backend.id, value, backend.weight, backend.quic_server_id, keys, direct=direct)
     return replace(read, max_new_flows=backend.max_new_flows)

@@ -29,6 +29,7 @@ class Feature(StrEnum):
     NAT = "nat"  # forward = nat
     REJECT = "reject"  # all_unhealthy = reject
     HASH = "hash"  # hash = destination-port or addresses
+    NAT_DIRECT = "nat_direct"  # networks that NAT backends answer as they are
     DECAP = "decap"  # tunnels end here
 
 
@@ -52,7 +53,8 @@ BITS = {
     Feature.NAT: 14,
     Feature.HASH: 15,
     Feature.REJECT: 16,
-    Feature.DECAP: 17,
+    Feature.NAT_DIRECT: 17,
+    Feature.DECAP: 18,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

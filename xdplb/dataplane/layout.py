@@ -100,6 +100,7 @@ __all__ = [
     "META",
     "META_CARRIED",
     "META_READY",
+    "NAT_DIRECT_KEY",
     "NAT_ELSEWHERE",
     "NAT_GROUP",
     "NAT_HASH_BITS",
@@ -371,6 +372,8 @@ NAT_KEY = np.dtype(
 )
 
 NAT_GROUP = np.dtype([("places", "<u8", (NAT_WAYS,))])
+
+NAT_DIRECT_KEY = np.dtype([("length", "<u4"), ("backend", "<u4"), ("address", "<u8", (2,))])
 
 FLOW_KEY = np.dtype(
     [

@@ -53,6 +53,7 @@ OPTIONAL: dict[str, Features] = {
     "shared_flows": frozenset({Feature.SYNC}),
     "shared_losses": frozenset({Feature.SYNC}),
     "nat_backends": frozenset({Feature.NAT}),
+    "nat_direct": frozenset({Feature.NAT_DIRECT}),
     "nat_index": frozenset({Feature.NAT}),
     "nic_stats": frozenset({Feature.NICS}),
     "tunnel_sources": frozenset({Feature.DECAP}),
@@ -179,6 +180,7 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         MapSpec("vip_strays", MapType.ARRAY, U32, U64, capacity.vips),
         MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY, U32, ids, BPF_F_NO_PREALLOC),
         MapSpec("nat_backends", MapType.HASH, layout.NAT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
+        MapSpec("nat_direct", MapType.LPM_TRIE, layout.NAT_DIRECT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
         MapSpec("nat_index", MapType.ARRAY, U32, layout.nat_index(nat_groups(capacity)), 1, BPF_F_MMAPABLE),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )

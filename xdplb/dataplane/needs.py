@@ -36,6 +36,7 @@ BACKEND_NEEDS: Mapping[Feature, Callable[[BackendEntry], bool]] = {
     Feature.OUTER_IPV6: lambda backend: backend.address.version == 6 and backend.forward.is_tunnel,
     Feature.GUE: lambda backend: backend.forward is Forward.GUE,
     Feature.NAT: lambda backend: backend.forward is Forward.NAT,
+    Feature.NAT_DIRECT: lambda backend: backend.nat is not None and backend.nat.direct != (),
     Feature.VLAN: lambda backend: backend.keep_tags or (backend.next_hop is not None and backend.next_hop.tags != ()),
 }
 """The same of a backend."""
@@ -58,7 +59,10 @@ def _only(features: Features) -> Features:
 
 
 def needs_of_values(values: NDArray[np.void]) -> Features:
-    """Return what the program must be compiled for with these values of the `backends` map, shape (n,)."""
+    """Return what the program must be compiled for with these values of the `backends` map, shape (n,).
+
+    Which networks are answered as they are is not in them.
+    """
     # One of each kind will do: thousands of backends have few ways of forwarding between them.
     _, kinds = np.unique(values[["forward", "flags"]], return_index=True)
     there = [number for number in kinds.tolist() if values["forward"][number]]

@@ -72,6 +72,7 @@ class Maps:
     shared_flows: BpfMap | None = None
     shared_losses: BpfMap | None = None
     nat_backends: BpfMap | None = None
+    nat_direct: BpfMap | None = None
     nat_index: BpfMap | None = None
     nic_stats: BpfMap | None = None
     tunnel_sources: BpfMap | None = None

@@ -99,7 +99,8 @@ class PinnedReader:
         values, loads = self._array("backends", layout.BACKEND), self._array("backend_loads", layout.BACKEND_LOAD)
         doubts = self._array("backend_doubts", layout.BACKEND_DOUBT)
         servers, nat = self._keys("quic_servers", layout.QUIC_KEY), self._keys("nat_backends", layout.NAT_KEY)
-        return backend_codec.decode_all(values, loads, doubts, servers, nat)
+        direct = self._keys("nat_direct", layout.NAT_DIRECT_KEY)
+        return backend_codec.decode_all(values, loads, doubts, servers, nat, direct=direct)
 
     @kernel_errors("read the access lists")
     def read_access(self) -> Mapping[int, AccessList]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
-from xdplb.model.address import IPAddress
+from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.next_hop import NextHop
 from xdplb.model.shared_record import SharedRecords
 from xdplb.model.vip import (
@@ -164,7 +164,8 @@ class NatWay:
     """What the packets of a NAT backend are rewritten to.
 
     A request for the VIP's one address `vip` goes to its port and `shift` more, modulo 2**16. What the backend sends
-    from its ports `first_port` to `last_port` by these `protocols` are replies; 0 and 0 are all ports.
+    from its ports `first_port` to `last_port` by these `protocols` are replies; 0 and 0 are all ports. What it sends
+    to the networks `direct` stays as it is; they are in order.
     """
 
     vip: IPAddress
@@ -172,6 +173,7 @@ class NatWay:
     first_port: int
     last_port: int
     protocols: tuple[int, ...]
+    direct: tuple[IPNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

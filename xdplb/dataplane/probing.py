@@ -223,7 +223,9 @@ def _remove_pins(folder: Path, but: str = "") -> None:
 
 
 def _flags(pin_dir: Path, folder: Path, capacity: Capacity) -> list[str]:
-    room = {"MAX_BACKENDS": str(backend_slots(capacity)), "VIP_GROUPS": "1", "VIP_GROUPS6": "1", "MAX_FLOWS": "1"}
+    # What is not among the maps of probes takes no room.
+    unused = dict.fromkeys(("VIP_GROUPS", "VIP_GROUPS6", "NAT_GROUPS", "MAX_FLOWS"), "1")
+    room = {"MAX_BACKENDS": str(backend_slots(capacity)), **unused}
     return compile_flags(folder, None, (Feature.OUTER_IPV6, Feature.GUE), BACKENDS_DIR=c_string(pin_dir), **room)
 
 

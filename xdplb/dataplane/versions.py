@@ -41,6 +41,7 @@ VERSIONS: dict[str, int] = {
     "quic_servers": 1,
     "nat_backends": 1,
     "nat_index": 1,
+    "nat_direct": 1,
     "tx_ports": 1,
     "flow_lines": 1,
     "flow_lines6": 1,

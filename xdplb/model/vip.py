@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .address import IPNetwork
 from .dns import DnsEntry
 from .errors import InvalidError
 from .key import Protocol, VipKey
 from .min_serving import MinServing
+from .nat_direct import checked_nat_direct
 
 __all__ = [
     "AllUnhealthy",
@@ -232,7 +234,7 @@ class Vip:
 
     `tracking` and `hash` may be given as None, for the scheduler's default. They are never None afterwards.
     With fewer than `min_serving` primary backends serving, backups serve too. Below `panic_share` of healthy backends,
-    0 to 1, all are used.
+    0 to 1, all are used. NAT backends answer the networks `nat_direct` from their own addresses.
     """
 
     key: VipKey
@@ -255,6 +257,7 @@ class Vip:
     announce: Announce = Announce.NEVER
     sync: Sync = Sync.MOVING
     dns: DnsEntry | None = None
+    nat_direct: tuple[IPNetwork, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(NAME_PATTERN, self.name):
@@ -275,6 +278,7 @@ class Vip:
             raise InvalidError.field(
                 "/dns", f"{self.key.addresses_text} has many addresses", hint="omit dns, or use a VIP of one address"
             )
+        object.__setattr__(self, "nat_direct", checked_nat_direct(self.key, self.nat_direct))
         self._check_limits()
 
     @property

@@ -23,7 +23,7 @@ from .packet import TCP, UDP, Fragmented, Packet
 from .reasons import Reason, Stop
 from .too_big import answer_too_big
 
-__all__ = ["find_reply", "rewritten_request", "send_reply", "serves"]
+__all__ = ["answers_directly", "find_reply", "rewritten_request", "send_reply", "serves"]
 
 SOURCE_AT, DESTINATION_AT = {4: 12, 6: 8}, {4: 16, 6: 24}
 HOP_LIMIT_AT = {4: 8, 6: 7}
@@ -48,7 +48,8 @@ def find_reply(journey: Journey, packet: Packet, passed_for: Reason) -> BackendE
     """Return the backend whose reply this is, None if it is none. It would be passed to the host for `passed_for`.
 
     RFC 3022, section 4.1, has a table of translations for that, filled by the packets; here it is the configuration. A
-    non-first fragment has no ports, and belongs to the reply that its first one was.
+    non-first fragment has no ports, and belongs to the reply that its first one was. What is for somebody who has asked
+    the backend itself is none, and so nothing is remembered of its first fragment.
     """
     if passed_for is Reason.PASS_FRAGMENT:
         return _find_fragment(journey, packet)
@@ -60,7 +61,7 @@ def find_reply(journey: Journey, packet: Packet, passed_for: Reason) -> BackendE
         return None
     by_port = [backend for backend in serving if backend.nat is not None and backend.nat.first_port]
     found: BackendEntry = (by_port or serving)[0]
-    return found
+    return None if answers_directly(found, packet.destination) else found
 
 
 def send_reply(journey: Journey, packet: Packet, backend: BackendEntry, passed_for: Reason | None) -> tuple[bytes, int]:
@@ -110,6 +111,11 @@ def serves(backend: BackendEntry, address: IPAddress, port: int, protocol: int) 
         return False
     is_all = nat.first_port == 0 and nat.protocols != ()
     return protocol in nat.protocols and (is_all or nat.first_port <= port <= nat.last_port)
+
+
+def answers_directly(backend: BackendEntry, client: IPAddress) -> bool:
+    """Whether this client has asked the backend itself, and would not recognise an answer of the VIP."""
+    return backend.nat is not None and any(client in network for network in backend.nat.direct)
 
 
 def _find_fragment(journey: Journey, packet: Packet) -> BackendEntry | None:

@@ -89,7 +89,7 @@ function Backend({ backend, wanted, checks, found, act }) {
       <${Fact} name="Packets/s">${rate(found?.packets)}<//>
       <${Fact} name="New flows/s">${rate(found?.newFlows)}<//>
       <${Fact} name="Latency p50 / p99">${latency(status.handshakes?.p50_seconds)} / ${latency(status.handshakes?.p99_seconds)}<//>
-      <${Fact} name="Forward">${backend.forward}${status.interface ? html` <span class="of">by ${status.interface}</span>` : ""}<//>
+      <${Fact} name="Forward">${backend.forward}${backend.port ? ` to port ${backend.port}` : ""}${status.interface ? html` <span class="of">by ${status.interface}</span>` : ""}<//>
     </dl>
     ${checks.map((each) => html`<p class="check"><${Status} is=${each.health} /> ${each.label}: ${each.reason}${" "}
       <span class="of">last ${each.last_run ? `${ago(each.last_run)} ago, ${latency(each.last_seconds)}` : "not yet"}</span></p>`)}

@@ -13,6 +13,7 @@ from pydantic.config import JsonDict, JsonValue
 from xdplb.control.answers.views import VipView
 from xdplb.control.plan.operating import OperatingStatus
 from xdplb.model.access import AccessList
+from xdplb.model.address import parse_network
 from xdplb.model.dns import DnsEntry
 from xdplb.model.errors import within
 from xdplb.model.min_serving import MIN_SERVING_MOST, MIN_SERVING_PATTERN, MinServing
@@ -146,6 +147,10 @@ PASSIVE = (
     " backend that fails no new connections for a while (`eject`)."
 )
 SYN_FAILOVER = "Whether a SYN that is sent again goes to another backend if its own is suspect or down. Not for UDP."
+NAT_DIRECT = (
+    "Networks that NAT backends answer from their own addresses and ports, by way of the balancer: those of"
+    " administrators. Who is there cannot use the VIP by a NAT backend."
+)
 PANIC_SHARE = "With a smaller share of healthy backends than this, 0 to 1, all backends are used; 0: never."
 SLOW_START = "Seconds over which a backend that comes up gets its share of new connections, in steps; 0: at once."
 ANNOUNCE = (
@@ -254,6 +259,8 @@ class VipSettings(RequestBody):
     status: ReadOnly = None
     warnings: ReadOnly = None
 
+    nat_direct: list[str] = Field(default=[], description=NAT_DIRECT, examples=[["192.0.2.0/24"]])
+
     def settings(self) -> dict[str, Any]:
         """Return the settings by the field names of the model."""
         settings = {name: getattr(self, name) for name in _SETTINGS}
@@ -261,7 +268,15 @@ class VipSettings(RequestBody):
         limits = RateLimits(**self.limits.model_dump())
         dns = None if self.dns is None else DnsEntry(**self.dns.model_dump())
         serving = MinServing.of(self.min_serving)
-        return {**settings, "quic": quic, "limits": limits, "min_serving": serving, "dns": dns}
+        direct = tuple(parse_network(each, f"/nat_direct/{at}") for at, each in enumerate(self.nat_direct))
+        return {
+            **settings,
+            "quic": quic,
+            "limits": limits,
+            "min_serving": serving,
+            "dns": dns,
+            "nat_direct": direct,
+        }
 
 
 class VipIn(VipSettings):
@@ -354,6 +369,7 @@ class VipPatch(_KeyAgain):
     announce: AnnounceWord | None = Field(default=None, description=ANNOUNCE)
     sync: SyncWord | None = Field(default=None, description=SYNC)
     dns: DnsPatch | None = Field(default=None, description=DNS)
+    nat_direct: list[str] | None = Field(default=None, description=NAT_DIRECT, examples=[["192.0.2.0/24"]])
 
     def changes(self) -> dict[str, Any]:
         """Return what was sent, nulls included."""
@@ -451,6 +467,7 @@ class VipOut(ResponseBody):
     announce: Announce = Field(description=ANNOUNCE)
     sync: Sync = Field(description=SYNC)
     dns: DnsOut | None = Field(description=DNS)
+    nat_direct: list[str] = Field(description=NAT_DIRECT, examples=[["192.0.2.0/24"]])
     generation: Generation
     status: VipStatusOut = Field(description="Its status.")
 
@@ -463,6 +480,7 @@ class VipOut(ResponseBody):
         settings["limits"] = LimitsOut(**asdict(vip.limits))
         settings["min_serving"] = vip.min_serving.value
         settings["dns"] = None if vip.dns is None else DnsOut(**asdict(vip.dns))
+        settings["nat_direct"] = [str(network) for network in vip.nat_direct]
         return cls(
             address=vip.key.addresses_text,
             port=vip.key.port,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -352,3 +352,27 @@ def test_a_source_that_cannot_be_is_told(tmp_path: Path) -> None:
         assert told(view.why, "240.0.0.1 is not the address of a host on the network")
 
     run(tmp_path, scenario)
+
+
+def test_nat_is_told_in_both_directions_and_to_whom_a_backend_answers_itself(tmp_path: Path) -> None:
+    async def scenario(world: World, manager: Door) -> None:
+        vip = replace(WEB, forward=Forward.NAT, nat_direct=(ip_network("192.0.2.0/28"),))
+        await manager.create_vip(vip)
+        await manager.create_backend("web", replace(backend(1), port=8443))
+        request = await manager.explain(CLIENT, "web")
+        assert told(
+            request.why, "its destination becomes 10.0.0.1:8443, and what comes from there is from 203.0.113.10:443"
+        )
+        assert not told(request.why, "nat_direct")
+        direct = await manager.explain("192.0.2.3:40000", "web")
+        assert told(
+            direct.why, "its source is in 192.0.2.0/28, which the VIP has in nat_direct", "does not recognise it"
+        )
+        reply = await manager.explain("10.0.0.1:8443", "198.51.100.7:40000/tcp", packet=ESTABLISHED)
+        assert told(reply.why, "a reply of the NAT backend 10.0.0.1:8443: its source becomes 203.0.113.10:443")
+        answer = await manager.explain("10.0.0.1:8443", "192.0.2.3:40000/tcp", packet=ESTABLISHED)
+        assert told(answer.why, "for a network in nat_direct: it stays as it is")
+        other = await manager.explain("10.0.0.1:22", "198.51.100.7:40000/tcp", packet=ESTABLISHED)
+        assert not told(other.why, "NAT")
+
+    run(tmp_path, scenario, scans=False)

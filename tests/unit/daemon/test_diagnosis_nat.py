@@ -10,7 +10,7 @@ import pytest
 
 from tests.private_host import add_nic, ip, private_host
 from xdplb.daemon.diagnosis.finding import Finding, Level
-from xdplb.daemon.diagnosis.nat import examine_nat
+from xdplb.daemon.diagnosis.nat import examine_nat, examine_replies
 from xdplb.net.route_facts import takes_for_forged
 
 VIP = "203.0.113.10"
@@ -76,6 +76,31 @@ def test_a_host_that_has_all(tmp_path: Path) -> None:
 
 def test_without_nat_nothing_is_asked(tmp_path: Path) -> None:
     assert findings(tmp_path, "10.0.0.1", "dr", forwarding="0", forged=True) == []
+
+
+SILENT = {
+    "none has come": ("nat", "tcp", 500, 0, {}, True),
+    "some have come": ("nat", "tcp", 500, 1, {}, False),
+    "few packets": ("nat", "tcp", 99, 0, {}, False),
+    "the host may route them": ("nat", "tcp", 500, 0, {"nat_reply": 3}, False),
+    "UDP need not be answered": ("nat", "udp", 500, 0, {}, False),
+    "of dr none come": ("dr", "tcp", 500, 0, {}, False),
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_a_backend_whose_answers_go_past_the_balancer(case: str) -> None:
+    forward, protocol, packets, replies, passes, is_told = SILENT[case]
+    vip = f"{VIP}:80/{protocol}"
+    counted = {"vip": vip, "backends": [{"backend": "10.0.0.1", "packets": packets, "replies": replies}]}
+    told = list(
+        examine_replies({vip: [{"address": "10.0.0.1", "forward": forward}]}, {"vips": [counted], "passes": passes})
+    )
+    assert bool(told) is is_told
+    for found in told:
+        assert found.level is Level.WARN
+        assert f"backend 10.0.0.1 of VIP {vip} has got 500 packets" in found.detail
+        assert f"xdplb backend-host show {VIP} --forward nat" in found.fix
 
 
 def setting(name: str, value: int) -> None:

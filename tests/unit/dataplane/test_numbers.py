@@ -89,7 +89,8 @@ GIVEN: dict[str, dict[str, int]] = {
         "nat": 14,
         "hash": 15,
         "reject": 16,
-        "decap": 17,
+        "nat_direct": 17,
+        "decap": 18,
     },
     "CHOSEN": {
         "NOBODY": 0,
@@ -202,6 +203,7 @@ LAYOUTS: dict[str, dict[int, int]] = {
     "quic_servers": {1: 1514847233},
     "nat_backends": {1: 878808948},
     "nat_index": {1: 1364443426},
+    "nat_direct": {1: 4076848236},
     "tunnel_sources": {1: 449050400},
     "unwrapped_packets": {1: 3374760553},
     "tx_ports": {1: 320501658},

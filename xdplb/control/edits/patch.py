@@ -10,6 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from xdplb.model.address import IPNetwork, parse_network
 from xdplb.model.backend import AdminState, Backend, BackendRole
 from xdplb.model.dns import DnsEntry
 from xdplb.model.errors import InvalidError
@@ -179,6 +180,13 @@ def _dns(pointer: str, value: object, present: DnsEntry | None) -> DnsEntry:
     return DnsEntry(**given)
 
 
+def _networks(pointer: str, value: object, _: Any) -> tuple[IPNetwork, ...]:
+    if not isinstance(value, list | tuple):
+        raise InvalidError.field(pointer, f"{value!r} is not a list", hint='such as ["192.0.2.0/24"]')
+    places = ((f"{pointer}/{at}", each) for at, each in enumerate(value))
+    return tuple(parse_network(_text(place, each, None), place) for place, each in places)
+
+
 def _members(pointer: str, value: object, kind: type[QuicIds | RateLimits]) -> dict[str, int | None]:
     """Return the members of a JSON object that has only fields of `kind`, all of them whole numbers or null."""
     names = [field.name for field in fields_of(kind)]
@@ -215,6 +223,7 @@ _VIP_FIELDS: Mapping[str, Kind] = {
     "announce": _choice(Announce),
     "sync": _choice(Sync),
     "dns": _dns,
+    "nat_direct": _networks,
 }
 _BACKEND_FIELDS: Mapping[str, Kind] = {
     "weight": _whole_number,

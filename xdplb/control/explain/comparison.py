@@ -17,7 +17,7 @@ from xdplb.model.errors import PlatformError
 from xdplb.reference.config import Config
 from xdplb.reference.decision import Decision
 from xdplb.reference.flow_state import FlowState
-from xdplb.reference.nat import serves
+from xdplb.reference.nat import answers_directly, serves
 from xdplb.reference.process import Reference
 
 __all__ = ["Answer", "Asker", "Comparison"]
@@ -83,7 +83,9 @@ class Asker:
         flow = self.question.flow
         backends = self.config.backends.values()
         return not self._vips() and any(
-            serves(backend, flow.source, flow.source_port, flow.protocol) for backend in backends
+            serves(backend, flow.source, flow.source_port, flow.protocol)
+            and not answers_directly(backend, flow.destination)
+            for backend in backends
         )
 
     def _program(self) -> KernelDecision:

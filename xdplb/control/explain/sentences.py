@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xdplb.balance.hashing import TABLE_SIZE
 from xdplb.control.answers.packet_words import backend_words
 from xdplb.control.explain.comparison import Comparison
+from xdplb.control.explain.nat_sentences import reply_sentences, request_sentences
 from xdplb.control.explain.question import PacketKind, Question
 from xdplb.control.plan.eligibility import Eligibility
 from xdplb.control.state.snapshot import BoundVip
@@ -68,6 +69,7 @@ def _of_vips(story: Story) -> Iterator[str]:
     vips = story.comparison.vips
     if not vips:
         yield f"no VIP accepts packets for {story.question.destination}"
+        yield from reply_sentences(story.question.flow, story.config.backends.values())
         return
     first, *others = vips
     name = story.vip.vip.name if story.vip is not None else None
@@ -155,6 +157,7 @@ def _of_choice(story: Story) -> Iterator[str]:
         yield f"it goes to its second choice: {backend}{_why_not_first(story)}"
     elif decision.placement is Placement.SCHEDULER:
         yield _scheduler_text(story, story.comparison.vips[0], backend)
+    yield from request_sentences(story.question.flow, story.config.backends.get(decision.backend_id or 0))
     standing = story.eligibility.get(decision.backend_id or 0)
     if standing is not None and standing.reason:
         yield f"{backend}: {standing.reason}"

@@ -15,7 +15,7 @@ from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend
 from xdplb.model.nat import served_ports
 from xdplb.model.next_hop import NextHop
-from xdplb.model.vip import Forward, VipKey, VlanTags
+from xdplb.model.vip import Forward, Vip, VlanTags
 
 __all__ = ["backend_entry", "load_weight"]
 
@@ -35,7 +35,7 @@ def backend_entry(
     network = observed.tunnel_source(backend.address.version)
     source: IPAddress | None = None
     mask = 0
-    nat = _nat_way(vip.vip.key, backend) if forward is Forward.NAT else None
+    nat = _nat_way(vip.vip, backend) if forward is Forward.NAT else None
     if next_hop is not None and nat is not None:
         next_hop = replace(next_hop, source=nat.vip)
     elif next_hop is not None and forward is not Forward.DR:
@@ -69,12 +69,13 @@ def backend_entry(
     )
 
 
-def _nat_way(key: VipKey, backend: Backend) -> NatWay:
+def _nat_way(vip: Vip, backend: Backend) -> NatWay:
     """Return what a backend's packets are rewritten to. For all ports, none is changed."""
+    key = vip.key
     ports = served_ports(key, backend)
     shift = (ports[0] - key.ports[0]) % 2**16
     first, last = (0, 0) if key.port == 0 else (ports[0], ports[-1])
-    return NatWay(key.address, shift, first, last, key.protocol.numbers)
+    return NatWay(key.address, shift, first, last, key.protocol.numbers, vip.nat_direct)
 
 
 def load_weight(vip: BoundVip, weight: int, newcomer: Newcomer | None) -> int:

@@ -107,7 +107,7 @@ def _asked(vip: BoundVip) -> tuple[object, ...]:
     """Return the settings of a VIP on which all its backends depend."""
     one = vip.vip
     return (
-        *(vip.id, one.key, one.forward, one.scheduler, one.vlan, vip.checks),
+        *(vip.id, one.key, one.forward, one.scheduler, one.vlan, one.nat_direct, vip.checks),
         *(one.on_unhealthy, one.all_unhealthy, one.min_serving, one.panic_share, one.slow_start_seconds),
     )
 
@@ -235,10 +235,10 @@ def _has_entries_alike(before: VipDraft, vip: BoundVip, observed: Observed) -> b
     """Return whether everything else that backend entries depend on, beside the backend itself, is unchanged."""
     old, new, host = before.vip.vip, vip.vip, before.host
     return (
-        *(before.vip.id, old.forward, old.scheduler, old.vlan, old.slow_start_seconds),
+        *(before.vip.id, old.forward, old.scheduler, old.vlan, old.slow_start_seconds, old.nat_direct),
         *(before.vip.has_agents, host.tunnel_sources, host.sources),
     ) == (
-        *(vip.id, new.forward, new.scheduler, new.vlan, new.slow_start_seconds),
+        *(vip.id, new.forward, new.scheduler, new.vlan, new.slow_start_seconds, new.nat_direct),
         *(vip.has_agents, observed.tunnel_sources, observed.sources),
     )
 

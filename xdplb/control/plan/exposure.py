@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -253,10 +253,15 @@ def _is_tighter(old: RateLimits, new: RateLimits) -> bool:
 
 def _note_entry(found: _Found, entry: BackendEntry, later: BackendEntry) -> None:
     """Note what a change of a backend's entry exposes."""
-    if (entry.forward, entry.keep_tags, entry.nat) != (later.forward, later.keep_tags, later.nat):
+    if _way_of(entry) != _way_of(later):
         found.add(entry.vip_id, Cause.FORWARD, [_exposed(entry, found.done)])
     if entry.quic_server_id != later.quic_server_id:  # packets of any connection may name the new one
         found.add_vip(entry.vip_id, Cause.QUIC)
+
+
+def _way_of(entry: BackendEntry) -> tuple[object, ...]:
+    """Return how the packets of clients go. Who is answered by a backend itself is no client of the VIP."""
+    return entry.forward, entry.keep_tags, None if entry.nat is None else replace(entry.nat, direct=())
 
 
 def _flows_by_slot(vip_id: int, done: Done) -> bool | None:

@@ -139,6 +139,7 @@ def _vip(found: _Found) -> DesiredVip:
         vlan=VlanTags.KEEP if any(backend.keep_tags for backend in found.backends) else VlanTags.NEXT_HOP,
         quic=entry.quic,
         limits=entry.limits,
+        nat_direct=next((each.nat.direct for each in found.backends if each.nat is not None), ()),
     )
     weights = _weights(found)
     backends = {one.address: _backend(found, one, told, weights) for one in found.backends}

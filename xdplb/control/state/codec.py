@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from dataclasses import fields as fields_of
+from ipaddress import ip_network
 from typing import Any
 
 from xdplb.control.state.desired import NO_ACCESS_LIST, Declared
@@ -95,6 +96,7 @@ def vip_to_json(vip: Vip) -> Json:
         "announce": vip.announce,
         "sync": vip.sync,
         "dns": None if vip.dns is None else asdict(vip.dns),
+        "nat_direct": [str(network) for network in vip.nat_direct],
     }
 
 
@@ -115,6 +117,7 @@ def vip_from_json(key: VipKey, fields: Mapping[str, Any]) -> Vip:
         "announce": Announce,
         "sync": Sync,
         "dns": _dns_from_json,
+        "nat_direct": lambda networks: tuple(ip_network(each) for each in networks),
     }
     values = {**fields, **{name: kind(fields[name]) for name, kind in kinds.items() if name in fields}}
     return Vip(key, **values)

@@ -8,13 +8,14 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
-from xdplb.model.vip import VipKey
+from xdplb.model.vip import Protocol, VipKey
 from xdplb.net.route_facts import takes_for_forged
 
 from .finding import Finding, fail, ok, warn
 
-__all__ = ["examine_nat"]
+__all__ = ["examine_nat", "examine_replies"]
 
+_MANY = 100
 _PROC = Path("/proc/sys/net")
 _FIX = {4: "sysctl -w net.ipv4.ip_forward=1", 6: "sysctl -w net.ipv6.conf.all.forwarding=1"}
 
@@ -34,6 +35,29 @@ def examine_nat(
     yield from faults
     if reached and not faults:
         yield ok("nat", "the host forwards the replies of NAT backends")
+
+
+def examine_replies(backends: Mapping[str, Sequence[Mapping[str, Any]]], stats: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the NAT backends that get packets of TCP and have never answered by way of this balancer.
+
+    Replies that are left to the host are counted together, so nothing is known of any backend if there are some.
+    """
+    if stats.get("passes", {}).get("nat_reply"):
+        return
+    for vip in stats.get("vips", ()):
+        nat = {each["address"] for each in backends.get(vip["vip"], ()) if each["forward"] == "nat"}
+        if VipKey.parse(vip["vip"]).protocol is Protocol.UDP:  # which need not be answered
+            continue
+        for each in vip["backends"]:
+            if each["backend"] in nat and each["packets"] >= _MANY and not each.get("replies"):
+                yield warn(
+                    "nat",
+                    f"backend {each['backend']} of VIP {vip['vip']} has got {each['packets']} packets, and none of its"
+                    " answers has come by this balancer: do they go past it?",
+                    "let its route to clients lead through this balancer: on the backend, xdplb backend-host show"
+                    f" {VipKey.parse(vip['vip']).addresses_text} --forward nat --via BALANCER tells. Nothing is wrong"
+                    " if its answers come by another balancer",
+                )
 
 
 def _not_forwarding(nics: Sequence[str], versions: Sequence[int], proc: Path) -> Iterator[Finding]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,7 +12,7 @@ from xdplb.model.errors import XdplbError
 from xdplb.net.links import link
 
 from .finding import Finding, Level, fail, ok, warn
-from .nat import examine_nat
+from .nat import examine_nat, examine_replies
 from .peers import examine_peers
 from .place import Place
 from .store import examine_store
@@ -26,12 +26,13 @@ FULL_SIZE = 1500
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Answers of the API: the status, the backends of each VIP by its key, where the daemon runs, and the nodes."""
+    """Answers of the API: the status, the backends of each VIP by its key, where the daemon runs, nodes, counters."""
 
     status: Mapping[str, Any]
     backends: Mapping[str, Sequence[Mapping[str, Any]]]
     place: Place | None = None
     nodes: Sequence[Mapping[str, Any]] = ()
+    stats: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def node(self) -> Mapping[str, Any] | None:
@@ -96,6 +97,7 @@ def examine_daemon(running: Running | None, *, nics_here: bool = True) -> Iterat
         yield from examine_backends(key, backends, nics_here=nics_here)
     if nics_here:
         yield from examine_nat(running.backends, running.interfaces)
+    yield from examine_replies(running.backends, running.stats)
 
 
 def examine_backends(vip: str, backends: Sequence[Mapping[str, Any]], *, nics_here: bool = True) -> Iterator[Finding]:
