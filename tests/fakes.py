@@ -37,7 +37,7 @@ from xdplb.model.check_type import CheckType
 from xdplb.model.durations import Durations, Taken
 from xdplb.model.health import HealthCheck
 from xdplb.model.host import NO_HOST, Host, OwnSocket
-from xdplb.model.next_hop import NeighbourEdit, NextHop, Resolution
+from xdplb.model.next_hop import ClientWay, NeighbourEdit, NextHop, Resolution
 from xdplb.model.nic import NicLink
 from xdplb.net.icmp_errors import OnError
 from xdplb.net.icmp_message import IcmpError
@@ -82,6 +82,8 @@ class FakeNextHops:
     def __init__(self) -> None:
         self.watched: frozenset[IPAddress] = frozenset()
         self.with_vlans: frozenset[str] = frozenset()
+        self.ways: dict[int, ClientWay] = {}
+        self.watches_clients = False
         self.own = NO_HOST
         self.own_sockets: list[OwnSocket] = []
         self.avoided: frozenset[IPAddress] = frozenset()
@@ -102,6 +104,17 @@ class FakeNextHops:
 
     def watch(self, addresses: frozenset[IPAddress]) -> None:
         self.watched = addresses
+
+    def watch_clients(self, *, wanted: bool) -> None:
+        self.watches_clients = wanted
+
+    def client_ways(self) -> Mapping[int, ClientWay] | None:
+        return self.ways if self.watches_clients else None
+
+    def lead_clients(self, ways: Mapping[int, ClientWay]) -> None:
+        """Let these be the ways to nearly all clients, and tell whoever listens."""
+        self.ways = dict(ways)
+        self._tell()
 
     def vlan_nics(self) -> frozenset[str]:
         return self.with_vlans

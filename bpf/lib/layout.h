@@ -258,8 +258,22 @@ struct nat_group {
 	__u64 places[NAT_WAYS];
 };
 
-struct nat_index {
-	struct nat_group groups[NAT_GROUPS];
+/* The way that replies go to nearly all clients, by IP version (0 for IPv4), so that few ask the kernel for theirs. `hop` is
+ * as a backend's; it has no tags. Clients in a prefix of `others` are not on this way, or may not be: of IPv6, the first
+ * half of an address is compared.
+ */
+#define CLIENT_OTHERS 8
+#define CLIENT_FEW 4
+
+struct client_prefix {
+	__u64 network; /* as in struct packet; none where this has bits that the mask has not */
+	__u64 mask;
+};
+
+struct client_way {
+	struct backend hop; /* without BACKEND_USABLE there is no such way */
+	__u64 has_more;     /* 0: none but the first CLIENT_FEW of `others` has addresses */
+	struct client_prefix others[CLIENT_OTHERS];
 };
 
 /* A network to which the answers of a NAT backend go as they are, as key of an LPM trie; the value is the backend's id too. */

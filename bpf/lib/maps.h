@@ -60,10 +60,14 @@ BPF_TABLE_PINNED("hash", struct quic_key, __u32, quic_servers, MAX_BACKENDS, PIN
 #ifdef WITH_NAT
 BPF_TABLE_PINNED("hash", struct nat_key, __u32, nat_backends, NAT_BACKENDS, PIN_DIR "/nat_backends");
 
-/* Where they are looked for first, since every packet that is for no VIP is: one element, which the control plane maps, and
- * in which it changes one place by one store. Until it has filled it, each group says that all are in nat_backends.
+/* Where they are looked for first, since every packet that is for no VIP is: groups, which the control plane maps, and in
+ * which it changes one place by one store. Until it has filled them, each says that all are in nat_backends. They are not one
+ * element, as an index of VIPs is: bcc takes a minute to compile a table whose value it is shown to be that large.
  */
-BPF_TABLE_PINNED("array", __u32, struct nat_index, nat_index, 1, PIN_DIR "/nat_index");
+BPF_TABLE_PINNED("array", __u32, struct nat_group, nat_index, NAT_GROUPS, PIN_DIR "/nat_index");
+
+/* Where their replies go. */
+BPF_TABLE_PINNED("array", __u32, struct client_way, client_ways, 2, PIN_DIR "/client_ways");
 #ifdef WITH_NAT_DIRECT
 /* Whom they answer as they are: administrators, who have asked a backend itself. */
 BPF_TABLE_PINNED("lpm_trie", struct nat_direct_key, __u32, nat_direct, NAT_BACKENDS, PIN_DIR "/nat_direct");

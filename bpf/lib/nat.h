@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "check.h"
 #include "classify.h"
+#include "forward_frame.h"
 #include "fragment.h"
 #include "journey.h"
 #include "maps.h"
@@ -80,10 +81,30 @@ static __always_inline enum reason nat_check(struct xdp_md *ctx, const struct pa
 	return packet->ttl <= 1 ? DROP_TTL : GO_ON;
 }
 
+/* Returns the next hop to the client if the control plane knows it, else NULL: the kernel is asked then. */
+static __always_inline const struct backend *nat_known_hop(const struct packet *packet)
+{
+	__u32 family = packet->version == 6;
+	const struct client_way *way = client_ways.lookup(&family);
+
+	if (!packet->is_plain || !way || !(way->hop.flags & BACKEND_USABLE) ||
+	    packet->ip_length > way->hop.mtu || check_is_martian(packet, packet->destination[0]))
+		return NULL;
+#pragma unroll
+	for (int i = 0; i < CLIENT_OTHERS; i++) {
+		if (i == CLIENT_FEW && !way->has_more)
+			break;
+		if ((packet->destination[0] & way->others[i].mask) == way->others[i].network)
+			return NULL;
+	}
+	return &way->hop;
+}
+
 /* Asks the kernel for the way to the client, as a packet that comes from the VIP; returns BPF_FIB_LKUP_RET_*. */
 static __always_inline long nat_route(struct xdp_md *ctx, const struct packet *packet,
                                       const struct backend *backend, struct bpf_fib_lookup *route)
 {
+	__builtin_memset(route, 0, sizeof(*route));
 	route->l4_protocol = packet->protocol;
 	route->tot_len = packet->ip_length;
 	route->ifindex = ctx->ingress_ifindex;
@@ -132,9 +153,12 @@ static __always_inline struct answer_macs nat_macs_of(const struct bpf_fib_looku
 	return macs;
 }
 
-/* Gives the frame an untagged Ethernet header for the next hop; sets `at` to the IP header behind it. */
+/* Gives the frame an untagged Ethernet header for the next hop, `hop` or else `route`'s; sets `at` to the IP header behind
+ * it.
+ */
 static __always_inline enum reason nat_open(struct xdp_md *ctx, const struct packet *packet,
-                                            const struct bpf_fib_lookup *route, void **at)
+                                            const struct backend *hop, const struct bpf_fib_lookup *route,
+                                            void **at)
 {
 	void *frame;
 
@@ -147,19 +171,23 @@ static __always_inline enum reason nat_open(struct xdp_md *ctx, const struct pac
 	*at = frame + ETH_HLEN;
 	if (*at > packet_end(ctx))
 		return DROP_INTERNAL;
-	answer_write_macs(frame, nat_macs_of(route));
+	if (hop)
+		frame_write_macs(frame, hop);
+	else
+		answer_write_macs(frame, nat_macs_of(route));
 	write_u16(frame + 2 * ETH_ALEN, packet->version == 6 ? NET16(ETH_P_IPV6) : NET16(ETH_P_IP));
 	return GO_ON;
 }
 
 /* Rewrites the reply and sends it to its next hop. */
 static __always_inline enum reason nat_send(struct xdp_md *ctx, const struct packet *packet,
-                                            const struct backend *backend, const struct bpf_fib_lookup *route)
+                                            const struct backend *backend, const struct backend *hop,
+                                            const struct bpf_fib_lookup *route)
 {
 	enum reason reason;
 	void *ip;
 
-	reason = nat_open(ctx, packet, route, &ip);
+	reason = nat_open(ctx, packet, hop, route, &ip);
 	return reason == GO_ON ? nat_rewrite(ctx, packet, ip, backend, NAT_REPLY | NAT_ROUTED) : reason;
 }
 
@@ -169,9 +197,10 @@ static __always_inline enum reason nat_send(struct xdp_md *ctx, const struct pac
 static __always_inline enum reason nat_reply(struct xdp_md *ctx, struct packet *packet,
                                              struct journey *journey, enum reason reason)
 {
-	struct bpf_fib_lookup route = {};
+	const struct backend *hop;
+	struct bpf_fib_lookup route;
 	struct choice *choice = &journey->choice;
-	long found;
+	long found = BPF_FIB_LKUP_RET_SUCCESS;
 	__u32 id = packet_is_later_fragment(packet) ? nat_find_fragment(packet) : nat_find(packet);
 
 	if (id == NO_BACKEND)
@@ -180,7 +209,9 @@ static __always_inline enum reason nat_reply(struct xdp_md *ctx, struct packet *
 	if (!nat_is_from(packet, choice->backend) || nat_is_direct(packet, id))
 		return reason;
 	packet->class = CLASS_REPLY;
-	found = nat_route(ctx, packet, choice->backend, &route);
+	hop = nat_known_hop(packet);
+	if (!hop)
+		found = nat_route(ctx, packet, choice->backend, &route);
 	/* To the host itself, which has asked from an address of its own; or the host is no router, and has it as it is. */
 	if (found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return reason;
@@ -190,16 +221,16 @@ static __always_inline enum reason nat_reply(struct xdp_md *ctx, struct packet *
 	journey->vip_id = choice->backend->vip;
 	reason = nat_check(ctx, packet);
 	if (reason != GO_ON)
-		return reason;
+		return rarely(packet, reason);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return too_big_answer(ctx, packet, route.mtu_result);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS)
 		return nat_pass(ctx, packet, choice->backend);
-	journey->reply_ifindex = route.ifindex;
-	journey->verdict = nat_out(ctx, route.ifindex);
+	journey->reply_ifindex = hop ? hop->ifindex : route.ifindex;
+	journey->verdict = nat_out(ctx, journey->reply_ifindex);
 	if (journey->verdict == XDP_PASS)
 		return nat_pass(ctx, packet, choice->backend);
-	return nat_send(ctx, packet, choice->backend, &route);
+	return nat_send(ctx, packet, choice->backend, hop, &route);
 }
 
 #endif

@@ -37,14 +37,12 @@ static __always_inline __u32 nat_find_port(const struct packet *packet, __be16 p
 	__u64 transport = port | (__u64)packet->protocol << 16;
 	__u64 hash = nat_hash(packet, transport);
 	__u64 wanted = (transport | (hash << NAT_HASH_SHIFT & NAT_HASH_BITS)) << NAT_TAG_SHIFT;
-	__u32 zero = 0;
-	const struct nat_index *index = nat_index.lookup(&zero);
-	const struct nat_group *group;
+	__u32 number = hash >> NAT_GROUP_SHIFT;
+	const struct nat_group *group = nat_index.lookup(&number);
 	__u64 place;
 
-	if (!index)
+	if (!group)
 		return NO_BACKEND;
-	group = &index->groups[hash >> NAT_GROUP_SHIFT];
 #pragma unroll
 	for (int i = 0; i < NAT_WAYS; i++) {
 		place = read_u64(&group->places[i]);

@@ -51,7 +51,7 @@ RATIOS = (
     ("dr: IPv6, to IPv4", "IPv6 dr steady: established, 1 flow", "dr steady: established, 1 flow", 1.15),
     ("ipip: 6in4, to 4in4", "6in4: established, 1 flow", "4in4: established, 1 flow", 1.15),
     ("nat request, to dr", "nat: established, 1 flow", "dr steady: established, 1 flow", 1.3),
-    ("nat reply, to dr", "nat: a reply", "dr steady: established, 1 flow", 1.3),
+    ("nat reply, to dr", "nat: a reply, next hop known", "dr steady: established, 1 flow", 1.3),
     ("ipip: 6in6, to 4in6", "6in6: established, 1 flow", "4in6: established, 1 flow", 1.15),
 )
 NANOSECONDS = (

@@ -106,11 +106,12 @@ def _nat() -> Iterator[Row]:
         make = traffic.tcp if version == 4 else _tcp6
         yield Row(f"{words}: established, 1 flow", service, make)
         yield Row(f"{words}: established, 1 M flows", service, make, RANDOM, FLOWS_1M)
-        yield Row(f"{words}: a reply", service, partial(_reply, version))
+        yield Row(f"{words}: a reply, next hop known", service, partial(_reply, version, traffic.FAR_CLIENTS[version]))
+        yield Row(f"{words}: a reply, by the kernel's routes", service, partial(_reply, version, None))
 
 
-def _reply(version: int, port: int) -> bytes:
-    return traffic.reply(port + NAT_SHIFT, version)
+def _reply(version: int, to: str | None, port: int) -> bytes:
+    return traffic.reply(port + NAT_SHIFT, version, to=to)
 
 
 def _tags() -> Iterator[Row]:

@@ -18,7 +18,7 @@ from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.plane import BackendEntry, NatWay, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
-from xdplb.model.next_hop import NextHop, VlanTag
+from xdplb.model.next_hop import ClientWay, NextHop, VlanTag
 from xdplb.model.vip import NO_LIMITS, Forward, HashKind, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 
 __all__ = ["BACKENDS", "LISTED", "MIXED", "NAT_SHIFT", "SINGLE", "Service", "Services"]
@@ -92,6 +92,7 @@ class Services:
         if self._access:
             self._plane.write_access(self._access)
         self._plane.write_vips(list(self._entries.values()))
+        self._plane.write_client_ways({version: _client_way(version) for version in (4, 6)})
 
     def _add(self, service: Service, vip_id: int) -> VipEntry:
         backends = [_backend(service, vip_id, number) for number in range(BACKENDS)]
@@ -119,6 +120,14 @@ class Services:
             second_choice=service.second_choice,
             is_sampled=service.sampled is not None,
         )
+
+
+def _client_way(version: int) -> ClientWay:
+    """Return the way to all clients but those of traffic.NAT_CLIENTS, with as many other prefixes as there can be."""
+    client = ip_address(traffic.NAT_CLIENTS[version])
+    length = 32 if version == 4 else 64
+    others = [ip_network((client + (place << (client.max_prefixlen - length)), length)) for place in range(3)]
+    return ClientWay(next_hop(version, LOOPBACK, mtu=9000), tuple(others))
 
 
 def _key(service: Service, vip_id: int) -> VipKey:

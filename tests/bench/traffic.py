@@ -20,6 +20,7 @@ from scapy.packet import Packet
 
 __all__ = [
     "CLIENTS",
+    "FAR_CLIENTS",
     "LISTED",
     "NAT_BACKENDS",
     "NAT_CLIENTS",
@@ -47,6 +48,9 @@ NAT_BACKENDS = {4: "10.2.0.0", 6: "2001:db8:2::"}
 NAT_CLIENTS = {4: "198.51.100.12", 6: "2001:db8:c:c::"}
 """Clients of these, to which there is a route by the NIC that replies come in by."""
 
+FAR_CLIENTS = {4: "192.0.2.200", 6: "2001:db8:d::1"}
+"""Clients that are on the way to nearly all."""
+
 SHORTEST = 64
 PACKET_ID = 0xFFFF
 
@@ -68,9 +72,9 @@ def tcp(
     return _frame(ip / TCP(sport=1, dport=port, flags=flags) / (b"\0" * payload))
 
 
-def reply(port: int, version: int = 4) -> bytes:
+def reply(port: int, version: int = 4, *, to: str | None = None) -> bytes:
     """Return a segment of a NAT backend to a client, from this port."""
-    ip = _ip(version, NAT_CLIENTS[version], NAT_BACKENDS[version])
+    ip = _ip(version, to or NAT_CLIENTS[version], NAT_BACKENDS[version])
     return _frame(ip / TCP(sport=port, dport=1, flags="A"))
 
 

@@ -11,7 +11,7 @@ from xdplb.dataplane import layout
 from xdplb.dataplane.compile import compile_program
 from xdplb.dataplane.plane import Capacity
 from xdplb.dataplane.reasons import REASONS
-from xdplb.dataplane.source import capacity_defines, flatten, nat_groups, source_dir, vip_groups, vip_groups6
+from xdplb.dataplane.source import capacity_defines, flatten, source_dir, vip_groups, vip_groups6
 from xdplb.model.errors import PlatformError
 
 pytestmark = pytest.mark.root
@@ -37,7 +37,8 @@ STRUCTS = {
     "nat_key": layout.NAT_KEY,
     "nat_direct_key": layout.NAT_DIRECT_KEY,
     "nat_group": layout.NAT_GROUP,
-    "nat_index": layout.nat_index(nat_groups(CAPACITY)),
+    "client_prefix": layout.CLIENT_PREFIX,
+    "client_way": layout.CLIENT_WAY,
     "flow_key": layout.FLOW_KEY,
     "flow6_key": layout.FLOW6_KEY,
     "flow": layout.FLOW,

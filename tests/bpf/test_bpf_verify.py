@@ -15,6 +15,7 @@ from xdplb.dataplane.inner_maps import open_inner, read_trie
 from xdplb.dataplane.maps import BpfMap, MapType
 from xdplb.dataplane.plane import BackendEntry, Mark, NatWay, VipEntry
 from xdplb.model.access import AccessList
+from xdplb.model.next_hop import ClientWay
 from xdplb.model.vip import Forward, QuicIds, RateLimits, VipKey
 
 ACCESS4 = AccessList(deny=[ip_network("198.51.100.0/24")])
@@ -53,6 +54,7 @@ BACKENDS = [
 ]
 SLOTS = np.arange(layout.TABLE_SIZE, dtype=np.uint32) % 2 + 1
 PRINT = bytes(range(16))
+WAY = ClientWay(HOP, (ip_network("10.0.0.0/24"),))
 GARBAGE = b"\xa5"
 
 
@@ -66,6 +68,7 @@ def kit() -> Iterator[KernelKit]:
         made.plane.write_table(0, SLOTS, PRINT)
         made.plane.write_access({0: ACCESS4, 1: ACCESS6})
         made.plane.write_vips(VIPS)
+        made.plane.write_client_ways({4: WAY})
         yield made
 
 
@@ -129,6 +132,7 @@ SPOILS: dict[str, Callable[[BpfMap], None]] = {
     "nat_backends": spoil_owners,
     "nat_direct": spoil_direct,
     "nat_index": spoil,
+    "client_ways": spoil,
     "table_prints": spoil,
 }
 

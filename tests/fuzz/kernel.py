@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzz.profiles import CAPACITY, INGRESS, OTHER_NIC
-from tests.fuzz.routes import Namespace
+from tests.fuzz.routes import WAYS, Namespace
 from xdplb.dataplane import layout
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature, Features
@@ -128,6 +128,7 @@ class Kernel:
         if Feature.ACCESS in self.features:
             plane.write_access(config.access)
         plane.write_vips(list(config.vips.values()))
+        plane.write_client_ways(WAYS)
         if Feature.PASSIVE in self.features:
             plane.write_shares({number: config.shares.get(number, 0) for number in range(CAPACITY.vips)})
         self.zero_counters()

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from tests.fuzz.profiles import INGRESS, OTHER_NIC
 from xdplb.model.address import IPNetwork
-from xdplb.model.next_hop import NextHop
+from xdplb.model.next_hop import ClientWay, NextHop
+from xdplb.net.client_routes import merged
 
-__all__ = ["ROUTES", "Namespace"]
+__all__ = ["ROUTES", "WAYS", "Namespace"]
 
 CLONE_NEWNET = 0x40000000
 STRANGE_NIC = 4
@@ -36,7 +37,14 @@ def _hop(ifindex: int, source_mac: bytes, mtu: int, mac: bytes = GATEWAY_MAC) ->
 KNOWN, UNKNOWN = _hop(OTHER_NIC, OUT_MAC, OUT_MTU), _hop(OTHER_NIC, OUT_MAC, OUT_MTU, b"")
 BACK, STRANGE = _hop(INGRESS, LOOPBACK_MAC, LOOPBACK_MTU), _hop(STRANGE_NIC, STRANGE_MAC, 1500)
 
-ROUTES: Mapping[IPNetwork, NextHop] = {
+ROUTES: Mapping[IPNetwork, NextHop | None] = {
+    ip_network("0.0.0.0/0"): KNOWN,
+    ip_network("::/0"): KNOWN,
+    ip_network("10.0.0.0/8"): None,
+    ip_network("127.0.0.0/8"): None,
+    ip_network("203.0.113.0/24"): None,
+    ip_network("198.51.100.8/29"): None,
+    ip_network("198.51.100.24/29"): None,
     ip_network("192.0.2.0/28"): KNOWN,
     ip_network("192.0.2.16/28"): UNKNOWN,
     ip_network("198.51.100.0/29"): KNOWN,
@@ -48,7 +56,14 @@ ROUTES: Mapping[IPNetwork, NextHop] = {
     ip_network("2001:db8:c:c::/128"): BACK,
     ip_network("2001:db8:c:10::/61"): STRANGE,
 }
-"""What the kernel answers. Of two that hold an address, the longer prefix wins."""
+"""What the kernel answers, None where it forwards nothing. Of two that hold an address, the longer prefix wins."""
+
+_OTHERS = [network for network, hop in ROUTES.items() if hop is not KNOWN]
+WAYS: Mapping[int, ClientWay] = {
+    version: ClientWay(KNOWN, merged([each for each in _OTHERS if each.version == version], version))
+    for version in (4, 6)
+}
+"""The ways that most clients are on: they say the same."""
 
 SETUP = f"""
 link set lo up
@@ -68,6 +83,12 @@ neighbor add 2001:db8:99::2 lladdr {GATEWAY_MAC.hex(":")} nud permanent dev out
 neighbor add 2001:db8:9a::2 lladdr {GATEWAY_MAC.hex(":")} nud permanent dev strange
 neighbor add 198.51.100.12 lladdr {GATEWAY_MAC.hex(":")} nud permanent dev lo
 neighbor add 2001:db8:c:c:: lladdr {GATEWAY_MAC.hex(":")} nud permanent dev lo
+route add default via 10.99.0.2
+route add throw 10.0.0.0/8
+route add throw 203.0.113.0/24
+route add throw 198.51.100.8/29
+route add throw 198.51.100.24/29
+route add default via 2001:db8:99::2
 route add 192.0.2.0/28 via 10.99.0.2
 route add 192.0.2.16/28 via 10.99.0.3
 route add 198.51.100.0/29 via 10.99.0.2

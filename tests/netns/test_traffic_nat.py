@@ -287,3 +287,32 @@ def test_doctor_says_that_the_host_must_forward(nat: NatBalancer) -> None:
     nat.add_nat("dr1")
     told = nat.cli("doctor", "eth0", check=False).stdout
     assert "the host forwards the replies of NAT backends" in told
+
+
+def asks(nat: NatBalancer) -> bool:
+    """Whether a client gets an answer."""
+    asked = ["curl", "-sf", "-m", "2", "-o", "/dev/null", f"http://{VIP}/"]
+    return nat.lab.run("client", asked, check=False).returncode == 0
+
+
+def test_replies_go_by_the_default_route_unless_another_one_holds(nat: NatBalancer) -> None:
+    """A host that does not forward packets shows it: the kernel refuses to say where a reply goes."""
+    lab = nat.lab
+    nat.add_nat("dr1")
+    own = ["curl", "-sf", "-o", "/dev/null", f"http://{ADDRESSES['dr1']}:{PORTS['dr1']}/"]
+    try:
+        lab.run("balancer", ["sysctl", "-qw", "net.ipv4.conf.all.forwarding=0"])
+        until(lambda: asks(nat))
+        lab.run("balancer", own)
+        lab.run("balancer", ["ip", "route", "add", "blackhole", "198.51.100.0/24"])
+        until(lambda: not asks(nat))
+        lab.run("balancer", ["ip", "route", "del", "blackhole", "198.51.100.0/24"])
+        until(lambda: asks(nat))
+        lab.run("balancer", ["ip", "rule", "add", "from", str(VIP), "lookup", "main"])
+        until(lambda: not asks(nat))
+        lab.run("balancer", ["ip", "rule", "del", "from", str(VIP), "lookup", "main"])
+        until(lambda: asks(nat))
+    finally:
+        lab.run("balancer", ["ip", "route", "del", "blackhole", "198.51.100.0/24"], check=False)
+        lab.run("balancer", ["ip", "rule", "del", "from", str(VIP), "lookup", "main"], check=False)
+        lab.inside("balancer", forward_packets)

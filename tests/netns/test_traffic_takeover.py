@@ -156,6 +156,7 @@ GROWN = {
     "vip6_index": None,
     "vip_rules": "VIP_RULES_VALUE",
     "vip_table": "VIP_TABLE",
+    "client_way": "CLIENT_WAY",
     "backend_doubt": "BACKEND_DOUBT",
     "backend_load": "BACKEND_LOAD",
     "flow": "FLOW",

@@ -26,6 +26,7 @@ from xdplb.control.state.store import Store
 from xdplb.control.writing.aftermath import Aftermath
 from xdplb.control.writing.announce_watch import AnnounceWatch, UsedTable
 from xdplb.control.writing.applier import Applier
+from xdplb.control.writing.client_way_watch import ClientWayWatch
 from xdplb.control.writing.cluster import Cluster
 from xdplb.control.writing.dirty import Dirty
 from xdplb.control.writing.dns_keeper import DnsKeeper
@@ -136,6 +137,7 @@ class Manager:
             plane, self._writer, self.events, checker, clock=clock, suspects=self.suspects.found
         )
         self._nics = NicWatch(self._writer, next_hops, drifts)
+        self._client_ways = ClientWayWatch(plane, self._writer, next_hops)
         self.node = NodeWatch(among.node, self._writer, self.events, now=steady.now, period_seconds=scan_seconds)
         """This balancer as a whole, which may be drained."""
         self._probe_ways = ProbeWays(plane, self._writer, drifts, clock=clock, on_ready=self._probes_can_go)
@@ -247,6 +249,7 @@ class Manager:
             self._writer.saver,
             self._nics,
             self._probe_ways,
+            self._client_ways,
             self._flows,
             self._paths,
             self._passive,
@@ -419,6 +422,7 @@ class Manager:
             self._announces.touch(dirty)
         self._tracking.disturb()
         self._vips.touch(dirty)
+        self._client_ways.disturb()
 
     def _node_changed(self) -> None:
         if self._announces is not None:
@@ -441,6 +445,7 @@ class Manager:
     def _next_hops_changed(self, addresses: frozenset[IPAddress]) -> None:
         self._writer.next_hops_changed(addresses)
         self._nics.disturb()
+        self._client_ways.disturb()
 
     def _check_source(self, backend: IPAddress, by_vip_of: int | None) -> Source:
         own = self._writer.host.check_source(self._writer.snapshot.desired, backend)

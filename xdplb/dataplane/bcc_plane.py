@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
+from xdplb.model.next_hop import ClientWay
 from xdplb.model.shared_record import SharedRecords
 
 from . import flow_records, layout
 from .backend_maps import BackendMaps
 from .capacity import check_backends, check_frame, check_table, check_vips
 from .capture import CaptureReader
+from .client_ways import ClientWays
 from .decision_codec import decision_of, encode_filter
 from .decisions import Capture, CaptureFilter, KernelDecision
 from .features import Feature, Features
@@ -93,6 +95,7 @@ class BccPlane:
         self._backends = BackendMaps(maps)
         self._tables = VipTables(maps.vip_tables)
         self._handshakes = HandshakeMaps(maps)
+        self._client_ways = ClientWays(maps)
         self._prints = TablePrints(maps.table_prints)
         self._kept = Kept(maps)
         self.nics = Nics(maps, self._kept)
@@ -299,6 +302,7 @@ class BccPlane:
             yield from (name if changed else "" for name, changed in self._vips.verify())
             yield from (name if changed else "" for name, changed in self._backends.verify())
             yield from ("table_prints" if changed else "" for changed in self._prints.verify())
+            yield "client_ways" if self._client_ways.restore() else ""
             yield "tx_ports" if self.nics.restore_ports() else ""
             yield META if self._maps.meta.restore() else ""
             yield INSTANCE if self._maps.instance.restore() else ""
@@ -421,6 +425,11 @@ class BccPlane:
     def write_shares(self, shares: Mapping[int, int]) -> None:
         """Set which connections of these VIPs are sampled."""
         self._handshakes.write_shares(shares)
+
+    @kernel_errors("write the ways to clients")
+    def write_client_ways(self, ways: Mapping[int, ClientWay]) -> None:
+        """Let replies of NAT backends go these ways, by IP version."""
+        self._client_ways.write(ways)
 
     @kernel_errors("read the sampled connections")
     def read_handshakes(self, since: int) -> NDArray[np.void]:

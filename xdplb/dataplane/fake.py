@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import NotFoundError, PlatformError
+from xdplb.model.next_hop import ClientWay
 from xdplb.model.shared_record import SharedRecords
 from xdplb.model.vip import VipKey
 
@@ -128,6 +129,7 @@ class FakePlane:
         self._frames: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.shared = FakeSharedFlows()
         self.shares: dict[int, int] = {}
+        self.client_ways: dict[int, ClientWay] = {}
         self.handshakes: NDArray[np.void] = np.zeros(0, layout.HANDSHAKE)
         self._handshake_counters: NDArray[np.void] = np.zeros(self._capacity.backends + 1, layout.HANDSHAKE_COUNTERS)
 
@@ -365,6 +367,11 @@ class FakePlane:
     def write_shares(self, shares: Mapping[int, int]) -> None:
         """Set which connections of these VIPs are sampled."""
         self.shares |= shares
+
+    @_operation
+    def write_client_ways(self, ways: Mapping[int, ClientWay]) -> None:
+        """Let replies of NAT backends go these ways, by IP version."""
+        self.client_ways = dict(ways)
 
     @_operation
     def read_handshakes(self, since: int) -> NDArray[np.void]:

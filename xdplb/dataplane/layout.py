@@ -49,6 +49,10 @@ __all__ = [
     "CHOSEN_REPLY",
     "CHOSEN_SCHEDULER",
     "CHOSEN_SECOND",
+    "CLIENT_FEW",
+    "CLIENT_OTHERS",
+    "CLIENT_PREFIX",
+    "CLIENT_WAY",
     "DECISION",
     "DECISION_AT_RISK",
     "DECISION_NEW",
@@ -152,7 +156,6 @@ __all__ = [
     "VIP_TABLE",
     "VIP_TRACK_ALWAYS",
     "bucket_cost",
-    "nat_index",
     "vip6_index",
     "vip_index",
 ]
@@ -220,6 +223,8 @@ NAT_HASH_SHIFT = 8
 NAT_ELSEWHERE = 1
 NAT_SEED = 0x9E3779B97F4A7C15
 NAT_SEED6 = 0xD1B54A32D192ED03
+CLIENT_OTHERS = 8
+CLIENT_FEW = 4
 BACKEND_USABLE = 0x01
 BACKEND_VLAN = 0x02
 BACKEND_QINQ = 0x04
@@ -363,6 +368,8 @@ NAT_KEY = np.dtype(
 NAT_GROUP = np.dtype([("places", "<u8", (NAT_WAYS,))])
 
 NAT_DIRECT_KEY = np.dtype([("length", "<u4"), ("backend", "<u4"), ("address", "<u8", (2,))])
+CLIENT_PREFIX = np.dtype([("network", "<u8"), ("mask", "<u8")])
+CLIENT_WAY = np.dtype([("hop", BACKEND), ("has_more", "<u8"), ("others", CLIENT_PREFIX, (CLIENT_OTHERS,))])
 
 FLOW_KEY = np.dtype(
     [
@@ -575,11 +582,6 @@ def vip_index(groups: int) -> np.dtype[np.void]:
 def vip6_index(groups: int) -> np.dtype[np.void]:
     """Return the dtype of the index of IPv6 VIPs with this many groups."""
     return np.dtype([("seeds", "<u8", (3,)), ("unused", "<u8"), ("entries", VIP6_ENTRY, (groups * VIP_GROUP_SIZE,))])
-
-
-def nat_index(groups: int) -> np.dtype[np.void]:
-    """Return the dtype of the index of NAT backends with this many groups."""
-    return np.dtype([("groups", NAT_GROUP, (groups,))])
 
 
 def bucket_cost(rate: int) -> int:

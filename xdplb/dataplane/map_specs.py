@@ -55,6 +55,7 @@ OPTIONAL: dict[str, Features] = {
     "nat_backends": frozenset({Feature.NAT}),
     "nat_direct": frozenset({Feature.NAT_DIRECT}),
     "nat_index": frozenset({Feature.NAT}),
+    "client_ways": frozenset({Feature.NAT}),
     "nic_stats": frozenset({Feature.NICS}),
 }
 """The maps that take room, and the features that need them: they are there only with all of these."""
@@ -177,8 +178,9 @@ def _backend_specs(capacity: Capacity) -> tuple[MapSpec, ...]:
         MapSpec("vip_strays", MapType.ARRAY, U32, U64, capacity.vips),
         MapSpec("quic_servers", MapType.HASH, layout.QUIC_KEY, U32, ids, BPF_F_NO_PREALLOC),
         MapSpec("nat_backends", MapType.HASH, layout.NAT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
+        MapSpec("nat_index", MapType.ARRAY, U32, layout.NAT_GROUP, nat_groups(capacity), BPF_F_MMAPABLE),
+        _array("client_ways", layout.CLIENT_WAY, 2),
         MapSpec("nat_direct", MapType.LPM_TRIE, layout.NAT_DIRECT_KEY, U32, nat_places(capacity), BPF_F_NO_PREALLOC),
-        MapSpec("nat_index", MapType.ARRAY, U32, layout.nat_index(nat_groups(capacity)), 1, BPF_F_MMAPABLE),
         MapSpec("tx_ports", MapType.DEVMAP_HASH, U32, U32, TX_PORTS),
     )
 

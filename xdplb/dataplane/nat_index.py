@@ -122,5 +122,5 @@ class NatIndex:
 
 def _mapped(found: BpfMap, *, writable: bool = False) -> NDArray[np.uint64]:
     """Return the groups as they lie in the kernel, one a row."""
-    count = found.info.value_size // 8
+    count = found.info.max_entries * layout.NAT_WAYS
     return np.frombuffer(found.mapped(writable=writable), np.uint64, count).reshape(-1, layout.NAT_WAYS)

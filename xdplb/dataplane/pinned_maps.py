@@ -74,6 +74,7 @@ class Maps:
     nat_backends: BpfMap | None = None
     nat_direct: BpfMap | None = None
     nat_index: BpfMap | None = None
+    client_ways: BpfMap | None = None
     nic_stats: BpfMap | None = None
 
     @classmethod

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, IPNetwork
-from xdplb.model.next_hop import NextHop
+from xdplb.model.next_hop import ClientWay, NextHop
 from xdplb.model.shared_record import SharedRecords
 from xdplb.model.vip import (
     NO_LIMITS,
@@ -553,6 +553,14 @@ class DataPlane(Reading, Protocol):
         """Set which connections of these VIPs are sampled, by VIP id: those whose hash has a lower half below this.
 
         That is `share / 2**32` of them. 0, with which VIPs start, is none. Without the feature nothing is sampled.
+        """
+        ...
+
+    def write_client_ways(self, ways: Mapping[int, ClientWay]) -> None:
+        """Let replies of NAT backends go these ways, by IP version (4, 6).
+
+        Those to clients that are not on the way of their version, or of a version without one, ask the kernel for
+        theirs, and all do before the first call. Without the feature nothing is written.
         """
         ...
 

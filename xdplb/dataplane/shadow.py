@@ -36,7 +36,8 @@ __all__ = ["Limits", "PacketResult", "Rows", "Shadow", "Side", "bytes_of_copies"
 _SHARED = frozenset(
     {
         *("vip_index", "vip_index6", "vip_prefixes", "vip_prefixes6", "vip_tables"),
-        *("backends", "quic_servers", "nat_backends", "nat_direct", "nat_index", "tx_ports", "access4", "access6"),
+        *("backends", "quic_servers", "nat_backends", "nat_direct", "nat_index", "client_ways"),
+        *("tx_ports", "access4", "access6"),
     }
 )
 _COUNTED = {"reason_stats", "answer_budget"}

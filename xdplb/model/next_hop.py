@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from .address import IPAddress
+from .address import IPAddress, IPNetwork
 
-__all__ = ["MAX_TAGS", "Lack", "NeighbourEdit", "NextHop", "Resolution", "VlanTag"]
+__all__ = ["MAX_TAGS", "ClientWay", "Lack", "NeighbourEdit", "NextHop", "Resolution", "VlanTag"]
 
 MAX_TAGS = 2
 """The most VLAN tags that a frame is read or sent with."""
@@ -39,6 +39,18 @@ class NextHop:
     source: IPAddress
     gateway: IPAddress | None = None
     tags: tuple[VlanTag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientWay:
+    """The way to nearly all clients of an IP version by the host's routes.
+
+    Addresses in one of `others` are not on it, or may not be: those of the host itself, of the networks that it is
+    connected to, and of other routes.
+    """
+
+    next_hop: NextHop
+    others: tuple[IPNetwork, ...] = ()
 
 
 class Lack(Enum):

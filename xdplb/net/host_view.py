@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import closing
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from xdplb.model.address import IPAddress, parse_address
 from xdplb.model.host import OwnAddress
-from xdplb.model.next_hop import Lack, NeighbourEdit, Resolution
+from xdplb.model.next_hop import ClientWay, Lack, NeighbourEdit, Resolution
 from xdplb.model.nic import NicLink
 
 from . import arp
+from .client_routes import CommonRoute, common_route
 from .doubts import Doubts, Unanswered
 from .links import nics_below_vlans
 from .resolve import NeighbourKey, Tables, neighbour_key, resolve, why_unreachable
@@ -40,6 +42,9 @@ __all__ = ["HostView"]
 
 _FIXED = NeighbourState.PERMANENT | NeighbourState.NOARP
 _HAS_MAC = NeighbourState.REACHABLE | NeighbourState.STALE | NeighbourState.DELAY | NeighbourState.PROBE
+_MOST_ROUTES = 1024
+"""With more of them the kernel is asked for each reply: to read them after each change would take too long."""
+
 _FAR = (parse_address("1.1.1.1"), parse_address("2606:4700:4700::1111"))
 """Hosts that are on no balancer's segment. They are looked up in the routing table and sent nothing."""
 
@@ -65,6 +70,9 @@ class HostView:
         self._forgotten: set[NeighbourKey] = set()  # what was deleted here, and has not been announced yet
         self._fixed: set[NeighbourKey] = set()  # what was made permanent with another MAC, and told
         self._edited: list[NeighbourEdit] = []
+        self._wanted: frozenset[IPAddress] = frozenset()
+        self._common: dict[int, CommonRoute] = {}  # by IP version
+        self._reads_routes = False
         self.resolutions: dict[IPAddress, Resolution] = {}
         self.avoided: frozenset[IPAddress] = frozenset()
         """Addresses of this host that nobody must be asked from: backends have them too."""
@@ -85,10 +93,45 @@ class HostView:
         for entry in found:
             self._apply_neighbour(entry, self._neighbours)
         self._look_far()
-        return self._look_up(list(self._routes))
+        return self._look_up(list(self._routes)) | self._read_routes()
 
     def watch(self, addresses: frozenset[IPAddress]) -> set[IPAddress]:
         """Watch these addresses, and no others any more."""
+        self._wanted = addresses
+        return self._watch(addresses | {common.probe for common in self._common.values()})
+
+    def watch_clients(self, *, wanted: bool) -> set[IPAddress]:
+        """Know the ways to nearly all clients from now on, or no more."""
+        self._reads_routes = wanted
+        return self._read_routes()
+
+    def client_ways(self) -> dict[int, ClientWay]:
+        """Return the ways to nearly all clients that are known, by IP version."""
+        ways = {}
+        for version, common in self._common.items():
+            found, hop = self._routes.get(common.probe), self.resolutions[common.probe].next_hop
+            asked = (common.route.ifindex, common.route.gateway)
+            if (
+                hop is not None
+                and isinstance(found, Route)
+                and (found.ifindex, found.gateway) == asked
+                and not hop.tags
+            ):
+                ways[version] = ClientWay(hop, common.others)
+        return ways
+
+    def _read_routes(self) -> set[IPAddress]:
+        """Find out anew which routes most clients have; return the addresses whose resolution has changed."""
+        self._common = {}
+        if self._reads_routes:
+            with closing(RequestSocket()) as requests:
+                routes = requests.host_routes(_MOST_ROUTES)
+            rules = self._requests.rules()
+            found = {version: common_route(version, routes or (), rules) for version in (4, 6)}
+            self._common = {version: common for version, common in found.items() if common is not None}
+        return self.watch(self._wanted)
+
+    def _watch(self, addresses: frozenset[IPAddress]) -> set[IPAddress]:
         for address in self._routes.keys() - addresses:
             self._set_route(address, None)
             del self._routes[address]
@@ -110,7 +153,10 @@ class HostView:
                 stale_routes |= self._within(event)
             elif self._apply_address(event) if isinstance(event, AddressInfo) else self._apply_link(event):
                 stale_routes |= self._routes.keys()
-        return self._look_up(list(stale_routes)) | self._refresh(touched)
+        changed = self._look_up(list(stale_routes)) | self._refresh(touched)
+        if self._reads_routes and not all(isinstance(event, Neighbour) for event in events):
+            changed |= self._read_routes()
+        return changed
 
     def vlan_nics(self) -> frozenset[str]:
         """Return the names of the NICs that have VLAN devices."""

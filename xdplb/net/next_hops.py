@@ -17,7 +17,7 @@ from typing import Protocol
 from xdplb.model.address import IPAddress
 from xdplb.model.errors import PlatformError, XdplbError
 from xdplb.model.host import Host, OwnAddress, OwnSocket
-from xdplb.model.next_hop import NeighbourEdit, Resolution
+from xdplb.model.next_hop import ClientWay, NeighbourEdit, Resolution
 from xdplb.model.nic import NicLink
 
 from .host_view import HostView
@@ -56,6 +56,14 @@ class NextHopSource(Protocol):
 
     def watch(self, addresses: frozenset[IPAddress]) -> None:
         """Watch these addresses instead of the earlier ones; results are announced by `on_change`."""
+        ...
+
+    def watch_clients(self, *, wanted: bool) -> None:
+        """Know the ways to nearly all clients from now on, or no more; changes are announced by `on_change`."""
+        ...
+
+    def client_ways(self) -> Mapping[int, ClientWay] | None:
+        """Return them as known at present, by IP version; None where they have not been looked up."""
         ...
 
     def avoid(self, addresses: frozenset[IPAddress]) -> None:
@@ -104,6 +112,7 @@ class NextHops:
     def __init__(self) -> None:
         self._wanted: frozenset[IPAddress] = frozenset()
         self._avoided: frozenset[IPAddress] = frozenset()
+        self._clients_wanted = False
         self._reader: _Reader | None = None
         self._ports: tuple[range, ...] = ()
         self._ports_until = 0.0
@@ -117,6 +126,7 @@ class NextHops:
         except OSError as error:
             raise PlatformError(f"the kernel's rtnetlink cannot be used: {error.strerror}") from error
         reader.watch(self._wanted)
+        reader.watch_clients(wanted=self._clients_wanted)
         reader.avoid(self._avoided)
         self._reader = reader
         await asyncio.to_thread(reader.start)
@@ -135,6 +145,16 @@ class NextHops:
         self._wanted = addresses
         if self._reader is not None:
             self._reader.watch(addresses)
+
+    def watch_clients(self, *, wanted: bool) -> None:
+        """Know the ways to nearly all clients from now on, or no more."""
+        self._clients_wanted = wanted
+        if self._reader is not None:
+            self._reader.watch_clients(wanted=wanted)
+
+    def client_ways(self) -> Mapping[int, ClientWay] | None:
+        """Return them as known at present, by IP version; None where they have not been looked up."""
+        return self._reader.client_ways if self._reader is not None else None
 
     def avoid(self, addresses: frozenset[IPAddress]) -> None:
         """Ask for no MAC from these addresses of the host: backends have them too, and would not answer."""
@@ -207,8 +227,8 @@ class _Known(Mapping[IPAddress, Resolution]):
 class _Reader:
     """The thread that reads events and asks the kernel.
 
-    It replaces `resolutions`, `links`, `vlan_nics` and `addresses` as a whole and never changes them in place, so that
-    other threads may read them without a lock.
+    It replaces `resolutions`, `links`, `vlan_nics`, `addresses` and `client_ways` as a whole and never changes them in
+    place, so that other threads may read them without a lock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: OnChange, on_edits: OnEdits) -> None:
@@ -218,6 +238,7 @@ class _Reader:
         self._view = HostView(self._requests)
         self._wanted: frozenset[IPAddress] = frozenset()
         self._watched: frozenset[IPAddress] = frozenset()
+        self._clients_wanted = self._clients_watched = False
         self._doubted: SimpleQueue[list[tuple[IPAddress, bool]]] = SimpleQueue()
         self._answers: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._resync_at = 0.0
@@ -227,6 +248,7 @@ class _Reader:
         self.vlan_nics: frozenset[str] = frozenset()
         self.addresses: tuple[OwnAddress, ...] = ()
         self.links: dict[str, NicLink] = {}
+        self.client_ways: dict[int, ClientWay] | None = None
         self._links_changed = 0
 
     def start(self) -> None:
@@ -240,6 +262,11 @@ class _Reader:
     def watch(self, addresses: frozenset[IPAddress]) -> None:
         """Set the addresses to watch. May be called from any thread."""
         self._wanted = addresses
+        os.eventfd_write(self._wake_fd, 1)
+
+    def watch_clients(self, *, wanted: bool) -> None:
+        """Set whether the ways to clients are to be known. May be called from any thread."""
+        self._clients_wanted = wanted
         os.eventfd_write(self._wake_fd, 1)
 
     def avoid(self, addresses: frozenset[IPAddress]) -> None:
@@ -302,6 +329,9 @@ class _Reader:
             wanted = self._wanted  # read once: another thread may replace it at any time
             changed |= self._view.watch(wanted)
             self._watched = wanted
+        if self._clients_wanted is not self._clients_watched:
+            self._clients_watched = not self._clients_watched
+            changed |= self._view.watch_clients(wanted=self._clients_watched)
         self._publish(changed)
         while not self._doubted.empty():
             for address, first in self._doubted.get():
@@ -313,18 +343,19 @@ class _Reader:
     def _publish(self, changed: set[IPAddress]) -> None:
         links_changed = self._view.links_changed != self._links_changed
         addresses = self._view.addresses()
-        host_changed = links_changed or addresses != self.addresses
+        ways = self._view.client_ways() if self._clients_watched else None
+        host_changed = links_changed or addresses != self.addresses or ways != self.client_ways
         if changed:
             self.resolutions = dict(self._view.resolutions)
         if links_changed:
             self._links_changed = self._view.links_changed
             self.links, self.vlan_nics = self._view.links(), self._view.vlan_nics()
-        self.addresses = addresses
+        self.addresses, self.client_ways = addresses, ways
         edits = self._view.take_edits()
         if changed or host_changed or edits:
             with contextlib.suppress(RuntimeError):  # the loop was closed without stop()
                 self._loop.call_soon_threadsafe(
-                    self._tell, frozenset(changed) if changed or host_changed else None, edits
+                    self._tell, frozenset(changed & self._watched) if changed or host_changed else None, edits
                 )
 
     def _tell(self, changed: frozenset[IPAddress] | None, edits: Sequence[NeighbourEdit]) -> None:

@@ -18,8 +18,10 @@ from xdplb.model.address import IPAddress, IPNetwork
 from xdplb.model.next_hop import VlanTag
 
 __all__ = [
+    "MAIN_TABLES",
     "AddressInfo",
     "Event",
+    "HostRoute",
     "IPInterface",
     "LinkGone",
     "LinkInfo",
@@ -28,12 +30,15 @@ __all__ = [
     "Route",
     "RouteChange",
     "RouteKind",
+    "Rule",
     "Unreachable",
     "parse_address",
     "parse_event",
+    "parse_host_route",
     "parse_link",
     "parse_neighbour",
     "parse_route",
+    "parse_rule",
 ]
 
 IPInterface = IPv4Interface | IPv6Interface
@@ -48,6 +53,15 @@ IFA_F_TENTATIVE = 0x40
 NTF_EXT_LEARNED = 0x10
 NTF_EXT_MANAGED = 0x01
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
+RTM_F_CLONED = 0x200
+RTNH_F_DEAD, RTNH_F_LINKDOWN = 0x01, 0x10
+FIB_RULE_INVERT = 0x02
+FR_ACT_TO_TBL = 1
+MAIN_TABLES = frozenset({(0, 255), (32766, 254), (32767, 253)})
+"""The kernel's own rules of IPv4, by priority and table: local, main, default. IPv6 has the first two."""
+
+_PLAIN_RULE = {"FRA_TABLE", "FRA_PRIORITY", "FRA_PROTOCOL", "FRA_SUPPRESS_PREFIXLEN", "FRA_UNSPEC", "FRA_PAD"}
+
 XDP_MODES = {"xdp": "native", "xdpgeneric": "skb", "xdpoffload": "offload", "xdpmulti": "multi"}
 """pyroute2's words for how a program is attached, and ours for the same."""
 
@@ -163,6 +177,33 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route of the host's tables; of one that is not unicast, or has several next hops, `ifindex` may be 0.
+
+    `is_simple`: it has one Ethernet next hop, which can be used. `is_conditional`: it is for some packets alone, by
+    their source or type of service.
+    """
+
+    network: IPNetwork
+    kind: int
+    metric: int
+    ifindex: int
+    gateway: IPAddress | None
+    mtu: int | None = None
+    is_simple: bool = True
+    is_conditional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A policy rule: its IP version, its `place` (priority and table), and whether it is for all packets."""
+
+    version: int
+    place: tuple[int, int]
+    is_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unreachable:
     """The kernel has no route; `error` is the errno of its lookup."""
 
@@ -251,6 +292,46 @@ def parse_route(message: Any) -> Route:
         gateway=_gateway(message),
         source=ip_address(source) if source else None,
         mtu=metrics.get_attr("RTAX_MTU") if metrics is not None else None,
+    )
+
+
+def parse_host_route(message: Any) -> HostRoute | None:
+    """Return a route of a dump; None if it is of no IP, or of a table that only further rules lead to."""
+    table = message.get_attr("RTA_TABLE") or message["table"]
+    is_copy = message["flags"] & RTM_F_CLONED
+    if message["family"] not in FAMILIES or table not in {place[1] for place in MAIN_TABLES} or is_copy:
+        return None
+    is_ipv4 = message["family"] == socket.AF_INET
+    network = (message.get_attr("RTA_DST") or (0 if is_ipv4 else "::"), message["dst_len"])
+    ifindex, metrics = message.get_attr("RTA_OIF") or 0, message.get_attr("RTA_METRICS")
+    several = message.get_attr("RTA_MULTIPATH") or message.get_attr("RTA_ENCAP_TYPE")
+    return HostRoute(
+        network=ip_network(network, strict=False),
+        kind=message["type"],
+        metric=message.get_attr("RTA_PRIORITY") or 0,
+        ifindex=ifindex,
+        gateway=_gateway(message),
+        mtu=metrics.get_attr("RTAX_MTU") if metrics is not None else None,
+        is_simple=message["type"] == RouteKind.UNICAST
+        and bool(ifindex)
+        and not several
+        and not message["flags"] & (RTNH_F_DEAD | RTNH_F_LINKDOWN),
+        is_conditional=bool(message["tos"] or message["src_len"]),
+    )
+
+
+def parse_rule(message: Any) -> Rule | None:
+    """Return a rule of a dump, None if it is of no IP."""
+    if message["family"] not in FAMILIES:
+        return None
+    table = message.get_attr("FRA_TABLE") or message["table"]
+    others = {name for name, _ in message["attrs"]} - _PLAIN_RULE
+    is_plain = not others and not message["src_len"] and not message["dst_len"] and not message["tos"]
+    suppressed = message.get_attr("FRA_SUPPRESS_PREFIXLEN")
+    is_plain = is_plain and suppressed in {None, 0xFFFFFFFF, -1} and not message["flags"] & FIB_RULE_INVERT
+    version = 4 if message["family"] == socket.AF_INET else 6
+    return Rule(
+        version, (message.get_attr("FRA_PRIORITY") or 0, table), is_plain and message["action"] == FR_ACT_TO_TBL
     )
 
 

@@ -25,6 +25,7 @@ from pyroute2.netlink import (
     SOL_NETLINK,
     rtnl,
 )
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import NTF_USE, ndmsg
@@ -36,15 +37,19 @@ from xdplb.model.errors import PlatformError
 from .rtmessages import (
     AddressInfo,
     Event,
+    HostRoute,
     LinkInfo,
     Neighbour,
     Route,
+    Rule,
     Unreachable,
     parse_address,
     parse_event,
+    parse_host_route,
     parse_link,
     parse_neighbour,
     parse_route,
+    parse_rule,
 )
 
 __all__ = ["EventSocket", "RequestSocket"]
@@ -134,6 +139,26 @@ class RequestSocket:
                 Unreachable(-message["error"]) if message["header"]["type"] == NLMSG_ERROR else parse_route(message)
                 for message in self._exchange(requests, rtnl.RTM_GETROUTE, NLM_F_REQUEST)
             ]
+        return found
+
+    def rules(self) -> list[Rule]:
+        """Return the policy rules of both families."""
+        return [found for message in self._dump(fibmsg(), rtnl.RTM_GETRULE) if (found := parse_rule(message))]
+
+    def host_routes(self, most: int) -> list[HostRoute] | None:
+        """Return all routes of both families, None if there are more than `most`.
+
+        Then the rest is not read, and the socket can be used for nothing else: close it.
+        """
+        found: list[HostRoute] = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            request = rtmsg()
+            request["family"] = family
+            for message in self._dump(request, rtnl.RTM_GETROUTE):
+                if (route := parse_host_route(message)) is not None:
+                    found.append(route)
+                    if len(found) > most:
+                        return None
         return found
 
     def solicit(self, neighbours: Sequence[tuple[int, IPAddress]]) -> list[int]:

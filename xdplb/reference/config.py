@@ -27,8 +27,9 @@ class Config:
     `max_backends` is the largest id there is room for.
     `shares` say which of the connections of a sampled VIP are sampled, by VIP id: those whose hash has a lower half
     below that number.
-    `routes` are those of the host's kernel to the clients of NAT backends, and to nobody else; a next hop without a
-    MAC (b"") is one that the kernel has not found yet.
+    `routes` are those of the host's kernel to the clients of NAT backends, None for those to whom it forwards nothing;
+    a next hop without a MAC (b"") is one that the kernel has not found yet. That packets need not ask the kernel where
+    nearly all clients have the same next hop changes nothing of what becomes of them.
     """
 
     vips: Mapping[int, VipEntry]
@@ -40,7 +41,7 @@ class Config:
     suspects: frozenset[int] = frozenset()
     max_backends: int = 0xFFFE
     shares: Mapping[int, int] = field(default_factory=dict)
-    routes: Mapping[IPNetwork, NextHop] = field(default_factory=dict)
+    routes: Mapping[IPNetwork, NextHop | None] = field(default_factory=dict)
 
     def slot(self, vip_id: int, number: int) -> Slot:
         """Return a slot of a VIP's table; it has no owner if the VIP has no table."""
