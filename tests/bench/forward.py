@@ -252,10 +252,10 @@ def _report(results: Sequence[_Result], cpus: int) -> None:
     print("Generator, balancer and sink share the core; a figure is that of the fastest round. Ratios are to the MAC")
     print("swap at the same frame size. Frame sizes are those on the wire, with the checksum of 4 bytes; IPv6 from 66.")
     print("IMIX: 64, 594, 1518 as 7:4:1.")
-    for ours, theirs in BESIDE.items():
-        times = [by_key["onward", ours, size].best / by_key["onward", theirs, size].best for size in SIZES]
+    for name, theirs in BESIDE.items():
+        times = [by_key["onward", name, size].best / by_key["onward", theirs, size].best for size in SIZES]
         shown = ", ".join(f"{ratio:.1f} ({size})" for ratio, size in zip(times, SIZES, strict=True))
-        print(f"{ours}, as a multiple of {theirs}: {shown}")
+        print(f"{name}, as a multiple of {theirs}: {shown}")
 
 
 def _plot(results: Sequence[_Result]) -> str:
