@@ -26,6 +26,9 @@
 #include "lib/share_out.h"
 #include "lib/too_big.h"
 #include "lib/verdict.h"
+#ifdef WITH_DECAP
+#include "lib/unwrap.h"
+#endif
 #ifdef WITH_NAT
 #include "lib/nat.h"
 #endif
@@ -204,8 +207,8 @@ static __always_inline int balance(struct xdp_md *ctx, struct cursor cursor, str
  */
 #define BALANCE_APART(verdict) asm volatile("" : "+r"(verdict))
 
-/* A frame that has no packet for us to parse. */
-static __always_inline int pass_frame(struct decision *decision, enum reason reason)
+/* A frame that has no packet for us to parse, or one in a tunnel that is not taken out of it. */
+static __always_inline int stop_frame(struct decision *decision, enum reason reason)
 {
 	struct journey journey = {};
 
@@ -247,6 +250,9 @@ static __always_inline int verdict_on(struct xdp_md *ctx)
 	struct packet packet = {};
 	int verdict;
 	__be16 type;
+#ifdef WITH_DECAP
+	enum reason reason;
+#endif
 
 	if (NOTES_DECISIONS && !decision) {
 		count_stop(DROP_INTERNAL);
@@ -265,10 +271,19 @@ static __always_inline int verdict_on(struct xdp_md *ctx)
 	}
 #endif
 	type = parse_ethernet(&cursor);
+#ifdef WITH_DECAP
+	if (type && *frame & MAC_GROUP) /* what is unwrapped has another beginning */
+		return stop_frame(decision, parse_is_ip(type) ? PASS_NOT_UNICAST : PASS_NOT_IP);
+	reason = unwrap(ctx, &cursor, &type);
+	if (reason != GO_ON)
+		return stop_frame(decision, reason);
+#endif
 	if (!parse_is_ip(type))
-		return pass_frame(decision, PASS_NOT_IP);
+		return stop_frame(decision, PASS_NOT_IP);
+#ifndef WITH_DECAP
 	if (*frame & MAC_GROUP)
-		return pass_frame(decision, PASS_NOT_UNICAST);
+		return stop_frame(decision, PASS_NOT_UNICAST);
+#endif
 #ifdef WITH_IPV6
 	if (type == NET16(ETH_P_IPV6)) {
 		verdict = balance_other(ctx, cursor, 6, decision);

@@ -155,6 +155,11 @@ def _of_host(view: MetricsView) -> Iterator[Family]:
             for action, count in counted.items()
         ],
     )
+    yield _counter(
+        "xdplb_unwrapped_packets_total",
+        "Packets taken out of tunnels that end at the balancer.",
+        [(NO_LABELS, view.stats.unwrapped)],
+    )
     for name, words, packets in (
         ("xdplb_drops_total", "Packets dropped.", view.stats.drops),
         ("xdplb_passes_total", "Packets passed to the host's own stack.", view.stats.passes),

@@ -4,9 +4,7 @@
 #define XDPLB_DECAP_MAPS_H
 
 #include "decap_reasons.h"
-
-#define DECAP_MAPPED                                                                                         \
-	0xffff0000ULL /* in the second word of an IPv4 address, beside the address itself (::ffff:a.b.c.d) */
+#include "tunnel_ends.h"
 
 /* In network order. */
 struct decap_address {
@@ -18,6 +16,14 @@ BPF_TABLE_PINNED("hash", struct decap_address, __u32, decap_addresses, 64, PIN_D
 
 /* Per CPU: no lock, no cache line that moves between CPUs. */
 BPF_TABLE_PINNED("percpu_array", __u32, __u64, decap_stats, DECAP_REASONS, PIN_DIR "/decap_stats");
+
+static __always_inline int decap_is_ours(const struct tunnel_ends *ends)
+{
+	struct decap_address address;
+
+	__builtin_memcpy(&address, ends->to, sizeof(address));
+	return decap_addresses.lookup(&address) != 0;
+}
 
 /* Counts what became of a frame and returns its verdict. */
 static __always_inline int decap_count(enum decap_reason reason)

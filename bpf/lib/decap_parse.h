@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* From a frame to where its inner packet begins: IPv4 or IPv6 in IPv4 or IPv6, directly or in GUE.
+/* From a frame to where its inner packet begins: IPv4 or IPv6 in IPv4 or IPv6, directly or in GUE. Backends have it, and
+ * the balancer for tunnels that end at itself.
  *
- * Each tunnel_* function starts at the cursor, moves it behind its header and returns DECAP_UNWRAPPED, or why the frame
- * is not unwrapped. Nothing is written.
+ * Each tunnel_parse_* function starts at the cursor, moves it behind its header and returns DECAP_UNWRAPPED, or why the
+ * frame is not unwrapped. Nothing is written.
  */
 #ifndef XDPLB_DECAP_PARSE_H
 #define XDPLB_DECAP_PARSE_H
 
 #include "decap_ecn.h"
-#include "decap_maps.h"
+#include "decap_reasons.h"
 #include "decap_udp_sum.h"
 #include "gue.h"
 #include "header_sum.h"
 #include "martian.h"
 #include "packet.h"
+#include "tunnel_ends.h"
+
+#define TUNNEL_HEADER_MASK 0x7c     /* a multiple of 4, at most 60 + 8 + 4: bounds for the verifier */
+#define TUNNEL_MAPPED NET32(0xffff) /* the third word of an IPv4 address as ::ffff:a.b.c.d */
 
 #define IP_FRAGMENT NET16(0x3fff) /* a fragment: more follow, or it is not the first one */
 
@@ -43,11 +48,52 @@ struct tunnel {
 	__u8 version;    /* of the inner IP packet */
 };
 
-static __always_inline int tunnel_is_ours(__u64 first, __u64 second)
+/* Whether a packet of this protocol may be in a tunnel. */
+static __always_inline int tunnel_has_protocol(__u8 protocol)
 {
-	struct decap_address address = {{first, second}};
+	return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6 || protocol == IPPROTO_UDP;
+}
 
-	return decap_addresses.lookup(&address) != 0;
+static __always_inline enum decap_reason tunnel_find_ipv4(const struct cursor *cursor,
+                                                          struct tunnel_ends *ends)
+{
+	const struct iphdr *ip = cursor->at;
+
+	if ((void *)(ip + 1) > cursor->end)
+		return DECAP_PASS_MALFORMED;
+	if (!tunnel_has_protocol(ip->protocol))
+		return DECAP_PASS_OTHER;
+	ends->to[0] = ends->to[1] = ends->from[0] = ends->from[1] = 0;
+	ends->to[2] = ends->from[2] = TUNNEL_MAPPED;
+	ends->to[3] = ip->daddr;
+	ends->from[3] = ip->saddr;
+	return DECAP_UNWRAPPED;
+}
+
+/* Those of a fragment are found too, whatever is in it. */
+static __always_inline enum decap_reason tunnel_find_ipv6(const struct cursor *cursor,
+                                                          struct tunnel_ends *ends)
+{
+	const struct ipv6hdr *ip = cursor->at;
+
+	if ((void *)(ip + 1) > cursor->end)
+		return DECAP_PASS_MALFORMED;
+	if (!tunnel_has_protocol(ip->nexthdr) && ip->nexthdr != IPPROTO_FRAGMENT)
+		return DECAP_PASS_OTHER;
+	__builtin_memcpy(ends->to, &ip->daddr, sizeof(ends->to));
+	__builtin_memcpy(ends->from, &ip->saddr, sizeof(ends->from));
+	return DECAP_UNWRAPPED;
+}
+
+/* Finds the ends of what may be a tunnel, in a packet of this Ethernet type at the cursor. Whether they are those of a
+ * tunnel of ours is for the caller to say, before tunnel_parse.
+ */
+static __always_inline enum decap_reason tunnel_find(const struct cursor *cursor, __be16 type,
+                                                     struct tunnel_ends *ends)
+{
+	if (type == NET16(ETH_P_IP))
+		return tunnel_find_ipv4(cursor, ends);
+	return type == NET16(ETH_P_IPV6) ? tunnel_find_ipv6(cursor, ends) : DECAP_PASS_OTHER;
 }
 
 /* Returns the sum of a 64-bit value's 16-bit words. */
@@ -56,9 +102,26 @@ static __always_inline __u32 tunnel_words(__u64 value)
 	return checksum_words(value) + checksum_words(value >> 32);
 }
 
+static __always_inline enum decap_reason tunnel_check_source4(const struct iphdr *ip)
+{
+	return martian_source4(ip->saddr) || ip->saddr == ip->daddr ? DECAP_DROP_MARTIAN : DECAP_UNWRAPPED;
+}
+
 /* What the stack looks at before it takes a packet out of a tunnel: RFC 1122, 3.2.1.2 and 3.2.1.3, and RFC 7126. `cursor`
  * is at the header of `length` bytes, all of them in the frame.
  */
+#ifdef WITH_DECAP
+/* No end of a tunnel sends options, and here they would take half as much to verify as all that a program without features
+ * does (docs/verifier.md).
+ */
+static __always_inline enum decap_reason tunnel_check_ipv4(const struct cursor *cursor, __u32 length)
+{
+	if (length != IPV4_HEADER)
+		return DECAP_PASS_MALFORMED;
+	return header_sum_is_right(cursor->at, 0) ? tunnel_check_source4(cursor->at)
+	                                          : DECAP_DROP_BAD_CHECKSUM;
+}
+#else
 static __always_inline enum decap_reason tunnel_check_ipv4(const struct cursor *cursor, __u32 length)
 {
 	const struct iphdr *ip = cursor->at;
@@ -74,8 +137,9 @@ static __always_inline enum decap_reason tunnel_check_ipv4(const struct cursor *
 		return DECAP_DROP_BAD_CHECKSUM;
 	if (length != IPV4_HEADER && options_have_route(cursor->at, cursor->end, length, zero))
 		return DECAP_DROP_SOURCE_ROUTE;
-	return martian_source4(ip->saddr) || ip->saddr == ip->daddr ? DECAP_DROP_MARTIAN : DECAP_UNWRAPPED;
+	return tunnel_check_source4(ip);
 }
+#endif
 
 static __always_inline enum decap_reason tunnel_parse_ipv4(struct cursor *cursor, struct tunnel *tunnel)
 {
@@ -86,9 +150,6 @@ static __always_inline enum decap_reason tunnel_parse_ipv4(struct cursor *cursor
 	if ((void *)(ip + 1) > cursor->end)
 		return DECAP_PASS_MALFORMED;
 	tunnel->protocol = ip->protocol;
-	if ((ip->protocol != IPPROTO_IPIP && ip->protocol != IPPROTO_IPV6 && ip->protocol != IPPROTO_UDP) ||
-	    !tunnel_is_ours(0, (__u64)ip->daddr << 32 | DECAP_MAPPED))
-		return DECAP_PASS_OTHER;
 	tunnel->header = ip->ihl * 4;
 	tunnel->outer_ecn = ip->tos & ECN_BITS;
 	length = NET16(ip->tot_len);
@@ -119,10 +180,6 @@ static __always_inline enum decap_reason tunnel_parse_ipv6(struct cursor *cursor
 	destination[0] = read_u64(&ip->daddr);
 	destination[1] = read_u64((void *)&ip->daddr + 8);
 	tunnel->protocol = ip->nexthdr;
-	if ((ip->nexthdr != IPPROTO_IPIP && ip->nexthdr != IPPROTO_IPV6 && ip->nexthdr != IPPROTO_UDP &&
-	     ip->nexthdr != IPPROTO_FRAGMENT) ||
-	    !tunnel_is_ours(destination[0], destination[1]))
-		return DECAP_PASS_OTHER;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return DECAP_PASS_FRAGMENT;
 	tunnel->header = sizeof(*ip);
@@ -203,23 +260,43 @@ static __always_inline enum decap_reason tunnel_parse_inner(struct cursor *curso
 	                                                              : DECAP_PASS_MALFORMED;
 }
 
-/* Fills `tunnel` and returns DECAP_UNWRAPPED if the frame has a whole packet in a tunnel to this host. */
-static __always_inline enum decap_reason tunnel_parse(struct xdp_md *ctx, struct tunnel *tunnel)
+/* However the outer headers, which begin at `start`, were parsed, the rest of the program is the same to the verifier
+ * (docs/verifier.md).
+ */
+static __always_inline void tunnel_blur(void *start, struct cursor *cursor, struct tunnel *tunnel)
 {
-	struct cursor cursor = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
-	struct ethhdr *ethernet = cursor.at;
-	enum decap_reason reason = DECAP_PASS_OTHER;
+	__u64 zero = (__u64)(cursor->end - start) >> 32; /* which the verifier does not know */
+	__u64 lengths = (tunnel->header | (__u64)tunnel->room << 32) ^ zero;
+	__u64 rest = (tunnel->protocol | tunnel->outer_ecn << 8) ^ zero;
+	__u64 addresses = tunnel->addresses ^ zero;
 
-	if ((void *)(ethernet + 1) > cursor.end)
-		return DECAP_PASS_OTHER;
-	cursor.at = ethernet + 1;
-	if (ethernet->h_proto == NET16(ETH_P_IP))
-		reason = tunnel_parse_ipv4(&cursor, tunnel);
-	else if (ethernet->h_proto == NET16(ETH_P_IPV6))
-		reason = tunnel_parse_ipv6(&cursor, tunnel);
-	if (reason == DECAP_UNWRAPPED && tunnel->protocol == IPPROTO_UDP)
-		reason = tunnel_parse_udp(&cursor, tunnel);
-	return reason == DECAP_UNWRAPPED ? tunnel_parse_inner(&cursor, tunnel) : reason;
+	asm volatile("" : "+r"(lengths), "+r"(rest), "+r"(addresses));
+	tunnel->header = lengths & TUNNEL_HEADER_MASK;
+	tunnel->room = lengths >> 32;
+	tunnel->protocol = rest;
+	tunnel->outer_ecn = rest >> 8;
+	tunnel->addresses = addresses;
+	cursor->at = start + tunnel->header;
+}
+
+/* Fills `tunnel` and returns DECAP_UNWRAPPED if a whole packet is in a tunnel there; tunnel_find has found its ends. The
+ * cursor is at the outer header, and then at the inner one.
+ */
+static __always_inline enum decap_reason tunnel_parse(struct cursor *cursor, __be16 type,
+                                                      struct tunnel *tunnel)
+{
+	void *start = cursor->at;
+	enum decap_reason reason = type == NET16(ETH_P_IPV6) ? tunnel_parse_ipv6(cursor, tunnel)
+	                                                     : tunnel_parse_ipv4(cursor, tunnel);
+
+	if (reason != DECAP_UNWRAPPED)
+		return reason;
+	tunnel_blur(start, cursor, tunnel);
+	if (tunnel->protocol == IPPROTO_UDP) {
+		reason = tunnel_parse_udp(cursor, tunnel);
+		tunnel_blur(start, cursor, tunnel);
+	}
+	return reason == DECAP_UNWRAPPED ? tunnel_parse_inner(cursor, tunnel) : reason;
 }
 
 #endif

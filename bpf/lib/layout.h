@@ -12,6 +12,8 @@
 #ifndef XDPLB_LAYOUT_H
 #define XDPLB_LAYOUT_H
 
+#include "tunnel_ends.h"
+
 #define LAYOUT_VERSION 4 /* of struct meta, which has the versions of all other maps */
 
 /* --- VIPs ------------------------------------------------------------------------------------------------------
@@ -126,6 +128,19 @@ struct prefix4 {
 struct prefix6 {
 	__u32 length;
 	__u8 address[16];
+};
+
+/* --- tunnels that end at the balancer ---------------------------------------------------------------------------
+ *
+ * The longest match says whether packets from a source to an end are taken: of each end there is one for all sources, which
+ * are not, and one for each prefix that is allowed. One lookup tells all that matters.
+ */
+#define TUNNEL_KEY_BITS 256
+#define TUNNEL_SOURCES 2048
+
+struct tunnel_key {
+	__u32 bits; /* those that count: 128 of the end, and as many of the source as its prefix has */
+	struct tunnel_ends ends;
 };
 
 /* --- slots -----------------------------------------------------------------------------------------------------

@@ -74,6 +74,13 @@ BPF_TABLE_PINNED("lpm_trie", struct nat_direct_key, __u32, nat_direct, NAT_BACKE
 #endif
 #endif
 
+/* Whose tunnels end at the balancer, and how many packets came out of them. */
+#ifdef WITH_DECAP
+BPF_TABLE_PINNED("lpm_trie", struct tunnel_key, __u32, tunnel_sources, TUNNEL_SOURCES,
+                 PIN_DIR "/tunnel_sources");
+BPF_TABLE_PINNED("percpu_array", __u32, __u64, unwrapped_packets, 1, PIN_DIR "/unwrapped_packets");
+#endif
+
 /* Open flows of moving and pinned slots, and of VIPs that track always; the steady path does not touch them. */
 BPF_TABLE_PINNED("array", __u32, struct flow_line, flow_lines, FLOW_LINES, PIN_DIR "/flow_lines");
 #ifdef WITH_IPV6

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Plain packets, which are nearly all: untagged, not a fragment, and TCP or UDP right behind an IP header without options.
+/* Plain packets, which are nearly all: untagged, not a fragment, and TCP or UDP right behind an IP header without options;
+ * where tunnels end at the balancer, not GUE.
  *
  * The program is compiled once more for these alone, with what they have in common as constants. It is the same program:
  * what is not plain, or malformed, goes the general way, with the same result as a plain packet would have there.
@@ -8,6 +9,7 @@
 #define XDPLB_PLAIN_H
 
 #include "bytes.h"
+#include "gue.h"
 #include "packet.h"
 #include "parse.h"
 
@@ -28,6 +30,10 @@ static __always_inline int plain_transport(const void *transport, struct packet 
 	}
 	length = NET16(*(__be16 *)(transport + 4));
 	packet->tcp_flags = 0;
+#ifdef WITH_DECAP
+	if (packet->ports >> 16 == NET16(GUE_PORT))
+		return 0;
+#endif
 	return packet->protocol == IPPROTO_UDP && length >= UDP_HEADER && length <= payload;
 }
 

@@ -6,6 +6,7 @@
 #   setup cluster   # also what runs beside it in a lab of several balancers
 #   setup dev       # also what is needed to check and test it
 #   setup_debian package    # the Debian packages that scripts/package needs to build one, and no venv
+#   setup_debian forward    # what scripts/bench forward needs besides
 #   setup_debian transfers  # what scripts/soak --transfers needs besides
 #
 # Afterwards XDPLB_ROOT is the repository, XDPLB_BIN the bin folder of its venv, and XDPLB_SETUP_SECONDS the time taken.
@@ -28,10 +29,10 @@ setup_fail() {
 # A file that keeps packages from starting their services when they are installed, the mark of one made here, and the
 # services of the packages below.
 SETUP_POLICY=/usr/sbin/policy-rc.d
-readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy prometheus prometheus-alertmanager iperf3'
+readonly SETUP_SERVICES='frr bird etcd keepalived named knot nginx haproxy prometheus prometheus-alertmanager nftables iperf3'
 readonly SETUP_POLICY_MARK='# made by set-up of xdplb while it installs packages; remove it if no set-up runs'
 
-# The Debian packages for a purpose (demo, cluster, dev, package or transfers), one per line.
+# The Debian packages for a purpose (demo, cluster, dev, package, forward or transfers), one per line.
 setup_packages() {
 	local architecture
 	architecture=$(dpkg --print-architecture)
@@ -39,10 +40,16 @@ setup_packages() {
 		printf '%s\n' build-essential ca-certificates debhelper python3 python3-venv
 		return
 	fi
-	if [[ $1 == transfers ]]; then
+	case $1 in
+	forward)
+		printf 'nftables\n'
+		return
+		;;
+	transfers)
 		printf 'iperf3\n'
 		return
-	fi
+		;;
+	esac
 	printf '%s\n' python3 python3-venv python3-bpfcc gcc libbpf1 "linux-headers-$architecture" \
 		ca-certificates curl ethtool iproute2 procps
 	if [[ $1 != demo ]]; then

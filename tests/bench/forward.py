@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/bench forward`: real frames, in by one NIC of the balancer and out by another or the same one.
 
-With `--katran` Katran's program gets the same frames; it sends by the same NIC only.
+With `--katran` Katran's program gets the same frames; it sends by the same NIC only. NAT is measured beside the
+kernel's own.
 """
 
 from __future__ import annotations
@@ -16,20 +17,23 @@ from pathlib import Path
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from tests.bench.frames import FCS, IMIX
 from tests.bench.generator import Generator
 from tests.bench.katran import load_katran
+from tests.bench.linux_nat import MAC, REPLYING, SPREAD, route_frames, set_up_nftables
 from tests.bench.machine import COUNTING, ahead_of_others
 from tests.bench.planes import new_plane
 from tests.bench.plot import Bars, bar_chart
-from tests.bench.services import Service, Services
+from tests.bench.services import NAT_SHIFT, Service, Services
 from tests.bench.tables import print_table
-from tests.bench.traffic import CLIENTS, VIPS
+from tests.bench.traffic import CLIENTS, NAT_BACKENDS, VIPS
 from tests.bench.wire import MTU, Wire, new_wire
 from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.features import Feature
 from xdplb.dataplane.libbpf import Fd, link_update, program_info
+from xdplb.dataplane.single import pass_program
 from xdplb.model.vip import Forward
 
 __all__ = ["measure_forwarding"]
@@ -42,18 +46,29 @@ PATIENCE, PAUSE = 60, 1.0
 """How often a round is done again in which the kernel counted the runs of programs, and seconds before it."""
 WAYS = ("onward", "back")
 IN_WORDS = {"onward": "out by another NIC", "back": "back by the same NIC"}
+SIZES = ("64", "1518", "IMIX")
 MAC_SWAP, KATRAN = "MAC swap", "Katran, IPv4"
+NAT_REQUEST, NAT_REPLY = "NAT, IPv4, request", "NAT, IPv4, reply"
+NFT_REQUEST, NFT_REPLY = "nftables DNAT, IPv4, request", "nftables DNAT, IPv4, reply"
+BESIDE = {NAT_REQUEST: NFT_REQUEST, NAT_REPLY: NFT_REPLY}
+CONNECTIONS = 1 << 20
+"""Frames after which the kernel has an entry of every flow."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What runs on the balancer, with which frames, and by which NIC they are sent."""
+    """What runs on the balancer, with which frames, and by which NIC they are sent.
+
+    `first` are sent ahead of the first round, so that the kernel has the connections.
+    """
 
     name: str
     program: Fd
     way: str
     size: str
     frames: Sequence[bytes]
+    are_replies: bool = False
+    first: Sequence[bytes] = ()
 
 
 @dataclass(slots=True)
@@ -77,8 +92,8 @@ def measure_forwarding(*, seconds: float, rounds: int, cpus: int, svg: Path | No
     if katran is not None and cpus > 1:
         raise SystemExit("scripts/bench: --katran is for one CPU; leave out --cpus")
     chosen = sorted(os.sched_getaffinity(0))[-cpus:]
-    with new_wire() as wire:
-        bench = _Bench(wire, chosen, katran)
+    with new_wire() as wire, pass_program() as passing:
+        bench = _Bench(wire, chosen, katran, passing)
         results = [_Result(case) for case in bench.cases()]
         counts = [bench.frames_for(result.case, seconds) for result in results]
         for _ in range(rounds):
@@ -92,14 +107,16 @@ def measure_forwarding(*, seconds: float, rounds: int, cpus: int, svg: Path | No
 class _Bench:
     """The wire with everything on it."""
 
-    def __init__(self, wire: Wire, cpus: Sequence[int], katran: Path | None) -> None:
+    def __init__(self, wire: Wire, cpus: Sequence[int], katran: Path | None, passing: Fd) -> None:
         self._wire = wire
         self._cpus = cpus
         self._generator = generator = Generator(wire.pin_dir)
         plane_dir = wire.pin_dir / "xdplb"
         plane_dir.mkdir()
-        plane = new_plane(plane_dir, frozenset({Feature.IPV6, Feature.OUTER_IPV6}))
-        self._xdplb = plane.compile_for(frozenset({Feature.IPV6, Feature.OUTER_IPV6}))
+        features = frozenset({Feature.IPV6, Feature.OUTER_IPV6})
+        plane = new_plane(plane_dir, features | {Feature.NAT})
+        self._xdplb, self._nat = plane.compile_for(features), plane.compile_for(features | {Feature.NAT})
+        self._passing = passing
         self._link = wire.attach("balancer", "in0", generator.programs["swap_back"])
         self._counting = [wire.attach(host, "eth0", generator.programs["count"]) for host in ("generator", "sink")]
         first = wire.ifindex("generator", "eth0")
@@ -110,7 +127,10 @@ class _Bench:
         wire.inside("balancer", lambda: _open_ports(plane, nics))
         services = Services(plane)
         self._ports = {service: services.port_of(service) for service in self._services()}
+        self._nat_port = services.port_of(Service(forward=Forward.NAT, mtu=MTU, ifindex=self._nics["onward"]))
         services.publish()
+        route_frames(wire)
+        set_up_nftables(wire, self._nat_port + NAT_SHIFT)
         port = self._ports[next(iter(self._services("back")))]
         self._katran = None if katran is None else (load_katran(katran, [port], cpus[0]), port)
 
@@ -118,7 +138,7 @@ class _Bench:
         """Yield every case."""
         swaps = {"onward": "swap_onward", "back": "swap_back"}
         for way in WAYS:
-            for size in ("64", "1518", "IMIX"):
+            for size in SIZES:
                 swap = self._generator.programs[swaps[way]]
                 yield _Case(MAC_SWAP, swap, way, size, _frames(4, 9, size))
                 for service in self._services(way):
@@ -127,6 +147,17 @@ class _Bench:
                 if self._katran is not None and way == "back":
                     program, port = self._katran
                     yield _Case(KATRAN, program, way, size, _frames(4, port, size))
+        for size in SIZES:
+            yield from self._nat_cases(size)
+
+    def _nat_cases(self, size: str) -> Iterator[_Case]:
+        """Yield NAT in both directions, by xdplb and by the kernel, behind a program that passes it everything."""
+        replies = _replies(self._nat_port + NAT_SHIFT, size)
+        yield _Case(NAT_REQUEST, self._nat, "onward", size, _frames(4, self._nat_port, size))
+        yield _Case(NFT_REQUEST, self._passing, "onward", size, _frames(4, SPREAD, size))
+        yield _Case(NAT_REPLY, self._nat, "onward", size, replies, are_replies=True)
+        requests = _frames(4, REPLYING, "64")
+        yield _Case(NFT_REPLY, self._passing, "onward", size, replies, are_replies=True, first=requests)
 
     def _services(self, *ways: str) -> Iterator[Service]:
         for way in ways or WAYS:
@@ -136,6 +167,9 @@ class _Bench:
 
     def frames_for(self, case: _Case, seconds: float) -> int:
         """Return how many frames a CPU sends in about `seconds`."""
+        if case.first:
+            connecting = _Case(case.name, case.program, case.way, case.size, case.first)
+            self.run(_Result(connecting), CONNECTIONS)
         result = _Result(case)
         self.run(result, WARM_UP)
         return max(WARM_UP, int(result.mpps[0] * 1e6 * seconds / len(self._cpus)))
@@ -153,7 +187,7 @@ class _Bench:
 
     def _round(self, result: _Result, count: int) -> float:
         link_update(self._link, result.case.program)
-        self._generator.prepare(result.case.frames, count, FLOWS)
+        self._generator.prepare(result.case.frames, count, FLOWS, are_replies=result.case.are_replies)
         before = self._generator.arrived()
         length = max(map(len, result.case.frames))
         with ThreadPoolExecutor(len(self._cpus)) as pool:
@@ -183,11 +217,21 @@ def _frames(version: int, port: int, size: str) -> list[bytes]:
     return [_frame(version, port, max(bytes_, SMALLEST[version])) for bytes_ in sizes]
 
 
+def _replies(port: int, size: str) -> list[bytes]:
+    """Return what the first backend of the VIP by NAT sends from this port."""
+    sizes = IMIX if size == "IMIX" else (int(size),)
+    return [_padded(IP(src=NAT_BACKENDS[4], dst=CLIENTS[4], id=0xFFFF), port, 0, each) for each in sizes]
+
+
 def _frame(version: int, port: int, size: int) -> bytes:
-    ethernet = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01")
     network = IP(src=CLIENTS[4], dst=VIPS[4], id=0xFFFF) if version == 4 else IPv6(src=CLIENTS[6], dst=VIPS[6])
-    head = len(ethernet / network / UDP())
-    return bytes(ethernet / network / UDP(sport=0, dport=port) / (b"\0" * (size - FCS - head)))
+    return _padded(network, 0, port, size)
+
+
+def _padded(network: Packet, source_port: int, port: int, size: int) -> bytes:
+    """Return a frame with a datagram that makes it as long as this."""
+    packet = Ether(src="02:00:00:00:00:09", dst=MAC) / network / UDP(sport=source_port, dport=port)
+    return bytes(packet / (b"\0" * (size - FCS - len(packet))))
 
 
 def _report(results: Sequence[_Result], cpus: int) -> None:
@@ -208,6 +252,10 @@ def _report(results: Sequence[_Result], cpus: int) -> None:
     print("Generator, balancer and sink share the core; a figure is that of the fastest round. Ratios are to the MAC")
     print("swap at the same frame size. Frame sizes are those on the wire, with the checksum of 4 bytes; IPv6 from 66.")
     print("IMIX: 64, 594, 1518 as 7:4:1.")
+    for name, theirs in BESIDE.items():
+        times = [by_key["onward", name, size].best / by_key["onward", theirs, size].best for size in SIZES]
+        shown = ", ".join(f"{ratio:.1f} ({size})" for ratio, size in zip(times, SIZES, strict=True))
+        print(f"{name}, as a multiple of {theirs}: {shown}")
 
 
 def _plot(results: Sequence[_Result]) -> str:

@@ -7,10 +7,11 @@
 #define NETWORK_MOST 22 /* where IP begins behind two tags */
 #define WRITTEN4 28     /* bytes of IPv4's header, the ports and UDP's length */
 #define WRITTEN6 48
+#define IS_REPLY 32
 
 struct pattern {
 	__u32 length;  /* of the frame */
-	__u16 network; /* where the IP header begins: 14, 18 or 22 */
+	__u16 network; /* where the IP header begins: 14, 18 or 22; with IS_REPLY for a reply of IPv4 */
 	__u16 version;
 	__u8 header[HEADER_BYTES];
 };
@@ -37,9 +38,10 @@ static __always_inline void frame_write_ethernet(void *to, const void *from, __u
 }
 
 /* 2^16 flows an address: the source port takes the low half of the flow, the low half of the address, which is 0 in the
- * template, the high half. The id, 0xffff in the template, takes it away again, so that the checksum stays right.
+ * template, the high half. The id, 0xffff in the template, takes it away again, so that the checksum stays right. In a reply
+ * the destination port takes the low half.
  */
-static __always_inline void frame_write_ipv4(void *to, const void *from, __u32 flow)
+static __always_inline void frame_write_ipv4(void *to, const void *from, __u32 flow, __u32 shift)
 {
 	__u32 high = flow >> 16;
 
@@ -48,7 +50,7 @@ static __always_inline void frame_write_ipv4(void *to, const void *from, __u32 f
 	COPY(__u32, 8);
 	*(volatile __u32 *)(to + 12) = *(volatile __u32 *)(from + 12) | high << 16;
 	COPY(__u32, 16);
-	*(volatile __u32 *)(to + 20) = *(volatile __u32 *)(from + 20) ^ (flow & 0xffff);
+	*(volatile __u32 *)(to + 20) = *(volatile __u32 *)(from + 20) ^ (flow & 0xffff) << shift;
 	COPY(__u32, 24);
 }
 
@@ -81,7 +83,7 @@ static __always_inline int frame_write(void *frame, const void *end, const struc
 	if (pattern->version == 4) {
 		if (ip + WRITTEN4 > end)
 			return 0;
-		frame_write_ipv4(ip, from + network, flow);
+		frame_write_ipv4(ip, from + network, flow, pattern->network & IS_REPLY ? 16 : 0);
 		return 1;
 	}
 	if (ip + WRITTEN6 > end)

@@ -90,13 +90,13 @@ class Generator:
         """Return how many frames have come through, on all CPUs."""
         return int(np.frombuffer(self._arrived.read(0), np.uint64).sum())
 
-    def prepare(self, frames: Sequence[bytes], count: int, flows: int) -> None:
+    def prepare(self, frames: Sequence[bytes], count: int, flows: int, *, are_replies: bool = False) -> None:
         """Prepare to send `count` frames per CPU: these frames in turn, of this many flows (a power of two)."""
         state = np.zeros(possible_cpus(), GENERATOR)
         state["turns"], state["flows"] = count, flows
         state["random"] = 0x9E3779B97F4A7C15 + np.arange(possible_cpus(), dtype=np.uint64)
         for number in range(PATTERNS):
-            state["frames"][:, number] = pattern(frames[number % len(frames)])
+            state["frames"][:, number] = pattern(frames[number % len(frames)], is_reply=are_replies)
         self._state.update(0, state.tobytes())
 
     def send(self, length: int, count: int) -> Sent:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from math import isnan
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.fuzz.routes import Namespace
 from xdplb.dataplane.compile import compile_program
 from xdplb.dataplane.libbpf import Fd, obj_get, possible_cpus
 from xdplb.dataplane.source import compile_flags, flatten, source_dir
+from xdplb.model.decap import Decap
 
 __all__ = ["measure_packets"]
 
@@ -85,6 +87,7 @@ def measure_packets(
     services = Services(plane)
     ports = {row: services.port_of(row.service) for row in chosen}
     services.publish()
+    plane.write_decap(Decap((ip_address(traffic.TUNNEL_END),), (ip_network("0.0.0.0/0"),)))
     plane.maps.answer_budget.update(0, np.full(possible_cpus(), FAR_AHEAD, np.uint64))  # spent, for all rows alike
     trees = {"": source_dir()} if against is None else {"": source_dir(), BEFORE: against / "bpf"}
     programs = [_cases(pin_dir, ports, source, prefix) for prefix, source in trees.items()]

@@ -60,6 +60,7 @@ def rows() -> Iterator[Row]:
     yield from _ipv6()
     yield from _tunnels()
     yield from _nat()
+    yield from _unwrapped()
     yield from _tags()
     yield from _several()
     yield from _choices()
@@ -108,6 +109,13 @@ def _nat() -> Iterator[Row]:
         yield Row(f"{words}: established, 1 M flows", service, make, RANDOM, FLOWS_1M)
         yield Row(f"{words}: a reply, next hop known", service, partial(_reply, version, traffic.FAR_CLIENTS[version]))
         yield Row(f"{words}: a reply, by the kernel's routes", service, partial(_reply, version, None))
+
+
+def _unwrapped() -> Iterator[Row]:
+    """Packets in tunnels that end here; and those to GUE's port at another address, which are looked at for that."""
+    yield Row("out of ipip, to dr: established, 1 flow", _PLAIN, partial(traffic.unwrapped, gue=False))
+    yield Row("out of gue, to dr: established, 1 flow", _PLAIN, partial(traffic.unwrapped, gue=True))
+    yield Row("gue to another address", _PLAIN, partial(traffic.unwrapped, gue=True, end="192.0.2.1"), verdict=XDP_PASS)
 
 
 def _reply(version: int, to: str | None, port: int) -> bytes:

@@ -24,6 +24,7 @@ __all__ = [
     "LISTED",
     "NAT_BACKENDS",
     "NAT_CLIENTS",
+    "TUNNEL_END",
     "VIPS",
     "echo",
     "extended",
@@ -35,6 +36,7 @@ __all__ = [
     "tagged",
     "tcp",
     "udp",
+    "unwrapped",
 ]
 
 VIPS = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
@@ -50,6 +52,9 @@ NAT_CLIENTS = {4: "198.51.100.12", 6: "2001:db8:c:c::"}
 
 FAR_CLIENTS = {4: "192.0.2.200", 6: "2001:db8:d::1"}
 """Clients that are on the way to nearly all."""
+
+TUNNEL_END = "10.0.0.1"
+"""The address at which tunnels end, for all sources."""
 
 SHORTEST = 64
 PACKET_ID = 0xFFFF
@@ -76,6 +81,13 @@ def reply(port: int, version: int = 4, *, to: str | None = None) -> bytes:
     """Return a segment of a NAT backend to a client, from this port."""
     ip = _ip(version, to or NAT_CLIENTS[version], NAT_BACKENDS[version])
     return _frame(ip / TCP(sport=port, dport=1, flags="A"))
+
+
+def unwrapped(port: int, *, gue: bool, end: str = TUNNEL_END) -> bytes:
+    """Return a segment in a tunnel to `end`."""
+    outer = _ip(4, end)
+    inner = IP(src="192.0.2.7", dst=VIPS[4]) / TCP(sport=1, dport=port, flags="A")
+    return _frame(outer / UDP(sport=1, dport=6080, chksum=0) / inner if gue else outer / inner)
 
 
 def udp(port: int, version: int = 4, *, to: str | None = None) -> bytes:

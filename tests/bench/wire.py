@@ -45,6 +45,10 @@ class Wire:
         """Run `function` in a host's namespace, in a separate thread, and return its result."""
         return netns.inside(self._prefix + host, function)
 
+    def configure(self, host: str, *lines: str) -> None:
+        """Run lines with `ip -batch` on a host."""
+        netns.configure(self._prefix + host, lines)
+
     def ifindex(self, host: str, interface: str) -> int:
         """Return the ifindex of a host's interface."""
         return self.inside(host, lambda: socket.if_nametoindex(interface))

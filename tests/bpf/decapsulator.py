@@ -11,8 +11,8 @@ import numpy as np
 
 from xdplb.dataplane.libbpf import RunResult, obj_get, prog_test_run
 from xdplb.dataplane.maps import BpfMap
-from xdplb.dataplane.single import address_key
 from xdplb.dataplane.source import source_dir
+from xdplb.dataplane.tunnel_sources import wide_address
 
 __all__ = ["ADDRESS", "ADDRESS6", "Decapsulator"]
 
@@ -28,7 +28,7 @@ class Decapsulator:
         self._stats = BpfMap.open(pin_dir / "decap_stats")
         addresses = BpfMap.open(pin_dir / "decap_addresses")
         for address in (ADDRESS, ADDRESS6):
-            addresses.update(address_key(ip_address(address)), 1)
+            addresses.update(wide_address(ip_address(address)), 1)
         text = (source_dir() / "lib" / "decap_reasons.h").read_text()
         found = re.findall(r"^\t(DECAP_\w+) = (\d+),", text, re.MULTILINE)
         self._reasons = {name: int(number) for name, number in found}

@@ -27,7 +27,7 @@ PLAIN: Features = frozenset()
 CEILINGS: dict[Features, int] = {
     PLAIN: 60_000,
     frozenset({Feature.IPV6}): 150_000,
-    EVERYTHING - {Feature.CAPTURE}: 600_000,
+    EVERYTHING - {Feature.CAPTURE}: 800_000,
     **{EVERYTHING - {feature}: 800_000 for feature in Feature if feature is not Feature.CAPTURE},
     EVERYTHING: 700_000,
 }

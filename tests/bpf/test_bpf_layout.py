@@ -39,6 +39,8 @@ STRUCTS = {
     "nat_group": layout.NAT_GROUP,
     "client_prefix": layout.CLIENT_PREFIX,
     "client_way": layout.CLIENT_WAY,
+    "tunnel_ends": layout.TUNNEL_ENDS,
+    "tunnel_key": layout.TUNNEL_KEY,
     "flow_key": layout.FLOW_KEY,
     "flow6_key": layout.FLOW6_KEY,
     "flow": layout.FLOW,

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 PACKETS = 5000
 RUNS = {
-    "everything": [*range(12), 72],
+    "everything": [*range(12), 128],
     "nothing": range(2),
     "families": range(3),
     "choosing": range(3),
@@ -35,9 +35,10 @@ RUNS = {
     "sharing": range(3),
     "nat": range(5),
     "nat-direct": range(2),
+    "unwrapping": range(3),
     "capturing": range(1),
 }
-"""The seeds of worlds of PACKETS packets for each profile: together over 100,000. In 72 a fragment comes that would
+"""The seeds of worlds of PACKETS packets for each profile: together over 100,000. In 128 a fragment comes that would
 write into the TCP header of the first one, which is rare.
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given, settings
@@ -135,7 +135,10 @@ def is_other(place: str, text: str) -> bool:
         return text.isascii() and text.isprintable() and text.strip() == text
     if place == "AccessIn.deny" or place.endswith(".address") or place == "GET /v1/capture client":
         return not re.search(r"/[0-9]+\.", text)  # a netmask is a length, too
-    return "/" not in text and text not in {".", ".."}
+    if place.startswith("GET"):
+        return "/" not in text
+    # The client of these tests decodes a path twice, which no server does: %2530 comes in as 0.
+    return "/" not in text and text not in {".", ".."} and unquote(text) == text
 
 
 CONDITIONS = [

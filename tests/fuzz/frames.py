@@ -8,7 +8,7 @@ import struct
 from collections import deque
 from dataclasses import dataclass, replace
 
-from tests.fuzz.worlds import CLIENTS, PORTS, VIP_ADDRESSES
+from tests.fuzz.worlds import CLIENTS, PORTS, TUNNEL_ENDS, TUNNEL_SOURCES, VIP_ADDRESSES
 from xdplb.model.address import IPAddress
 from xdplb.reference.checksum import internet_checksum
 from xdplb.reference.config import Config
@@ -79,17 +79,20 @@ class Frames:
         self._quic = [vip for vip in config.vips.values() if vip.quic is not None]
         self._vips = [vip.key for vip in config.vips.values()]
         self._nat = [backend for backend in config.backends.values() if backend.nat is not None]
+        self._tunnels = config.decap.at
         self._families = [4, 4, 4, 6] if all(key.address.version == 4 for key in self._vips) else [4, 6]
 
     def make(self) -> bytes:
         """Return the next frame."""
         odd = self._chance.random
         talk = self._talk()
-        family = talk.source.version
+        family: int = talk.source.version
         payload, protocol = self._transport(talk)
         if self._nat and protocol in {ICMP, ICMPV6} and odd() < 0.5:
             talk = replace(talk, source=type(talk.source)(self._chance.choice(ROUTERS[family])))
         packet = self._ipv4(talk, protocol, payload) if family == 4 else self._ipv6(talk, protocol, payload)
+        if self._tunnels and odd() < 0.5:
+            family, packet = self._wrapped(family, packet)
         frame = self._link(family) + packet
         if odd() < 0.05:
             frame = frame[: self._chance.randrange(14, len(frame) + 1)]
@@ -219,6 +222,67 @@ class Frames:
             return inner, self._chance.choice([4, 41])
         port = self._chance.choice([6080, 6080, 6081])
         return struct.pack("!HHHH", 0xC000, port, 8 + len(inner), 0) + inner, UDP
+
+    def _wrapped(self, family: int, packet: bytes) -> tuple[int, bytes]:
+        """Return the packet in a tunnel, nearly always to one that ends here, and the family of the outer header."""
+        chance = self._chance
+        protocol = (4 if family == 4 else 41) if chance.random() < 0.97 else chance.choice([4, 41, 47, 59])
+        end = chance.choice(self._tunnels)
+        if chance.random() < 0.05:
+            end = chance.choice(TUNNEL_ENDS[end.version])
+        source = chance.choice(TUNNEL_SOURCES[end.version])
+        if chance.random() < 0.03:
+            source = chance.choice([end, type(end)(chance.choice(ODD_SOURCES[end.version]))])
+        if chance.random() < 0.1:  # neighbour discovery, and who is near
+            packet = self._near(packet) if family == 6 else packet
+        kind = chance.random()
+        if kind < 0.5:
+            payload = packet
+        else:
+            payload, protocol = self._gue(packet, protocol, source, end), UDP
+        if chance.random() < 0.7:
+            return end.version, self._tidy(source, end, protocol, payload)
+        talk = _Talk(source, 0, end, 0, protocol)
+        wrap = self._ipv4 if end.version == 4 else self._ipv6
+        return end.version, wrap(talk, protocol, payload)
+
+    def _tidy(self, source: IPAddress, end: IPAddress, protocol: int, payload: bytes) -> bytes:
+        """Return an outer packet as tunnels send it."""
+        tos = self._chance.choice([0, 1, 2, 3, 0xB8, 0xBB])
+        if end.version == 6:
+            first = 6 << 28 | tos << 20 | self._chance.getrandbits(20)
+            return struct.pack("!IHBB", first, len(payload), protocol, 64) + source.packed + end.packed + payload
+        header = struct.pack("!BBHHHBBH", 0x45, tos, 20 + len(payload), 0, 0x4000, 64, protocol, 0)
+        header += source.packed + end.packed
+        checksum = internet_checksum(header).to_bytes(2, "big")
+        return header[:10] + checksum + header[12:] + payload
+
+    def _gue(self, packet: bytes, protocol: int, source: IPAddress, end: IPAddress) -> bytes:
+        """Return the UDP datagram that has the packet in it, with a header of GUE's or without."""
+        chance = self._chance
+        gue = b"" if chance.random() < 0.5 else bytes([0, protocol, 0, 0])
+        if gue and chance.random() < 0.1:
+            gue = bytes([chance.choice([0, 1, 0x20, 0x40, 0x80]), protocol, chance.choice([0, 1]), 0])
+        data = gue + packet
+        length = self._length(8 + len(data))
+        port = 6080 if chance.random() < 0.97 else 6081
+        udp = struct.pack("!HHHH", 0xC001, port, length, 0) + data
+        if chance.random() < 0.5:
+            return udp
+        pseudo = source.packed + end.packed + struct.pack("!IBBBB", length, 0, 0, 0, UDP)
+        checksum = internet_checksum(pseudo + udp[:length]) if chance.random() < 0.8 else chance.getrandbits(16)
+        return udp[:6] + (checksum or 0xFFFF).to_bytes(2, "big") + udp[8:]
+
+    def _near(self, packet: bytes) -> bytes:
+        """Return an IPv6 packet, made one that only who is on the link may send, or nearly so."""
+        chance = self._chance
+        if len(packet) < 40 or chance.random() < 0.3:
+            return packet[:24] + type(CLIENTS[6][0])(chance.choice(ODD_SOURCES[6])).packed + packet[40:]
+        packet = packet[:7] + b"\xff" + packet[8:]
+        if chance.random() < 0.5:
+            kind = chance.choice([132, 133, 135, 137, 138])
+            packet = packet[:4] + b"\0\x08\x3a\xff" + packet[8:40] + bytes([kind]) + bytes(7) + packet[48:]
+        return packet
 
     def _ipv4(self, talk: _Talk, protocol: int, payload: bytes) -> bytes:
         chance = self._chance

@@ -33,7 +33,7 @@ ROOM = 4096
 STATE_MAPS = ("flows", "flows6", "probation", "probation6", "fragments", "source_buckets")
 LINES = {"flows": "flow_lines", "flows6": "flow_lines6"}
 BUCKETS = ("vip_buckets", "answer_budget", "vip_strays")
-COUNTERS = ("vip_stats", "backend_stats", "second_stats", "reason_stats", "nic_stats")
+COUNTERS = ("vip_stats", "backend_stats", "second_stats", "reason_stats", "nic_stats", "unwrapped_packets")
 HANDSHAKES = ("handshakes", "handshake_stats")
 
 
@@ -127,6 +127,8 @@ class Kernel:
                 plane.delete_table(vip_id)
         if Feature.ACCESS in self.features:
             plane.write_access(config.access)
+        if Feature.DECAP in self.features:
+            plane.write_decap(config.decap)
         plane.write_vips(list(config.vips.values()))
         plane.write_client_ways(WAYS)
         if Feature.PASSIVE in self.features:

@@ -232,6 +232,8 @@ class Mirror:
             sums = self._kernel.sums("nic_stats")
             for place, action in zip(*np.nonzero(sums), strict=True):
                 found["nic", int(place), ACTIONS[action]] = int(sums[place, action])
+        if self._kernel.has("unwrapped_packets") and (unwrapped := int(self._kernel.sums("unwrapped_packets")[0, 0])):
+            found["unwrapped", 0, "packets"] = unwrapped
         reasons = self._kernel.sums("reason_stats")[:, 0]
         counted = [reason for reason in REASONS if reasons[reason.number]]
         return found | {("reason", reason.name, "packets"): int(reasons[reason.number]) for reason in counted}

@@ -27,6 +27,7 @@ PROFILES: dict[str, Features] = {
     "sampling": frozenset({Feature.IPV6, Feature.PASSIVE}),
     "nat": frozenset({Feature.IPV6, Feature.NAT, Feature.VLAN, Feature.WILDCARD}),
     "nat-direct": frozenset({Feature.IPV6, Feature.NAT, Feature.NAT_DIRECT}),
+    "unwrapping": frozenset({Feature.IPV6, Feature.OUTER_IPV6, Feature.VLAN, Feature.GUE, Feature.DECAP}),
     "capturing": frozenset(Feature),
 }
 """What the program is compiled for, by a name."""

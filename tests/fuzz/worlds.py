@@ -16,11 +16,22 @@ from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.plane import BackendEntry, NatWay, Slots, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.next_hop import NextHop, VlanTag
 from xdplb.model.vip import NO_LIMITS, Forward, HashKind, Protocol, QuicIds, RateLimits, Scheduler, VipKey
 from xdplb.reference.config import Config
 
-__all__ = ["CLIENTS", "EPOCH", "IDLE_SECONDS", "PORTS", "UNKNOWN_IDS", "VIP_ADDRESSES", "random_config"]
+__all__ = [
+    "CLIENTS",
+    "EPOCH",
+    "IDLE_SECONDS",
+    "PORTS",
+    "TUNNEL_ENDS",
+    "TUNNEL_SOURCES",
+    "UNKNOWN_IDS",
+    "VIP_ADDRESSES",
+    "random_config",
+]
 
 EPOCH = 7
 IDLE_SECONDS = (60, 120)
@@ -32,6 +43,16 @@ CLIENTS: dict[int, list[IPAddress]] = {
 VIP_ADDRESSES: dict[int, list[IPAddress]] = {
     4: [ip_address(f"203.0.113.{number}") for number in (10, 11, 12, 32, 33, 77)],
     6: [ip_address(f"2001:db8:f:{number}") for number in (":a", ":b", ":c", ":20", ":21", "1::77")],
+}
+TUNNEL_ENDS: dict[int, list[IPAddress]] = {
+    4: [ip_address("10.0.0.2"), ip_address("10.0.0.3")],
+    6: [ip_address("2001:db8:b::2"), ip_address("2001:db8:b::3")],
+}
+"""The addresses at which tunnels may end, and one beside each."""
+
+TUNNEL_SOURCES: dict[int, list[IPAddress]] = {
+    4: [ip_address(text) for text in ("10.0.0.7", "10.0.9.8", "192.0.2.1")],
+    6: [ip_address(text) for text in ("2001:db8:b::7", "2001:db8:b:1::8", "2001:dead::1")],
 }
 PREFIX_LENGTHS = {4: (24, 27, 28, 31, 32), 6: (48, 64, 122, 127, 128)}
 GONE_NIC = 7777
@@ -72,6 +93,7 @@ def random_config(chance: random.Random, features: Features) -> Config:
         max_backends=CAPACITY.backends,
         shares={vip.id: chance.choice(SHARES) for vip in vips.values() if vip.is_sampled},
         routes=ROUTES if Feature.NAT in features else {},
+        decap=_random_decap(chance) if Feature.DECAP in features else NO_DECAP,
     )
 
 
@@ -152,6 +174,18 @@ def _random_limits(chance: random.Random) -> RateLimits:
 def _random_suspects(chance: random.Random, backends: dict[int, BackendEntry]) -> frozenset[int]:
     share = chance.choice([0, 0.2, 0.5, 0.9])
     return frozenset(number for number in backends if chance.random() < share)
+
+
+def _random_decap(chance: random.Random) -> Decap:
+    """Return tunnels that end here, mostly of both families, whose sources are some of TUNNEL_SOURCES."""
+    ends = [end for family in (4, 6) for end in TUNNEL_ENDS[family][:1] if chance.random() < 0.9]
+    lengths = {4: (0, 16, 24, 31, 32), 6: (0, 32, 64, 127, 128)}
+    sources = [
+        ip_network((chance.choice(TUNNEL_SOURCES[end.version][:2]), chance.choice(lengths[end.version])), strict=False)
+        for end in ends
+        for _ in range(chance.choice([1, 1, 2]))
+    ]
+    return Decap(tuple(ends), tuple(dict.fromkeys(sources)))
 
 
 def _random_access(chance: random.Random, vip: VipEntry) -> AccessList:

@@ -78,6 +78,10 @@ BY_TASK = (
             "xdplb doctor": _AS_BEFORE,
         },
     ),
+    Part(
+        "tiers.md",
+        untried={"*": "needs a second tier of balancers, which test_traffic_tiers.py has"},
+    ),
     Part("ipv6.md", places={"On the backend": BACKENDS[:1]}, values={"2001:db8:1::11": "2001:db8::11"}),
     Part(
         "own-addresses.md",

@@ -58,7 +58,8 @@ def command(connection: Connection, vip: str | None, rate: float | None, as_json
     Bytes are those of the frames as they came in. AT RISK counts packets of open TCP connections that have no record
     although their slot moves or is pinned. RECORDS counts the flows that were recorded. REPLIES, which only backends by
     nat have, counts packets sent on to clients. An evicted flow record is one that the full flow table dropped, since
-    the daemon started.
+    the daemon started. An unwrapped packet came in a tunnel that ends here (--decap-at of up),
+    and is counted again by what became of it.
     """
     if rate is not None and not rate:
         raise click.UsageError("--rate needs a time, such as 1s")
@@ -112,6 +113,7 @@ def _reasons(body: dict[str, Any]) -> _Rows:
         "drop": body.get("drops", {}),
         "pass": body.get("passes", {}),
         "answer": body.get("answers", {}),
+        "unwrap": {"packet": body.get("unwrapped", 0)},
         "evict": {"flow_record": body.get("flow_evictions", 0)},
     }
     return {(action, reason): [count] for action, counts in actions.items() for reason, count in sorted(counts.items())}

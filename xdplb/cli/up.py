@@ -15,8 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from xdplb.daemon.sharing_options import PeerOptions, StoreOptions
-from xdplb.model.address import IPNetwork, parse_network
+from xdplb.model.address import IPAddress, IPNetwork, parse_address, parse_network
 from xdplb.model.announcing import Announcing
+from xdplb.model.decap import checked_decap
 from xdplb.model.errors import InvalidError, XdplbError
 from xdplb.model.node import name_of_host, parse_node_name, parse_node_url
 
@@ -58,12 +59,28 @@ def _networks(_context: click.Context, _parameter: click.Parameter, texts: tuple
     return tuple(networks.values())
 
 
+def _addresses(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[IPAddress, ...]:
+    try:
+        return tuple(parse_address(text) for text in texts)
+    except InvalidError as error:
+        raise click.BadParameter(f"{error.detail}; give one of this host's, such as 10.0.0.2") from None
+
+
+def _prefixes(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    try:
+        return tuple(parse_network(text) for text in texts)
+    except InvalidError as error:
+        hint = hint_of(error)
+        raise click.BadParameter(f"{error.detail}" + (f" ({hint})" if hint else "")) from None
+
+
 _SECTIONS = {
     "What it balances with": (
         "--mode",
         "--pin-dir",
         "--max-",
         "--ipip-source",
+        "--decap-",
         "--accept-differences",
         "--exec-checks",
         "--count-by-nic",
@@ -111,6 +128,7 @@ Examples:
   sudo xdplb up eth0 --socket-group operate=netops --socket-group read=monitoring
   sudo xdplb up eth0 --store etcd://10.0.0.1,10.0.0.2,10.0.0.3/xdplb
   sudo xdplb up eth0 --peer-listen 10.0.0.1 --peer 10.0.0.2 --peer-key-file /etc/xdplb/peers.key
+  sudo xdplb up eth0 --decap-at 10.0.0.2 --decap-from 10.0.0.0/24
   sudo xdplb up eth0 --max-vips 4096 --max-backends 60000""",
 )
 @click.argument("interfaces", metavar="IFACE...", nargs=-1)
@@ -143,6 +161,22 @@ Examples:
     metavar="off|PREFIX",
     help="Outer source address of ipip and gue packets: the host's own (off), or one of PREFIX, chosen by flow, so "
     "that RSS spreads them on the backends. May be given twice, once per family.  [off]",
+)
+@click.option(
+    "--decap-at",
+    multiple=True,
+    callback=_addresses,
+    metavar="ADDRESS",
+    help="An address of this host at which tunnels end: packets that come to it in IPIP or GUE are unwrapped and "
+    "balanced. May be given several times. Needs --decap-from.",
+)
+@click.option(
+    "--decap-from",
+    multiple=True,
+    callback=_prefixes,
+    metavar="PREFIX",
+    help="Whose packets are unwrapped, such as those of another tier of balancers; from others they are dropped. May "
+    "be given several times.",
 )
 @click.option(
     "--restore",
@@ -212,6 +246,8 @@ def command(
     max_backends: int | None,
     max_flows: int | None,
     tunnel_sources: tuple[IPNetwork, ...],
+    decap_at: tuple[IPAddress, ...],
+    decap_from: tuple[IPNetwork, ...],
     adopt_maps: bool,
     restore: Path | None,
     replace_state: bool,
@@ -247,6 +283,10 @@ def command(
             "--store and --config exclude each other: either a file says what is desired, or the balancers share it;"
             " to put a file into the store, use xdplb config apply"
         )
+    try:
+        decap = checked_decap(decap_at, decap_from)
+    except InvalidError as error:
+        raise click.UsageError(f"{error.detail}; {error.hint}") from None
     capacity = {"vips": max_vips, "backends": max_backends, "flows": max_flows}
     log_to_stderr(LogFormat(log_format))
     # numpy's library would start threads when it is imported; they would keep the privileges that the daemon gives up.
@@ -266,6 +306,7 @@ def command(
                     pin_dir=pin_dir,
                     capacity={name: value for name, value in capacity.items() if value is not None},
                     tunnel_sources=tunnel_sources,
+                    decap=decap,
                     otherwise=otherwise,
                     restore=restore,
                     replaces_state=replace_state,

@@ -743,6 +743,8 @@ class DataplaneOut(TypedDict):
     backends: UseOut
     flows: FlowTableOut
     daemon: DaemonOut | None
+    decap_at: list[str]
+    decap_from: list[str]
 
 
 class DeclaredOut(TypedDict):
@@ -1697,6 +1699,7 @@ class StatsOut(TypedDict):
     drops: dict[str, int]
     passes: dict[str, int]
     answers: dict[str, int]
+    unwrapped: int
     flow_evictions: int
 
 

@@ -55,6 +55,7 @@ from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress, IPNetwork, address_order
 from xdplb.model.announcing import Announcing
 from xdplb.model.config import Settings
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.errors import InvalidError, NotFoundError
 from xdplb.model.key import VipKey
 from xdplb.model.nic import DesiredNic
@@ -95,6 +96,7 @@ class Manager:
         icmp_errors: IcmpErrorSource | None = None,
         tunnel_sources: tuple[IPNetwork, ...] = (),
         place: PlaceView | None = None,
+        decap: Decap = NO_DECAP,
         notes: Callable[[], Sequence[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         steady: SteadyClock | None = None,
@@ -185,6 +187,7 @@ class Manager:
             checker=checker,
             steady=steady,
             place=place,
+            decap=decap,
             notes=notes,
             longest_pause=longest_pause,
             history=self.history,

@@ -15,6 +15,7 @@ from xdplb.dataplane.links import find_nic
 from xdplb.dataplane.plane import Capacity, Reading
 from xdplb.model.address import IPNetwork
 from xdplb.model.announcing import Announcing
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.errors import NotFoundError, PlatformError
 from xdplb.model.nic import DesiredNic
 from xdplb.model.node import name_of_host
@@ -71,7 +72,7 @@ class DaemonOptions:
     that owns the VIPs and backends, None if the API does. `restore` is a backup to begin with, and
     `replaces_state` says whether it may take the place of a state with VIPs. `exec_checks` allows checks that run
     commands of this host, `counts_by_nic` has packets counted by NIC, and `notify` is the file that says who gets which
-    events. `node` is the name of this balancer
+    events. `decap` says which tunnels end here. `node` is the name of this balancer
     among others, `url` where those reach its API (empty if they cannot), and `peers` how it talks to them, None if it
     does not. `store` is what it shares with them, None if it
     shares nothing. `announcing` is how it announces VIPs.
@@ -84,6 +85,7 @@ class DaemonOptions:
     pin_dir: Path
     capacity: Mapping[str, int] = field(default_factory=dict)
     tunnel_sources: tuple[IPNetwork, ...] = ()
+    decap: Decap = NO_DECAP
     otherwise: Otherwise | None = None
     restore: Path | None = None
     replaces_state: bool = False

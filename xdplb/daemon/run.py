@@ -57,6 +57,7 @@ from .loop import ControlLoop, longest_pause
 from .notifier import Notifier, notifying
 from .notify_file import read_notify_file
 from .options import DaemonOptions, require_host
+from .own_tunnels import notes_on_tunnels
 from .peering import open_peering
 from .privileges import give_up_privileges
 from .process import Process
@@ -89,6 +90,7 @@ def _load(options: DaemonOptions, features: Features) -> DataPlane:
             pin_dir=options.pin_dir,
             capacity=options.capacity,
             features=features,
+            decap=options.decap,
             guard=Guard(options.interfaces, accept_differences=options.accept_differences),
         )
     )
@@ -250,6 +252,7 @@ async def _balance(
 ) -> None:
     shares = budget(raise_limit(), options.api.limits, len(doors.metrics))
     told = replace(shares.api)
+    own_tunnels = notes_on_tunnels(options.decap)
     async with _sharing(options, parts) as repository:
         manager = Manager(
             plane,
@@ -261,7 +264,8 @@ async def _balance(
             nics=options.nics,
             tunnel_sources=options.tunnel_sources,
             place=_place(options),
-            notes=lambda: [*([shares.note] if shares.note else []), *doors.notes()],
+            decap=options.decap,
+            notes=lambda: [*([shares.note] if shares.note else []), *doors.notes(), *own_tunnels],
             longest_pause=longest_pause(asyncio.get_running_loop()),
             on_settings=lambda settings: shares.api.become(told.under(settings.api, shares.most_connections)),
             history=history,

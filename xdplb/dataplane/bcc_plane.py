@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xdplb.model.access import AccessList
+from xdplb.model.decap import Decap
 from xdplb.model.next_hop import ClientWay
 from xdplb.model.shared_record import SharedRecords
 
@@ -66,6 +67,7 @@ from .swap_guard import SwapGuard
 from .swap_watch import SwapWatch
 from .table_prints import NO_PRINT, TablePrints
 from .told_flows import FlowTeller, told_flows
+from .tunnel_sources import TunnelSources
 from .vip_maps import VipMaps
 from .vip_tables import VipTables
 
@@ -97,6 +99,7 @@ class BccPlane:
         self._handshakes = HandshakeMaps(maps)
         self._client_ways = ClientWays(maps)
         self._prints = TablePrints(maps.table_prints)
+        self._tunnels = TunnelSources(None)
         self._kept = Kept(maps)
         self.nics = Nics(maps, self._kept)
         self._capture: CaptureReader | None = None
@@ -253,6 +256,13 @@ class BccPlane:
         check_needs(self.features, needs_of(vips))
         self._vips.write(vips, replaced)
 
+    @kernel_errors("write which tunnels end here")
+    def write_decap(self, decap: Decap) -> None:
+        """Make these the tunnels that end here. ValueError if there are some and the feature was not required."""
+        check_needs(self.features, frozenset({Feature.DECAP}) if decap.at else frozenset())
+        self._tunnels = TunnelSources(self._maps.tunnel_sources)
+        self._tunnels.write(decap)
+
     @kernel_errors("write the access lists")
     def write_access(self, lists: Mapping[int, AccessList]) -> None:
         """Swap the access lists."""
@@ -302,6 +312,7 @@ class BccPlane:
             yield from (name if changed else "" for name, changed in self._vips.verify())
             yield from (name if changed else "" for name, changed in self._backends.verify())
             yield from ("table_prints" if changed else "" for changed in self._prints.verify())
+            yield "tunnel_sources" if self._tunnels.restore() else ""
             yield "client_ways" if self._client_ways.restore() else ""
             yield "tx_ports" if self.nics.restore_ports() else ""
             yield META if self._maps.meta.restore() else ""
@@ -409,6 +420,7 @@ class BccPlane:
             backends=self._backend_counters(self._backends.ids),
             reasons=dict(zip((reason.name for reason in REASONS), reasons.tolist(), strict=True)),
             nics=self._nic_counters(),
+            unwrapped=self._unwrapped(),
         )
 
     @kernel_errors("read the counters")
@@ -532,6 +544,10 @@ class BccPlane:
         places = self.nics.places()
         rows = _sums(counters, list(places.values())).tolist()
         return {name: dict(zip(ACTIONS, row, strict=False)) for name, row in zip(places, rows, strict=True)}
+
+    def _unwrapped(self) -> int | None:
+        counter = self._maps.unwrapped_packets
+        return None if counter is None else int(_sums(counter, [0])[0, 0])
 
     def _vip_counters(self, vip_ids: Collection[int]) -> dict[int, VipCounters]:
         rows = _sums(self._maps.vip_stats, vip_ids)[:, :6]

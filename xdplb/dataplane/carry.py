@@ -45,6 +45,7 @@ NOT_CARRIED = {"explain_decision", "capture_decision", "capture_filter", "captur
 NOT_CARRIED |= {"shared_flows", "shared_losses"}  # peers pull what was in them
 NOT_CARRIED |= {"nat_index"}  # a new one says that all is in nat_backends, until it is filled
 COUNTERS = {"vip_stats", "backend_stats", "second_stats", "reason_stats", "nic_stats", "decap_stats"}
+COUNTERS |= {"unwrapped_packets"}
 STRAYS = "vip_strays"
 LINES = {"flow_lines": "flows", "flow_lines6": "flows6"}
 """Where the records of lines are carried to."""

@@ -351,6 +351,7 @@ class FakePlane:
             nics={one.interface: self._nic_counters(one.interface) for one in self.attached}
             if Feature.NICS in self._features
             else {},
+            unwrapped=0 if Feature.DECAP in self._features else None,
         )
 
     @_operation

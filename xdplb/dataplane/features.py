@@ -30,6 +30,7 @@ class Feature(StrEnum):
     REJECT = "reject"  # all_unhealthy = reject
     HASH = "hash"  # hash = destination-port or addresses
     NAT_DIRECT = "nat_direct"  # networks that NAT backends answer as they are
+    DECAP = "decap"  # tunnels end here
 
 
 Features = frozenset[Feature]
@@ -53,6 +54,7 @@ BITS = {
     Feature.HASH: 15,
     Feature.REJECT: 16,
     Feature.NAT_DIRECT: 17,
+    Feature.DECAP: 18,
 }
 """The bit of each in `meta`, permanently: one that is retired leaves a hole."""
 

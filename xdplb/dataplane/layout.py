@@ -137,6 +137,10 @@ __all__ = [
     "SOURCE_KEY",
     "TABLE_PRINT",
     "TABLE_SIZE",
+    "TUNNEL_ENDS",
+    "TUNNEL_KEY",
+    "TUNNEL_KEY_BITS",
+    "TUNNEL_SOURCES",
     "VIP",
     "VIP6_ENTRY",
     "VIP_ACCESS",
@@ -320,6 +324,13 @@ VIP_RULES_VALUE = np.dtype([("count", "<u4"), ("unused", "<u4"), ("rules", VIP_R
 PREFIX4 = np.dtype([("length", "<u4"), ("address", ">u4")])
 
 PREFIX6 = np.dtype([("length", "<u4"), ("address", "u1", (16,))])
+
+TUNNEL_ENDS = np.dtype([("to", "u1", (16,)), ("from", "u1", (16,))])
+
+TUNNEL_KEY = np.dtype([("bits", "<u4"), ("ends", TUNNEL_ENDS)])
+
+TUNNEL_KEY_BITS = 256
+TUNNEL_SOURCES = 2048
 
 VIP_TABLE = np.dtype([("slots", "<u4", (TABLE_SIZE,)), ("unused", "<u4")])
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.errors import InvalidError, NotFoundError
 
 from . import bpffs
@@ -54,7 +55,7 @@ class LoadOptions:
 
     `capacity` has the fields of Capacity that are given: the others stay as they are pinned, else have their defaults.
     `features` are what the state needs; `cache_dir` is where merged kernel headers are kept. `guard` looks at a program
-    of another source before and after it is swapped in.
+    of another source before and after it is swapped in. `decap` says which tunnels end here.
     """
 
     interfaces: tuple[str, ...]
@@ -64,6 +65,12 @@ class LoadOptions:
     cache_dir: Path | None = None
     features: Features = frozenset()
     guard: SwapGuard | None = None
+    decap: Decap = NO_DECAP
+
+    @property
+    def all_features(self) -> Features:
+        """What the program must be compiled for."""
+        return self.features | (frozenset({Feature.DECAP}) if self.decap.at else frozenset())
 
 
 def load(options: LoadOptions) -> BccPlane:
@@ -89,7 +96,8 @@ def load(options: LoadOptions) -> BccPlane:
         with kernel_errors_in("read the maps"):
             plane = BccPlane(maps, options.cache_dir, options.guard, rolled_back=worse)
         # Whether frames come in tagged is not known yet: a program that can read tags keeps doing so.
-        plane.compile_for(options.features | (plane.features & {Feature.VLAN})).close()
+        plane.compile_for(options.all_features | (plane.features & {Feature.VLAN})).close()
+        plane.write_decap(options.decap)
         with kernel_errors_in("attach the program"):
             for name in present:
                 made = plane.nics.attach(name, options.mode)
@@ -136,14 +144,14 @@ def _maps(options: LoadOptions) -> tuple[Maps, str | None]:
         take_over(_wanted(options))
         return Maps.adopt(options.pin_dir), worse
     remove_pins(options.pin_dir, MAP_NAMES)
-    return Maps.create(options.pin_dir, Capacity(**options.capacity), options.features), None
+    return Maps.create(options.pin_dir, Capacity(**options.capacity), options.all_features), None
 
 
 def _wanted(options: LoadOptions) -> Wanted:
     """Return what the maps are to be: of the sizes that are given, and else of the sizes that they have."""
     meta = Meta.open(options.pin_dir)
     capacity = replace(meta.capacity, **options.capacity)
-    features = options.features | (meta.features - {Feature.CAPTURE})
+    features = options.all_features | (meta.features - {Feature.CAPTURE})
     return Wanted(
         options.pin_dir,
         PROGRAM_NAME,

@@ -57,6 +57,8 @@ OPTIONAL: dict[str, Features] = {
     "nat_index": frozenset({Feature.NAT}),
     "client_ways": frozenset({Feature.NAT}),
     "nic_stats": frozenset({Feature.NICS}),
+    "tunnel_sources": frozenset({Feature.DECAP}),
+    "unwrapped_packets": frozenset({Feature.DECAP}),
 }
 """The maps that take room, and the features that need them: they are there only with all of these."""
 
@@ -136,6 +138,7 @@ def map_specs(capacity: Capacity, features: Features = frozenset()) -> tuple[Map
         *_guard_specs(capacity),
         *_handshake_specs(capacity),
         *_shared_specs(),
+        *_tunnel_specs(),
         *_look_specs(),
     )
     return tuple(spec for spec in specs if spec.needs <= features)
@@ -223,6 +226,14 @@ def _shared_specs() -> tuple[MapSpec, ...]:
     return (
         MapSpec("shared_flows", MapType.RINGBUF, U32, layout.SHARED_FLOW, layout.SHARED_FLOWS_BYTES),
         MapSpec("shared_losses", MapType.PERCPU_ARRAY, U32, U64, 1),
+    )
+
+
+def _tunnel_specs() -> tuple[MapSpec, ...]:
+    entries = layout.TUNNEL_SOURCES
+    return (
+        MapSpec("tunnel_sources", MapType.LPM_TRIE, layout.TUNNEL_KEY, U32, entries, BPF_F_NO_PREALLOC),
+        MapSpec("unwrapped_packets", MapType.PERCPU_ARRAY, U32, U64, 1),
     )
 
 

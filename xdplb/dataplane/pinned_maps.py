@@ -76,6 +76,8 @@ class Maps:
     nat_index: BpfMap | None = None
     client_ways: BpfMap | None = None
     nic_stats: BpfMap | None = None
+    tunnel_sources: BpfMap | None = None
+    unwrapped_packets: BpfMap | None = None
 
     @classmethod
     def create(cls, pin_dir: Path, capacity: Capacity, features: Features = frozenset()) -> Self:

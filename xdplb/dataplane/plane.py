@@ -273,13 +273,15 @@ class Counters:
     """One reading of all counters. `reasons` has every reason, lower case, such as `drop_no_backend`.
 
     `nics` are the frames that came in by each NIC that the program is on, by name, and what became of them: all of
-    ACTIONS. They are counted with Feature.NICS alone.
+    ACTIONS. They are counted with Feature.NICS alone. `unwrapped` is how many packets were taken out of tunnels that
+    end here, None without Feature.DECAP.
     """
 
     vips: Mapping[int, VipCounters]
     backends: Mapping[int, BackendCounters]
     reasons: Mapping[str, int]
     nics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unwrapped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

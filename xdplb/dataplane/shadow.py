@@ -38,12 +38,14 @@ _SHARED = frozenset(
         *("vip_index", "vip_index6", "vip_prefixes", "vip_prefixes6", "vip_tables"),
         *("backends", "quic_servers", "nat_backends", "nat_direct", "nat_index", "client_ways"),
         *("tx_ports", "access4", "access6"),
+        "tunnel_sources",
     }
 )
 _COUNTED = {"reason_stats", "answer_budget"}
 _EMPTY = {"vip_stats", "backend_stats", "second_stats", "nic_stats", "vip_buckets", "source_buckets", "fragments"}
 _EMPTY |= {"explain_decision", "capture_decision", "capture_events", "capture_filter"}
 _EMPTY |= {"handshake_shares", "handshakes", "handshake_stats", "shared_flows", "shared_losses"}
+_EMPTY |= {"unwrapped_packets"}
 _COSTS = ("source_packet_cost", "source_flow_cost", "packet_cost", "flow_cost")
 
 MOST_COPIED = 1 << 16

@@ -30,11 +30,11 @@ from .programs import current_program, remove_if_unused, remove_pins
 from .reasons import DECAP_REASONS
 from .source import compile_flags
 from .takeover import Wanted, finish_or_discard, take_over
+from .tunnel_sources import wide_address
 
-__all__ = ["address_key", "decap_counters", "decap_down", "decap_up", "pass_program"]
+__all__ = ["decap_counters", "decap_down", "decap_up", "pass_program"]
 
 MOST_ADDRESSES = 64
-MAPPED = bytes(10) + b"\xff\xff"  # in front of an IPv4 address: ::ffff:a.b.c.d
 ADDRESSES = MapSpec("decap_addresses", MapType.HASH, np.dtype(("<u8", (2,))), U32, MOST_ADDRESSES)
 STATS = MapSpec("decap_stats", MapType.PERCPU_ARRAY, U32, U64, 16)
 DECAP_SPECS = (ADDRESSES, STATS)
@@ -92,17 +92,12 @@ def _meta(folder: Path, cache_dir: Path | None) -> Meta:
 
 
 def _set_addresses(found: BpfMap, addresses: Collection[IPAddress]) -> None:
-    wanted = {address_key(address) for address in addresses}
+    wanted = {wide_address(address) for address in addresses}
     for address in wanted:
         found.update(address, 1)
     for key in found.read_all()[0]:
         if key.tobytes() not in wanted:
             found.delete(key)
-
-
-def address_key(address: IPAddress) -> bytes:
-    """Return the address as decap's map has it: one of IPv4 as ::ffff:a.b.c.d."""
-    return MAPPED + address.packed if address.version == 4 else address.packed
 
 
 @kernel_errors("remove what is pinned")

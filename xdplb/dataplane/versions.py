@@ -62,6 +62,8 @@ VERSIONS: dict[str, int] = {
     "handshake_stats": 1,
     "shared_flows": 1,
     "shared_losses": 1,
+    "tunnel_sources": 1,
+    "unwrapped_packets": 1,
     "explain_decision": 1,
     "capture_decision": 1,
     "capture_filter": 1,

@@ -11,6 +11,7 @@ from xdplb.dataplane.features import Features
 from xdplb.dataplane.plane import BackendEntry, Slots, VipEntry
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress, IPNetwork
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.next_hop import NextHop
 
 from .slot import Slot
@@ -30,6 +31,7 @@ class Config:
     `routes` are those of the host's kernel to the clients of NAT backends, None for those to whom it forwards nothing;
     a next hop without a MAC (b"") is one that the kernel has not found yet. That packets need not ask the kernel where
     nearly all clients have the same next hop changes nothing of what becomes of them.
+    `decap` says which tunnels end at the balancer.
     """
 
     vips: Mapping[int, VipEntry]
@@ -42,6 +44,7 @@ class Config:
     max_backends: int = 0xFFFE
     shares: Mapping[int, int] = field(default_factory=dict)
     routes: Mapping[IPNetwork, NextHop | None] = field(default_factory=dict)
+    decap: Decap = NO_DECAP
 
     def slot(self, vip_id: int, number: int) -> Slot:
         """Return a slot of a VIP's table; it has no owner if the VIP has no table."""

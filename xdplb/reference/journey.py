@@ -60,7 +60,8 @@ class Journey:
 
     `precise` is the same time as the fine clock has it, which only handshakes are measured with.
     `headroom` is how many bytes may be added in front of the frame. `vip` is None for a non-first fragment, which goes
-    where the first one went; its `vip_id` is that of the first one.
+    where the first one went; its `vip_id` is that of the first one. `frame` is what it is by now: taken out of
+    its tunnel, if it came in one that ends here.
     """
 
     config: Config
@@ -70,6 +71,7 @@ class Journey:
     cpu: int
     headroom: int
     precise: int
+    frame: bytes = b""
     effects: Effects = field(default_factory=Effects)
     vip: VipEntry | None = None
     vip_id: int | None = None

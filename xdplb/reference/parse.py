@@ -11,7 +11,7 @@ from .parse_ipv4 import parse_ipv4
 from .parse_ipv6 import parse_ipv6
 from .reasons import Reason, Stop
 
-__all__ = ["parse_frame"]
+__all__ = ["IPV4", "IPV6", "MAC_GROUP", "link_header", "parse_frame"]
 
 MACS = 12
 MAC_GROUP = 0x01  # in the first byte of a MAC: broadcast or multicast (IEEE 802, 8.2)
@@ -22,7 +22,7 @@ TAG = 4
 
 def parse_frame(frame: bytes, features: Features) -> Packet:
     """Return the packet in a frame; raise Stop if it is passed unparsed, BadPacket if its lengths are wrong."""
-    link = _link_header(frame, features)
+    link = link_header(frame, features)
     ethertype, rest = link[-2:], frame[len(link) :]
     if ethertype not in ({IPV4, IPV6} if Feature.IPV6 in features else {IPV4}):
         raise Stop(Reason.PASS_NOT_IP)
@@ -31,7 +31,7 @@ def parse_frame(frame: bytes, features: Features) -> Packet:
     return parse_ipv4(frame, link, rest) if ethertype == IPV4 else parse_ipv6(frame, link, rest)
 
 
-def _link_header(frame: bytes, features: Features) -> bytes:
+def link_header(frame: bytes, features: Features) -> bytes:
     """Return the Ethernet header with its tags, up to two (IEEE 802.1ad); the type is its last two bytes."""
     end = MACS + 2
     tags = 0

@@ -30,6 +30,7 @@ from .reasons import BadPacket, Reason, Stop, Verdict
 from .reject import reject
 from .share import share
 from .slot import NO_BACKEND
+from .unwrap import unwrap
 from .vip import has_vips
 
 __all__ = ["Reference"]
@@ -62,21 +63,23 @@ class Reference:
 
         `precise` is what the fine clock says then, `now` if it is not given.
         """
-        journey = Journey(self.config, self.state, ifindex, now, cpu, headroom, now if precise is None else precise)
+        fine = now if precise is None else precise
+        journey = Journey(self.config, self.state, ifindex, now, cpu, headroom, fine, frame)
         try:
-            sent, out = _process(journey, frame)
+            sent, out = _process(journey)
         except Stop as stop:
-            return _stop(journey, frame, stop)
+            return _stop(journey, stop)
         except BadPacket as bad:
-            return _stop(journey, frame, classify_malformed(self.config, bad))
+            return _stop(journey, classify_malformed(self.config, bad))
         verdict = Verdict.TX if out == ifindex else Verdict.REDIRECT
         count_verdict(journey, verdict)
         return decision_of(journey, verdict, sent, out, None)
 
 
-def _process(journey: Journey, frame: bytes) -> tuple[bytes, int]:
+def _process(journey: Journey) -> tuple[bytes, int]:
     """Return the frame for the backend and the ifindex it is sent out by; raise Stop if the packet is not sent."""
-    packet = parse_frame(frame, journey.config.features)
+    unwrap(journey)
+    packet = parse_frame(journey.frame, journey.config.features)
     classified = _classify(journey, packet)
     if classified.reply_of is not None:
         return send_reply(journey, classified.packet, classified.reply_of, classified.passed_for)
@@ -170,9 +173,9 @@ def _settle(journey: Journey, packet: Packet, choice: Choice) -> BackendEntry:
         raise
 
 
-def _stop(journey: Journey, frame: bytes, stop: Stop) -> Decision:
+def _stop(journey: Journey, stop: Stop) -> Decision:
     count_stop(journey, stop.reason)
     verdict = stop.reason.verdict
     count_verdict(journey, verdict)
     out = journey.ifindex if verdict is Verdict.TX else None
-    return decision_of(journey, verdict, frame if stop.frame is None else stop.frame, out, stop.reason)
+    return decision_of(journey, verdict, journey.frame if stop.frame is None else stop.frame, out, stop.reason)

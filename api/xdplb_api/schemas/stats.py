@@ -76,6 +76,7 @@ class StatsOut(ResponseBody):
     drops: dict[str, int] = Field(description="Packets dropped, by reason.", examples=[{"no_backend": 3}])
     passes: dict[str, int] = Field(description="Packets passed to the host, by reason.", examples=[{"no_vip": 120}])
     answers: dict[str, int] = Field(description="Packets answered by the balancer, by reason.", examples=[{"echo": 5}])
+    unwrapped: int = Field(description="Packets taken out of tunnels that end at the balancer.")
     flow_evictions: int = Field(
         description="Flow records evicted since the daemon started because the flow table was full."
     )
@@ -88,5 +89,6 @@ class StatsOut(ResponseBody):
             drops=dict(view.drops),
             passes=dict(view.passes),
             answers=dict(view.answers),
+            unwrapped=view.unwrapped,
             flow_evictions=view.flow_table.evicted,
         )

@@ -147,6 +147,10 @@ class DataplaneOut(ResponseBody):
     backends: UseOut = Field(description="Backends of all VIPs.")
     flows: FlowTableOut = Field(description="Recorded flows.")
     daemon: DaemonOut | None = Field(description="Where the daemon runs; null if it does not say.")
+    decap_at: list[str] = Field(description="The addresses at which tunnels end.", examples=[["10.0.0.2"]])
+    decap_from: list[str] = Field(
+        description="The prefixes whose packets are taken out of these tunnels.", examples=[["10.0.0.0/24"]]
+    )
 
     @classmethod
     def of(cls, view: DataplaneView) -> DataplaneOut:
@@ -159,6 +163,8 @@ class DataplaneOut(ResponseBody):
             backends=UseOut.of(view.backends),
             flows=FlowTableOut.of(view.flows),
             daemon=None if view.place is None else DaemonOut.of(view.place),
+            decap_at=[str(end) for end in view.decap.at],
+            decap_from=[str(prefix) for prefix in view.decap.sources],
         )
 
 

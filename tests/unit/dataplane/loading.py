@@ -19,6 +19,7 @@ from xdplb.dataplane.loader import LoadOptions, load
 from xdplb.dataplane.plane import Capacity, VipEntry
 from xdplb.dataplane.source import flatten
 from xdplb.dataplane.swap_guard import SwapGuard
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.vip import VipKey
 
 __all__ = [
@@ -44,11 +45,20 @@ def up(
     capacity: Capacity | None = CAPACITY,
     features: Features = frozenset(),
     guard: SwapGuard | None = None,
+    decap: Decap = NO_DECAP,
 ) -> BccPlane:
     """Load with all of this capacity given, or with none of it."""
     given = asdict(capacity) if capacity else {}
     return load(
-        LoadOptions(interfaces or ("eth0",), mode=mode, pin_dir=pin_dir, capacity=given, features=features, guard=guard)
+        LoadOptions(
+            interfaces or ("eth0",),
+            mode=mode,
+            pin_dir=pin_dir,
+            capacity=given,
+            features=features,
+            guard=guard,
+            decap=decap,
+        )
     )
 
 

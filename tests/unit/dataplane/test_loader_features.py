@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from xdplb.dataplane.bcc_plane import BccPlane
 from xdplb.dataplane.decisions import CaptureFilter
 from xdplb.dataplane.features import Feature, Features
 from xdplb.dataplane.loader import pass_program, unload
+from xdplb.dataplane.maps import BpfMap
 from xdplb.dataplane.pinned_maps import Maps
 from xdplb.dataplane.plane import VipEntry
+from xdplb.model.decap import Decap
 from xdplb.model.errors import ConflictError, PlatformError
 from xdplb.model.vip import VipKey
 
@@ -52,6 +55,20 @@ def test_what_is_required_is_compiled_in_and_swapped_on_all_nics(pin_dir: Path) 
     plane.require(VLAN)
     assert plane.features == IPV6 | VLAN
     assert plane.read_vips() == {VIP.id: VIP, VIP6.id: VIP6}
+    assert unload(pin_dir)
+
+
+def test_tunnels_that_end_here_are_compiled_in_and_left_out_again_by_the_next_start(pin_dir: Path) -> None:
+    decap = Decap((ip_address("10.0.0.2"),), (ip_network("10.0.0.0/24"),))
+    plane = up(pin_dir, decap=decap)
+    assert plane.features == frozenset({Feature.DECAP})
+    assert plane.counters().unwrapped == 0
+    with BpfMap.open(pin_dir / "tunnel_sources") as found:
+        assert len(list(found.items())) == 2  # its prefix, and that others are refused
+    plane = up(pin_dir)
+    assert plane.features == frozenset()
+    assert plane.counters().unwrapped is None
+    assert "tunnel_sources" not in names(pin_dir)
     assert unload(pin_dir)
 
 

@@ -72,6 +72,7 @@ from xdplb.dataplane.features import Feature
 from xdplb.dataplane.layout import FLOW, FLOW6_KEY, FLOW6_LINE, FLOW_KEY, FLOW_LINE, FLOW_WAYS, LAYOUT_VERSION
 from xdplb.dataplane.plane import DataPlane
 from xdplb.model.address import IPAddress
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.errors import InvalidError, NotFoundError, PlatformError
 from xdplb.model.node import NodeState
 from xdplb.model.printable import word
@@ -120,6 +121,7 @@ class Answers:
         transitions: Transitions,
         announces: AnnounceWatch | None = None,
         place: PlaceView | None = None,
+        decap: Decap = NO_DECAP,
         notes: Callable[[], Sequence[str]] = tuple,
         longest_pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -128,6 +130,7 @@ class Answers:
         self._drifts, self._pulses, self._passive, self._node = drifts, pulses, passive, node
         self._dns, self._transitions = dns, transitions
         self._own_status, self._peers, self._store_nodes = own_status, peers, store_nodes
+        self._decap = decap
         self.started, self._place, self._notes, self._cluster = steady.now(), place, notes, cluster
         self._longest_pause, self._history, self._announces = longest_pause, history, announces
         self._counted = Gathered(self._read_counters, rests=True)
@@ -314,6 +317,7 @@ class Answers:
             backends=UseView(len(known.backends), capacity.backends),
             flows=self._flow_table(),
             place=self._place,
+            decap=self._decap,
         )
 
     def status(self) -> StatusView:

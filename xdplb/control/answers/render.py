@@ -287,6 +287,7 @@ def stats_view(
         passes=_reasons(counted.counters, "pass_"),
         answers=_reasons(counted.counters, "answer_"),
         nics=counted.counters.nics,
+        unwrapped=counted.counters.unwrapped or 0,
         flow_table=flow_table,
     )
 

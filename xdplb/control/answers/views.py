@@ -28,6 +28,7 @@ from xdplb.dns.records import Place
 from xdplb.model.access import AccessList
 from xdplb.model.address import IPAddress
 from xdplb.model.backend import Backend, Health
+from xdplb.model.decap import NO_DECAP, Decap
 from xdplb.model.health import HealthCheck
 from xdplb.model.node import SeenState
 from xdplb.model.node_health import SeenHealth
@@ -282,6 +283,7 @@ class StatsView:
     """All counters. `drops`, `passes` and `answers` are packets by reason, such as `no_backend`.
 
     `nics` are the frames that came in by each NIC, by what became of them, such as `redirect`.
+    `unwrapped` are the packets that were taken out of tunnels which end here.
     """
 
     vips: tuple[VipStatsView, ...]
@@ -289,6 +291,7 @@ class StatsView:
     passes: Mapping[str, int]
     answers: Mapping[str, int]
     nics: Mapping[str, Mapping[str, int]]
+    unwrapped: int
     flow_table: FlowTableView
 
 
@@ -346,7 +349,8 @@ class NicView:
 class DataplaneView:
     """The data plane as loaded: NICs with program ids, features, and how full the maps are.
 
-    `layout` is the version of the layout of `meta`, which describes all maps. `place` is where the daemon runs.
+    `layout` is the version of the layout of `meta`, which describes all maps. `place` is where the daemon runs,
+    and `decap` says which tunnels end here.
     """
 
     layout: int
@@ -357,6 +361,7 @@ class DataplaneView:
     backends: UseView
     flows: FlowTableView
     place: PlaceView | None = None
+    decap: Decap = NO_DECAP
 
 
 @dataclass(frozen=True, slots=True)
