@@ -79,7 +79,7 @@ static __always_inline void classify_blur(struct packet *packet)
 	packet->tcp_flags = packet_blur(packet, packet->tcp_flags);
 	packet->fragment = packet_blur(packet, packet->fragment);
 	packet->class = packet_blur(packet, packet->class);
-#ifdef WITH_QUIC
+#if defined(WITH_QUIC) || defined(WITH_NAT)
 	packet->transport = packet_blur(packet, packet->transport);
 #endif
 #ifdef WITH_NAT
