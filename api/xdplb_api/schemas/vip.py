@@ -195,39 +195,39 @@ class LimitsPatch(RequestBody):
     source_new_flows: Rate | None = Field(default=None, description=SOURCE_NEW_FLOWS)
 
 
-def _when(field: str, values: list[JsonValue], **then: JsonValue) -> JsonDict:
-    """Return the JSON schema that the properties `then` hold where `field` is one of `values`."""
+def _when(field: str, values: list[JsonValue], otherwise: JsonDict | None = None, **then: JsonValue) -> JsonDict:
+    """Return the JSON schema that the properties `then` hold where `field` is one of `values`, else `otherwise`.
+
+    Rules that exclude each other are one rule with `otherwise`: what reads the document may have to go through all
+    combinations of its rules.
+    """
     has: JsonDict = {"properties": {field: {"enum": values}}, "required": [field]}
-    return {"if": has, "then": {"properties": then}}
+    return {"if": has, "then": {"properties": then}, **({} if otherwise is None else {"else": otherwise})}
 
 
 _PER_CONNECTION: list[JsonValue] = [scheduler.value for scheduler in Scheduler if scheduler.is_per_connection]
+_SOURCE_HASHED = _when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]})
 _SETTINGS_RULES: list[JsonValue] = [
-    _when("scheduler", _PER_CONNECTION, tracking={"enum": [Tracking.ALWAYS.value, None]}),
-    _when("scheduler", [Scheduler.SH.value], hash={"enum": [HashKind.SOURCE.value, None]}),
+    _when("scheduler", _PER_CONNECTION, _SOURCE_HASHED, tracking={"enum": [Tracking.ALWAYS.value, None]}),
 ]
 _NO_NEW_FLOWS: JsonDict = {"properties": {name: {"maximum": 0} for name in ("new_flows", "source_new_flows")}}
+_NO_HANDSHAKES = _when(
+    "protocol",
+    [Protocol.UDP.value],
+    limits=_NO_NEW_FLOWS,
+    passive={"const": Passive.OFF.value},
+    syn_failover={"const": False},
+)
 _PROTOCOL_RULES: list[JsonValue] = [
-    _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], quic={"type": "null"}),
-    _when(
-        "protocol",
-        [Protocol.UDP.value],
-        limits=_NO_NEW_FLOWS,
-        passive={"const": Passive.OFF.value},
-        syn_failover={"const": False},
-    ),
+    _when("protocol", [Protocol.TCP.value, Protocol.BOTH.value], _NO_HANDSHAKES, quic={"type": "null"}),
 ]
-_ONE_PORT_HASHED: JsonDict = {
-    "if": {
-        "properties": {"hash": {"enum": [HashKind.DESTINATION_PORT.value]}, "port": {"minimum": 1}},
-        "required": ["hash"],
-    },
+_RANGE_HASHED: JsonDict = {
+    "if": {"properties": {"hash": {"enum": [HashKind.DESTINATION_PORT.value]}}, "required": ["hash"]},
     "then": {"properties": {"last_port": {"type": "integer"}}, "required": ["last_port"]},
 }
 _KEY_RULES: list[JsonValue] = [
     *_PROTOCOL_RULES,
-    _when("port", [0], last_port={"type": "null"}),
-    _ONE_PORT_HASHED,
+    _when("port", [0], _RANGE_HASHED, last_port={"type": "null"}),
 ]
 
 
