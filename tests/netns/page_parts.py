@@ -66,7 +66,8 @@ _NAT_SERVICE = "python3 -m http.server {port} >/dev/null 2>&1 & echo $! >/run/na
 def _end_nat(lab: PageLab) -> None:
     """Leave no route and no setting to the pages that come after."""
     for host in BACKENDS:
-        lab.sh(host, "kill $(cat /run/nat-service.pid); xdplb backend-host undo 203.0.113.10")
+        lab.sh(host, f"kill $(cat /run/nat-service.pid); xdplb backend-host undo {VIP}")
+        lab.sh(host, f"xdplb backend-host setup {VIP} --forward dr")
     lab.sh("balancer", "sysctl -q -p /run/before-nat")
 
 
