@@ -176,9 +176,9 @@ def test_records_of_many_destinations_are_placed_together(tmp_path: Path, monkey
     """A flip waits while they are: a VIP that is a prefix has as many destinations as it has addresses and ports."""
     hashed: list[int] = []
 
-    def counted(sources: np.ndarray, *more: Any) -> np.ndarray:
+    def counted(sources: np.ndarray, *more: Any, **named: Any) -> np.ndarray:
         hashed.append(len(sources))
-        return flow_hash(sources, *more)
+        return flow_hash(sources, *more, **named)
 
     async def scenario(one: Node) -> None:
         prefix = VipKey(IPv4Address("203.0.114.0"), 0, Protocol.TCP, 24)
