@@ -248,6 +248,8 @@ def test_a_reply_through_a_balancer_that_has_seen_no_request_is_rewritten(nat: N
         assert other.daemon is not None
         other.daemon.terminate()
         other.daemon.wait()
+        pins = ["--pin-dir", str(nat.lab.home.bpffs / other.own)]
+        nat.lab.run(other.host, [XDPLB, "down", "--all", *pins])  # else it would rewrite replies in other tests, too
 
 
 def test_administrators_reach_a_backend_itself_and_clients_the_vip(nat: NatBalancer) -> None:
