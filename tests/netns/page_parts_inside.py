@@ -33,6 +33,7 @@ INSIDE = (
             "scripts/test*": _TESTS,
             "scripts/fuzz": "goes on until it is stopped: tests/fuzz is what it runs",
             "scripts/soak": "takes an hour",
+            "scripts/soak --transfers*": _CLONE,
             "scripts/bench packet": _MEASURES,
             "scripts/lock*": _CLONE,
             "scripts/sbom *": "needs the venv of a clone, where scripts/setup has been run",
